@@ -1,0 +1,3 @@
+//! The binary `flumen-bench`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,243 @@
+//! Memory whose address the kernel may hold: aligned buffers, append-only regions and slices of them.
+//!
+//! No system call is made here, so that loom and miri can run it. A [`Region`] is the only writer of its
+//! bytes and only ever writes behind what it has published; a [`Slice`] only ever covers published bytes.
+//! So a slice is immutable for as long as it lives, on whatever core it lives.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
+pub const BUFFER_ALIGNMENT: usize = 4096;
+
+/// Zeroed memory aligned for direct I/O, owned by one holder.
+pub struct AlignedBuffer {
+    pointer: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the buffer owns its allocation, and nothing about it is tied to a thread.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for AlignedBuffer {}
+
+impl AlignedBuffer {
+    /// `length` zeroed bytes, rounded up to the alignment; at least one block.
+    pub fn zeroed(length: usize) -> Self {
+        let length = length.max(1).next_multiple_of(BUFFER_ALIGNMENT);
+        let layout = Self::layout(length);
+        // SAFETY: the layout's size is not zero.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        Self { pointer, length }
+    }
+
+    /// The memory's address, for the kernel.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.pointer.as_ptr()
+    }
+
+    fn layout(length: usize) -> Layout {
+        Layout::from_size_align(length, BUFFER_ALIGNMENT).expect("a buffer is smaller than the address space")
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `length` bytes were allocated and initialised; `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this very layout.
+        unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.length)) }
+    }
+}
+
+impl fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBuffer({} bytes)", self.length)
+    }
+}
+
+/// Memory that regions are carved from. Dropping the last handle frees it.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    buffer: AlignedBuffer,
+}
+
+/// The append-only writer of one range of memory.
+///
+/// Invariant: bytes below `published` never change until `try_clear` finds no slice alive.
+pub struct Region {
+    shared: Arc<RegionShared>,
+}
+
+struct RegionShared {
+    memory: Memory,
+    start: usize,
+    capacity: usize,
+    published: AtomicUsize,
+}
+
+impl Region {
+    /// A region of its own heap memory, `capacity` bytes rounded up to the alignment.
+    pub fn on_heap(capacity: usize) -> Self {
+        let buffer = AlignedBuffer::zeroed(capacity);
+        let capacity = buffer.len();
+        let shared =
+            RegionShared { memory: Memory { buffer }, start: 0, capacity, published: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// How many bytes fit, in all.
+    pub fn capacity(&self) -> usize {
+        self.shared.capacity
+    }
+
+    /// How many bytes are published.
+    pub fn len(&self) -> usize {
+        self.shared.published.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is published.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a slice of this region is alive anywhere.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
+    /// Fills the next `length` bytes and publishes them.
+    ///
+    /// # Panics
+    /// If they do not fit: the caller asks `capacity` and `len` first.
+    pub fn append_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        let at = self.len();
+        assert!(
+            length <= self.shared.capacity - at,
+            "append of {length} bytes at {at} of {}",
+            self.shared.capacity
+        );
+        let pointer = self.shared.memory.buffer.pointer;
+        // SAFETY: `start + at + length` is within the memory, which the region's handle keeps alive. Nobody
+        // reads above `published` and this region is the only writer (`&mut self`), so the borrow is exclusive.
+        let tail =
+            unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr().add(self.shared.start + at), length) };
+        fill(tail);
+        self.shared.published.store(at + length, Ordering::Release);
+        self.slice(at..at + length)
+    }
+
+    /// Copies `bytes` behind what is published, and publishes them. Panics as [`Region::append_with`].
+    pub fn append(&mut self, bytes: &[u8]) -> Slice {
+        self.append_with(bytes.len(), |tail| tail.copy_from_slice(bytes))
+    }
+
+    /// A view of published bytes.
+    ///
+    /// # Panics
+    /// If the range passes what is published.
+    pub fn slice(&self, range: Range<usize>) -> Slice {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
+        Slice { region: self.shared.clone(), start: range.start, length: range.end - range.start }
+    }
+
+    /// Empties the region if no slice of it is alive; says whether it did.
+    pub fn try_clear(&mut self) -> bool {
+        match Arc::get_mut(&mut self.shared) {
+            Some(shared) => {
+                *shared.published.get_mut() = 0;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region({} of {} bytes)", self.len(), self.capacity())
+    }
+}
+
+/// Published bytes of a region: immutable, cheap to clone, good on any core.
+#[derive(Clone)]
+pub struct Slice {
+    region: Arc<RegionShared>,
+    start: usize,
+    length: usize,
+}
+
+impl Slice {
+    /// The first `length` bytes of a buffer that was read from a disk.
+    pub fn from_buffer(buffer: AlignedBuffer, length: usize) -> Self {
+        assert!(length <= buffer.len(), "{length} of {} bytes", buffer.len());
+        let capacity = buffer.len();
+        let shared = RegionShared {
+            memory: Memory { buffer },
+            start: 0,
+            capacity,
+            published: AtomicUsize::new(length),
+        };
+        Self { region: Arc::new(shared), start: 0, length }
+    }
+
+    /// A part of this slice, by positions within it.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.length, "{range:?} of {}", self.length);
+        Self { region: self.region.clone(), start: self.start + range.start, length: range.end - range.start }
+    }
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        let pointer = self.region.memory.buffer.pointer;
+        // SAFETY: the range was published when the slice was made (`Release` there; the slice itself reached
+        // this thread by a synchronising hand-over), it never changes while a slice is alive, and the handle
+        // keeps the memory alive.
+        unsafe {
+            std::slice::from_raw_parts(pointer.as_ptr().add(self.region.start + self.start), self.length)
+        }
+    }
+}
+
+impl fmt::Debug for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slice({} bytes)", self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_keeps_its_bytes_while_the_region_grows() {
+        let mut region = Region::on_heap(8192);
+        let first = region.append(b"first");
+        let second = region.append(b"second");
+        assert_eq!((&*first, &*second), (&b"first"[..], &b"second"[..]));
+        assert!(!region.try_clear());
+        drop((first, second));
+        assert!(region.try_clear());
+        assert!(region.is_empty());
+    }
+}

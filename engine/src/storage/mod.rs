@@ -1,0 +1,141 @@
+//! The seam between the engine and the world: one log directory, its files, time, tasks and chance.
+//!
+//! The engine runs unchanged on [`Runtime`] and [`Directory`] of the real reactor and on those of the
+//! simulation, where one seed replays one history. Everything is of one core and `!Send`; a future owns
+//! what it needs (`'static`), also the memory that the kernel reads or writes, until it completes.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use flumen_ring::{AlignedBuffer, Slice};
+use futures_util::future::LocalBoxFuture;
+
+/// An operation under way. Dropping it does not free the memory that the kernel still uses.
+pub type Pending<T> = LocalBoxFuture<'static, T>;
+
+/// Time, tasks and chance of one core.
+pub trait Runtime {
+    /// Runs `task` on this core until it ends.
+    fn spawn(&self, task: Pending<()>);
+    /// Time since an arbitrary start; never goes back.
+    fn monotonic(&self) -> Duration;
+    /// The wall clock, milliseconds since 1970 UTC; may go back.
+    fn wall_ms(&self) -> i64;
+    /// Completes no sooner than `duration` from now.
+    fn sleep(&self, duration: Duration) -> Pending<()>;
+    /// Completes after every other ready task had its turn.
+    fn yield_now(&self) -> Pending<()>;
+    /// 64 random bits; from the seed in a simulation.
+    fn random(&self) -> u64;
+}
+
+/// What went wrong with a file, with what is needed to say where.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{operation} of {path} at {position} ({length} bytes): {kind}")]
+pub struct StorageError {
+    /// `open`, `read`, `write`, `fdatasync`, …
+    pub operation: &'static str,
+    /// The file, below its log directory.
+    pub path: PathBuf,
+    /// Where in the file; 0 for the file as a whole.
+    pub position: u64,
+    /// How many bytes were asked for.
+    pub length: u64,
+    /// What the kernel said.
+    pub kind: StorageErrorKind,
+}
+
+/// The kinds of failure that the engine tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StorageErrorKind {
+    /// ENOENT.
+    #[error("no such file or directory")]
+    NotFound,
+    /// ENOSPC, EDQUOT: the write did not happen, the directory is sound.
+    #[error("no space left on the device")]
+    NoSpace,
+    /// Any other errno (EIO, EROFS, EMFILE …).
+    #[error("errno {0}")]
+    Errno(i32),
+    /// Fewer bytes than the file was known to hold.
+    #[error("the file ended early")]
+    Short,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Existing, for reading and writing.
+    Existing,
+    /// New; an existing one is an error.
+    CreateNew,
+    /// Existing or new.
+    CreateOrOpen,
+}
+
+/// A file or folder in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirectoryEntry {
+    /// Its last path component.
+    pub name: String,
+    /// Whether it is a folder.
+    pub is_directory: bool,
+    /// Its length in bytes; 0 for a folder.
+    pub length: u64,
+}
+
+/// One log directory. Paths are relative to it. What may block runs on a helper thread.
+pub trait Directory {
+    /// Positions, lengths and memory of reads and writes are multiples of this (a power of two, ≤ 4096).
+    fn alignment(&self) -> usize;
+    /// Opens a data file for direct I/O.
+    fn open(&self, path: &Path, mode: OpenMode) -> Pending<Result<Rc<dyn DataFile>, StorageError>>;
+    /// The whole of a small file, at most `length_max` bytes (longer: `Errno(EFBIG)`).
+    fn read(&self, path: &Path, length_max: usize) -> Pending<Result<Vec<u8>, StorageError>>;
+    /// Replaces a small file durably: temporary file, fsync, rename, fsync of the folder.
+    fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
+    /// What a folder holds, sorted by name.
+    fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>>;
+    /// Creates a folder; one that exists is no error. Durable only after `sync_directory` of its parent.
+    fn create_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+    /// Renames within the log directory. Durable only after `sync_directory` of the parent(s).
+    fn rename(&self, from: &Path, to: &Path) -> Pending<Result<(), StorageError>>;
+    /// Unlinks a file; a missing one is no error.
+    fn remove_file(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+    /// Unlinks a folder and everything in it; a missing one is no error.
+    fn remove_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+    /// Makes the names in a folder durable (fsync of the folder).
+    fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+}
+
+/// Memory that a write takes its bytes from; owned by the operation until it completes.
+#[derive(Debug)]
+pub enum WriteSource {
+    /// Published bytes of the cache, which never change.
+    Slice(Slice),
+    /// A private copy: a padded tail block, a journal group.
+    Buffer(AlignedBuffer),
+}
+
+/// A data file, open for direct I/O.
+pub trait DataFile {
+    /// Reads up to `length` bytes at `position` into the start of `buffer`; both aligned. Returns how many
+    /// were read: fewer only at the end of the file.
+    fn read(
+        &self,
+        buffer: AlignedBuffer,
+        position: u64,
+        length: usize,
+    ) -> Pending<(Result<usize, StorageError>, AlignedBuffer)>;
+    /// Writes all of `source` at `position`; both aligned. The source comes back to be used again.
+    fn write(&self, source: WriteSource, position: u64) -> Pending<(Result<(), StorageError>, WriteSource)>;
+    /// The file's length now, as the file system knows it.
+    fn length(&self) -> Pending<Result<u64, StorageError>>;
+    /// Reserves space for `length` bytes from `position` and extends the file to cover it (fallocate).
+    fn allocate(&self, position: u64, length: u64) -> Pending<Result<(), StorageError>>;
+    /// Cuts or extends (with zeros) to `length`.
+    fn truncate(&self, length: u64) -> Pending<Result<(), StorageError>>;
+    /// fdatasync: content and what is needed to read it back are durable when it completes.
+    fn sync_data(&self) -> Pending<Result<(), StorageError>>;
+}

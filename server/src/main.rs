@@ -1,0 +1,3 @@
+//! The binary `flumen`.
+#![forbid(unsafe_code)]
+fn main() {}
