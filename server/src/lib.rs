@@ -1,2 +1,7 @@
-//! Flumen, the Kafka front end: everything behind the binary `flumen`.
+//! Kafka's front end: the protocol, metadata, groups and configuration on top of the engine.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dispatch;
+pub mod handlers;
+pub mod shard;

@@ -1,0 +1,92 @@
+//! What answers each request: one file per API, each with the versions that it serves.
+//!
+//! A handler is `pub const VERSIONS: RangeInclusive<i16>` and `async fn handle(&RequestContext, Request) ->
+//! Result<Response, Refusal>` on the core of the connection. Errors that Kafka's protocol can express travel
+//! inside the response; a [`Refusal`] ends the connection. To serve another API, write its file and add one
+//! line to the table in [`crate::dispatch`].
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::config::ListenerConfig;
+use crate::shard::Shard;
+
+pub mod api_versions;
+
+/// Who asks, what, and where to turn for the answer.
+#[derive(Clone)]
+pub struct RequestContext {
+    /// The core that this connection lives on.
+    pub shard: Rc<Shard>,
+    /// The connection that the request came in on.
+    pub connection: Rc<ConnectionFacts>,
+    /// Which request it is.
+    pub request: RequestFacts,
+}
+
+/// What stays the same for a connection's whole life.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    /// Unique on this broker since it started.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The listener that accepted it; a client is told the addresses of this one.
+    pub listener: ListenerConfig,
+}
+
+/// The request's header.
+#[derive(Debug, Clone)]
+pub struct RequestFacts {
+    /// Which API.
+    pub api: ApiKey,
+    /// In which version; within the handler's range.
+    pub version: i16,
+    /// Comes back in the response.
+    pub correlation_id: i32,
+    /// What the client calls itself.
+    pub client_id: Option<StrBytes>,
+}
+
+/// Why a request gets no answer and its connection is closed, as Kafka does with what it cannot parse.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No API with this key.
+    #[error("unknown api key {0}")]
+    UnknownApi(i16),
+    /// An API or a version of it that is not served.
+    #[error("{api:?} version {version} is not served")]
+    UnsupportedVersion {
+        /// The API.
+        api: ApiKey,
+        /// The version that was asked for.
+        version: i16,
+    },
+    /// Bytes that are no such request.
+    #[error("malformed {what}: {why}")]
+    Malformed {
+        /// What it claimed to be.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The client asked not to be answered (Produce with acks=0), and something failed.
+    #[error("a request without acknowledgement failed: {0}")]
+    Unacknowledged(String),
+    /// A response that cannot be written in the version asked for: our own mistake.
+    #[error("cannot encode the answer to {api:?} version {version}: {why}")]
+    Unencodable {
+        /// The API.
+        api: ApiKey,
+        /// The version that was asked for.
+        version: i16,
+        /// What the codec said.
+        why: String,
+    },
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopping,
+}
