@@ -5,9 +5,20 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
+pub mod batch;
+mod engine;
 mod log_config;
+mod partition;
+mod read;
+pub mod recovery;
 pub mod storage;
 mod types;
 
+pub use append::{Append, AppendError, AppendOrigin, Appended};
+pub use engine::{CloseError, CreateError, Engine, EngineConfig, EngineStats, OpenError, OpenPartition};
 pub use log_config::LogConfig;
+pub use partition::{Partition, Watch};
+pub use read::{AbortedTransaction, Read, ReadError, ReadLimit, TimestampedOffset};
+pub use recovery::{ClosedCore, RecoveredJournal, RecoveryError};
 pub use types::{CoreId, LeaderEpoch, Offset, PartitionId, Position, ProducerEpoch, ProducerId, Timestamp};

@@ -1,0 +1,130 @@
+//! The handle of an append: how it ends, and when.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::{Offset, ProducerEpoch, ProducerId, Timestamp};
+
+/// Who appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A client's Produce request.
+    Client,
+    /// A coordinator or the controller of this broker: internal topics, control batches.
+    Coordinator,
+    /// A follower, from its leader: offsets and epochs are kept as they came.
+    Replica,
+}
+
+/// Where batches were placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the first record.
+    pub base_offset: Offset,
+    /// The offset of the last record.
+    pub last_offset: Offset,
+    /// The timestamp given to every record, or −1 where the producer's own were kept.
+    pub log_append_time: Timestamp,
+    /// The log's start when they were placed.
+    pub log_start_offset: Offset,
+}
+
+/// Why batches were not appended, or not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The disk is full. Nothing was placed; it may be tried again later.
+    #[error("no space left on the device")]
+    NoSpace,
+    /// The partition's log failed, or the log directory. What was placed may or may not be there.
+    #[error("the partition's log is offline")]
+    Offline,
+    /// The partition was deleted, or the engine closed.
+    #[error("the partition was deleted or is closing")]
+    Deleted,
+    /// A sequence that does not follow the producer's last one.
+    #[error("producer {producer_id}: sequence {found} where {expected} was expected")]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The sequence that would follow.
+        expected: i32,
+        /// What came.
+        found: i32,
+    },
+    /// A duplicate of a batch too old for its offset to be known.
+    #[error("producer {producer_id}: sequence {found} was appended long ago")]
+    DuplicateSequence {
+        /// The producer.
+        producer_id: ProducerId,
+        /// What came.
+        found: i32,
+    },
+    /// The producer's epoch is below the newest one.
+    #[error("producer {producer_id}: epoch {found} is below {newest}")]
+    InvalidProducerEpoch {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The newest epoch seen.
+        newest: ProducerEpoch,
+        /// What came.
+        found: ProducerEpoch,
+    },
+    /// A timestamp outside of what the topic accepts.
+    #[error("timestamp {timestamp} is outside of what the topic accepts")]
+    InvalidTimestamp {
+        /// What came.
+        timestamp: Timestamp,
+    },
+    /// A record without a key, for a compacted topic.
+    #[error("a record without a key, for a compacted topic")]
+    KeylessOnCompacted,
+    /// A batch larger than `max.message.bytes`.
+    #[error("a batch of {length} bytes; at most {length_max} are accepted")]
+    TooLarge {
+        /// Its length.
+        length: usize,
+        /// `max.message.bytes`.
+        length_max: usize,
+    },
+    /// More than a segment can hold, or (verbatim) offsets that do not follow the log's end.
+    #[error("the batches cannot be placed: {reason}")]
+    Misplaced {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// Completes when the batches are acknowledged: durable (class D) or placed (class M).
+///
+/// Dropping it changes nothing about the append.
+pub struct Append {
+    slot: Rc<AppendSlot>,
+}
+
+#[derive(Default)]
+pub(crate) struct AppendSlot {
+    result: Cell<Option<Result<Appended, AppendError>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Append {
+    pub(crate) fn ready(result: Result<Appended, AppendError>) -> Self {
+        let slot = AppendSlot { result: Cell::new(Some(result)), waker: RefCell::new(None) };
+        Self { slot: Rc::new(slot) }
+    }
+}
+
+impl Future for Append {
+    type Output = Result<Appended, AppendError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(result) = self.slot.result.take() {
+            return Poll::Ready(result);
+        }
+        *self.slot.waker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
