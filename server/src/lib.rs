@@ -4,4 +4,5 @@
 pub mod config;
 pub mod dispatch;
 pub mod handlers;
+pub mod metadata;
 pub mod shard;
