@@ -172,6 +172,7 @@ impl Key {
         let shown = if self.is_sensitive() { "[hidden]".into() } else { value.to_string() };
         let expected = match self.range {
             Range::Any => format!("must be a {}", self.value_type),
+            Range::OneOf(&[""]) => "must be empty: this is not served".to_string(),
             range => format!("must be a {}, {range}", self.value_type),
         };
         InvalidValue { key: self.name.to_string(), shown, expected }
@@ -179,7 +180,10 @@ impl Key {
 
     fn holds(&self, value: &str) -> bool {
         match self.value_type {
-            ValueType::Boolean => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
+            ValueType::Boolean => match self.range {
+                Range::OneOf(texts) => texts.contains(&value.to_ascii_lowercase().as_str()),
+                _ => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
+            },
             ValueType::Int => value.parse::<i32>().is_ok_and(|number| self.holds_number(number.into())),
             ValueType::Short => value.parse::<i16>().is_ok_and(|number| self.holds_number(number.into())),
             ValueType::Long => value.parse::<i64>().is_ok_and(|number| self.holds_number(number)),
@@ -196,6 +200,7 @@ impl Key {
             },
             ValueType::List => match self.range {
                 Range::EachOneOf(texts) => elements(value).all(|element| texts.contains(&element)),
+                Range::OneOf(texts) => texts.contains(&value),
                 Range::NotEmpty => elements(value).next().is_some(),
                 _ => true,
             },

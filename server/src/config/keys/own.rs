@@ -1,0 +1,18 @@
+//! This broker's own keys: few, and right by default.
+
+use super::keys;
+
+keys! {
+    "flumen.cache.bytes": Long = "-1", AtLeast(-1);
+        "Bytes of memory for the cache of all cores together; −1 to take `flumen.cache.fraction`."
+    "flumen.cache.fraction": Double = "0.25", Fraction(0.01, 0.9);
+        "The cache as a fraction of the memory limit (of the cgroup, or else of the machine)."
+    "flumen.cores": Int = "0", Between(0, 256);
+        "Cores to run on, one pinned thread each; 0 for every core that this process may use."
+    "flumen.fetch.sendfile.bytes": Int = "65536", AtLeast(4096);
+        "Bytes from which on a piece of a fetch response is sent by sendfile instead of a copy."
+    "flumen.io.direct": Boolean = "true", Any;
+        "Whether data files are read and written by O_DIRECT. `false` is for development, on file systems that cannot."
+    "flumen.journal.bytes": Long = "268435456", AtLeast(4194304);
+        "Bytes of each core's commit journal, a file that is written over and over."
+}
