@@ -4,4 +4,5 @@
 //! the same immutable image.
 
 pub mod codec;
+pub mod image;
 pub mod records;
