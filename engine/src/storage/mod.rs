@@ -4,6 +4,8 @@
 //! simulation, where one seed replays one history. Everything is of one core and `!Send`; a future owns
 //! what it needs (`'static`), also the memory that the kernel reads or writes, until it completes.
 
+pub mod sim;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
