@@ -8,8 +8,8 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
 pub const BUFFER_ALIGNMENT: usize = 4096;
@@ -38,6 +38,11 @@ impl AlignedBuffer {
 
     /// The memory's address, for the kernel.
     pub fn as_ptr(&self) -> *const u8 {
+        self.pointer.as_ptr()
+    }
+
+    /// The memory's address, for the kernel to write to.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.pointer.as_ptr()
     }
 

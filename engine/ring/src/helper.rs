@@ -1,0 +1,111 @@
+//! A thread for system calls that may block: unlink, rename, truncate, directory scans, huge-page collapse.
+//!
+//! Jobs run one after the other in the order they came. The thread ends when the last handle is dropped.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::{Poll, Waker};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A handle to a helper thread; good on any core.
+///
+/// Its queue has no bound of its own: each job belongs to a task that waits for it, or closes a file.
+#[derive(Debug, Clone)]
+pub struct Helper {
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Answer<T> {
+    value: Option<Result<T, Box<dyn Any + Send>>>,
+    waker: Option<Waker>,
+}
+
+impl Helper {
+    /// Starts the thread. `name` shows in process lists (15 bytes of it).
+    pub fn start(name: &str) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while let Ok(job) = queue.recv() {
+                job();
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs `job` on the thread and resolves to what it returned. A panic there continues here. The job is
+    /// queued at once, and runs also when the future is dropped.
+    pub fn run<T, J>(&self, job: J) -> impl Future<Output = T> + Send + use<T, J>
+    where
+        T: Send + 'static,
+        J: FnOnce() -> T + Send + 'static,
+    {
+        let answer = Arc::new(Mutex::new(Answer { value: None, waker: None }));
+        let result = answer.clone();
+        self.run_detached(move || {
+            let value = catch_unwind(AssertUnwindSafe(job));
+            let waker = {
+                let mut answer = result.lock().unwrap_or_else(PoisonError::into_inner);
+                answer.value = Some(value);
+                answer.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        poll_fn(move |context| {
+            let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+            match answer.value.take() {
+                Some(Ok(value)) => Poll::Ready(value),
+                Some(Err(panic)) => resume_unwind(panic),
+                None => {
+                    answer.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// Queues `job` without waiting for it.
+    pub(crate) fn run_detached(&self, job: impl FnOnce() + Send + 'static) {
+        let queued = self.jobs.send(Box::new(job));
+        assert!(queued.is_ok(), "the helper thread lives as long as a handle to it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reactor, ReactorConfig};
+
+    #[test]
+    fn answers_come_back_to_a_sleeping_reactor() {
+        let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+        let helper = Helper::start("test-helper").expect("a thread");
+        let (gate, opened) = mpsc::channel::<u32>();
+        let waiting = helper.run(move || opened.recv().expect("a number"));
+        let ring = reactor.ring();
+        let sum = reactor.run(async move {
+            let opener = std::thread::spawn(move || gate.send(40).expect("the helper waits"));
+            let first = waiting.await;
+            let second = helper.run(|| 2).await;
+            opener.join().expect("no panic");
+            ring.yield_now().await;
+            first + second
+        });
+        assert_eq!(sum, 42);
+    }
+
+    #[test]
+    fn a_panic_of_a_job_continues_at_its_caller() {
+        let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+        let helper = Helper::start("test-helper").expect("a thread");
+        let failing = helper.run(|| -> u32 { panic!("as told") });
+        let outcome = catch_unwind(AssertUnwindSafe(|| reactor.run(failing)));
+        assert!(outcome.is_err());
+        assert_eq!(reactor.run(helper.run(|| 7)), 7, "the thread goes on");
+    }
+}

@@ -1,0 +1,164 @@
+//! The writing half of a connection: gathered sends by copy, large slices by `sendfile`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::Socket;
+use crate::op::{CANCEL, Operation};
+use crate::transfer::SendPiece;
+
+/// Pieces of one system call: the kernel's UIO_MAXIOV.
+const PIECES_MAX: usize = 1024;
+
+/// Lets one writer in at a time, in the order they came.
+#[derive(Default)]
+pub(super) struct Turnstile {
+    busy: Cell<bool>,
+    waiting: RefCell<VecDeque<Waker>>,
+}
+
+/// The right to write. Dropped before `finish`, it shuts the connection down: the stream is cut in two.
+struct WriteTurn<'a> {
+    socket: &'a Socket,
+    finished: bool,
+}
+
+impl WriteTurn<'_> {
+    fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for WriteTurn<'_> {
+    fn drop(&mut self) {
+        let turnstile = &self.socket.connection.turnstile;
+        turnstile.busy.set(false);
+        if !self.finished {
+            self.socket.close();
+        }
+        // Everyone looks again: the first of them may have been dropped.
+        let waiting = std::mem::take(&mut *turnstile.waiting.borrow_mut());
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
+
+/// What the kernel reads during a gathered send.
+struct Gathered {
+    _descriptor: Rc<OwnedFd>,
+    pieces: Vec<SendPiece>,
+    vectors: Vec<libc::iovec>,
+    header: Box<libc::msghdr>,
+    /// The first piece that is not sent whole, and how much of it is.
+    piece: usize,
+    position: usize,
+}
+
+impl Gathered {
+    fn new(descriptor: Rc<OwnedFd>, pieces: Vec<SendPiece>) -> Self {
+        // SAFETY: a msghdr of zeros is valid: no name, no vectors, no control data.
+        let header = Box::new(unsafe { std::mem::zeroed() });
+        let mut gathered =
+            Self { _descriptor: descriptor, pieces, vectors: Vec::new(), header, piece: 0, position: 0 };
+        gathered.advance(0);
+        gathered
+    }
+
+    fn is_sent(&self) -> bool {
+        self.piece == self.pieces.len()
+    }
+
+    /// Moves on by `sent` bytes, and past empty pieces.
+    fn advance(&mut self, sent: usize) {
+        self.position += sent;
+        while let Some(piece) = self.pieces.get(self.piece).filter(|piece| self.position >= piece.len()) {
+            self.position -= piece.len();
+            self.piece += 1;
+        }
+    }
+
+    /// Describes what is left to the kernel.
+    fn prepare(&mut self) {
+        self.vectors.clear();
+        let mut position = self.position;
+        for piece in self.pieces[self.piece..].iter().take(PIECES_MAX) {
+            let rest = &piece[position..];
+            position = 0;
+            self.vectors.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+        }
+        self.header.msg_iov = self.vectors.as_mut_ptr();
+        self.header.msg_iovlen = self.vectors.len();
+    }
+}
+
+impl Socket {
+    /// Sends all pieces in order, by copy.
+    pub async fn send(&self, pieces: Vec<SendPiece>) -> io::Result<()> {
+        let turn = self.write_turn().await;
+        let result = self.send_all(pieces).await;
+        if result.is_ok() {
+            turn.finish();
+        }
+        result
+    }
+
+    async fn write_turn(&self) -> WriteTurn<'_> {
+        let turnstile = &self.connection.turnstile;
+        poll_fn(|context| {
+            if !turnstile.busy.replace(true) {
+                return Poll::Ready(());
+            }
+            turnstile.waiting.borrow_mut().push_back(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        WriteTurn { socket: self, finished: false }
+    }
+
+    async fn send_all(&self, pieces: Vec<SendPiece>) -> io::Result<()> {
+        let mut gathered = Gathered::new(self.connection.descriptor.clone(), pieces);
+        while !gathered.is_sent() {
+            if self.connection.closed.get() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+            let entry = match &gathered.pieces[gathered.piece..] {
+                [piece] => {
+                    let rest = &piece[gathered.position..];
+                    let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+                    opcode::Send::new(Fd(self.raw()), rest.as_ptr(), length).flags(flags).build()
+                }
+                _ => {
+                    gathered.prepare();
+                    opcode::SendMsg::new(Fd(self.raw()), &raw const *gathered.header)
+                        .flags(flags as u32)
+                        .build()
+                }
+            };
+            // SAFETY: the pieces' memory does not move (`Buffer`), the vectors and the header are on the heap;
+            // the operation owns them all and a share of the descriptor.
+            let sending = unsafe { Operation::start(&self.connection.ring, entry, gathered, CANCEL) };
+            let (completion, returned) = sending.await;
+            gathered = returned;
+            match completion.to_result() {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => gathered.advance(sent),
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                    self.poll(libc::POLLOUT).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
