@@ -5,4 +5,7 @@
 
 pub mod codec;
 pub mod image;
+pub mod log;
+pub mod quorum;
 pub mod records;
+pub mod uuid_text;

@@ -203,4 +203,11 @@ impl Image {
         self.offset = offset;
         self.epoch = epoch;
     }
+
+    /// Gives an image that was read from a snapshot its place in the log: the snapshot's own offsets say
+    /// nothing.
+    pub fn rebase(&mut self, offset: i64, epoch: i32) {
+        self.offset = offset;
+        self.epoch = epoch;
+    }
 }
