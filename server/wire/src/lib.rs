@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod fetch;
 pub mod frame;
 mod leaders;
