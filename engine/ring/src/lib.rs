@@ -44,7 +44,7 @@ pub use error::SetupError;
 #[cfg(not(loom))]
 pub use executor::JoinHandle;
 #[cfg(not(loom))]
-pub use file::{Alignment, File, OpenOptions, ProbeError, probe_direct_io};
+pub use file::{Alignment, File, FileLock, LockError, OpenOptions, ProbeError, probe_direct_io};
 #[cfg(not(loom))]
 pub use helper::Helper;
 #[cfg(not(loom))]

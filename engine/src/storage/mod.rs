@@ -5,6 +5,7 @@
 //! what it needs (`'static`), also the memory that the kernel reads or writes, until it completes.
 
 pub mod sim;
+pub mod uring;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

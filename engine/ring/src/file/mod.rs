@@ -3,6 +3,7 @@
 //! Closing the last descriptor of an unlinked file frees its blocks, which can take long: a descriptor is
 //! closed on the helper thread, when the last operation on it has completed.
 
+mod lock;
 mod probe;
 
 use std::ffi::CString;
@@ -21,6 +22,7 @@ use crate::op::{CANCEL_AND_CLOSE, LET_RUN, Operation};
 use crate::reactor::Ring;
 use crate::transfer::{Buffer, BufferMut};
 
+pub use lock::{FileLock, LockError};
 pub use probe::{Alignment, ProbeError, probe_direct_io};
 
 /// How a file is opened: always for reading and writing.

@@ -1,0 +1,165 @@
+//! Names in a log directory: opened through the ring, everything else on the directory's helper thread.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use flumen_ring::{File, OpenOptions, Ring};
+
+use super::file::RingFile;
+use super::{LogDirectory, error_kind};
+use crate::storage::{DataFile, Directory, DirectoryEntry, OpenMode, Pending, StorageError};
+
+/// What a replacement is written to before it takes its name; Kafka's own checkpoints do the same.
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// A log directory on one core's ring.
+#[derive(Debug, Clone)]
+pub struct RingDirectory {
+    directory: LogDirectory,
+    ring: Ring,
+}
+
+impl RingDirectory {
+    pub(super) fn new(directory: LogDirectory, ring: Ring) -> Self {
+        Self { directory, ring }
+    }
+
+    fn full_path(&self, path: &Path) -> PathBuf {
+        self.directory.root.path.join(path)
+    }
+
+    /// Runs a blocking call on the helper thread.
+    fn on_helper<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Pending<Result<T, StorageError>> {
+        let (full, path) = (self.full_path(path), path.to_path_buf());
+        let running = self.directory.root.helper.run(move || call(&full));
+        Box::pin(async move {
+            running.await.map_err(|error| StorageError {
+                operation,
+                path,
+                position: 0,
+                length: 0,
+                kind: error_kind(&error),
+            })
+        })
+    }
+}
+
+impl Directory for RingDirectory {
+    fn alignment(&self) -> usize {
+        self.directory.root.alignment
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> Pending<Result<Rc<dyn DataFile>, StorageError>> {
+        let (this, path) = (self.clone(), path.to_path_buf());
+        Box::pin(async move {
+            let root = &this.directory.root;
+            let options = OpenOptions {
+                create: mode == OpenMode::CreateOrOpen,
+                create_new: mode == OpenMode::CreateNew,
+                direct: root.direct,
+            };
+            let opened = File::open(&this.ring, &root.helper, &this.full_path(&path), options).await;
+            match opened {
+                Ok(file) => Ok(Rc::new(RingFile::new(file, &path, root.alignment)) as Rc<dyn DataFile>),
+                Err(error) => Err(StorageError {
+                    operation: "open",
+                    path,
+                    position: 0,
+                    length: 0,
+                    kind: error_kind(&error),
+                }),
+            }
+        })
+    }
+
+    fn read(&self, path: &Path, length_max: usize) -> Pending<Result<Vec<u8>, StorageError>> {
+        self.on_helper("read", path, move |full| {
+            let file = fs::File::open(full)?;
+            let mut contents = Vec::new();
+            file.take(length_max as u64 + 1).read_to_end(&mut contents)?;
+            if contents.len() > length_max {
+                return Err(io::Error::from_raw_os_error(EFBIG));
+            }
+            Ok(contents)
+        })
+    }
+
+    fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
+        self.on_helper("replace", path, move |full| {
+            let mut temporary = full.as_os_str().to_owned();
+            temporary.push(TEMPORARY_SUFFIX);
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&contents)?;
+            file.sync_all()?;
+            drop(file);
+            fs::rename(&temporary, full)?;
+            match full.parent() {
+                Some(parent) => sync_folder(parent),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>> {
+        self.on_helper("list", path, |full| {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(full)? {
+                let entry = entry?;
+                // A name that is not UTF-8 is none of ours or Kafka's; one that vanished meanwhile is gone.
+                let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
+                    continue;
+                };
+                let is_directory = metadata.is_dir();
+                let length = if is_directory { 0 } else { metadata.len() };
+                entries.push(DirectoryEntry { name, is_directory, length });
+            }
+            entries.sort();
+            Ok(entries)
+        })
+    }
+
+    fn create_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.on_helper("mkdir", path, |full| match fs::create_dir(full) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && full.is_dir() => Ok(()),
+            result => result,
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Pending<Result<(), StorageError>> {
+        let to = self.full_path(to);
+        self.on_helper("rename", from, move |full| fs::rename(full, to))
+    }
+
+    fn remove_file(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.on_helper("unlink", path, |full| missing_is_fine(fs::remove_file(full)))
+    }
+
+    fn remove_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.on_helper("rmdir", path, |full| missing_is_fine(fs::remove_dir_all(full)))
+    }
+
+    fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.on_helper("fsync", path, sync_folder)
+    }
+}
+
+/// A file is larger than its reader allows.
+const EFBIG: i32 = 27;
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
