@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod dispatch;
+pub mod groups;
 pub mod handlers;
 pub mod metadata;
 pub mod shard;

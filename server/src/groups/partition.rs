@@ -1,0 +1,481 @@
+//! The groups of one `__consumer_offsets` partition.
+//!
+//! On the core that owns the partition. Events come in one after the other; each leaves its outcome in
+//! [`Effects`]. Invariants: what another event or a client may rely on is in the log before it is visible,
+//! except for memberships between two generations, which a crash may take back; records are appended in the
+//! order in which they are handed out, and [`GroupPartition::written`] is called in that order.
+//!
+//! After a crash the partition's records are replayed from the start: see [`GroupPartition::replay`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+
+use super::classic_group::{ClassicGroup, GroupState};
+use super::messages::{
+    Answer, DescribedGroup, Effects, HeartbeatRequest, JoinAnswer, JoinRequest, LeaveAnswer, LeavingMember,
+    LeftMember, ListedGroup, Now, SyncAnswer, SyncRequest, Then, Waiter, Write,
+};
+use super::offsets::{CommitRequest, FetchRequest, Offsets};
+use super::rebalance::Turn;
+use super::records::{self, Key, Record, RecordError};
+use super::settings::GroupSettings;
+use super::timers::{Alarm, Timers};
+
+/// What is asked of one group.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// JoinGroup.
+    Join(JoinRequest),
+    /// SyncGroup.
+    Sync(SyncRequest),
+    /// Heartbeat.
+    Heartbeat(HeartbeatRequest),
+    /// LeaveGroup.
+    Leave(Vec<LeavingMember>),
+    /// OffsetCommit.
+    Commit(CommitRequest),
+    /// OffsetFetch.
+    Fetch(FetchRequest),
+    /// OffsetDelete: topics with their partitions.
+    DeleteOffsets(Vec<(String, Vec<i32>)>),
+    /// DescribeGroups.
+    Describe,
+    /// DeleteGroups.
+    Delete,
+}
+
+/// The groups of one partition.
+#[derive(Debug)]
+pub struct GroupPartition {
+    pub(super) settings: GroupSettings,
+    pub(super) groups: BTreeMap<Rc<str>, ClassicGroup>,
+    /// Keys of live records of groups that use another protocol, which is not served: their members are
+    /// gone, their offsets are kept, and the records are taken back when a classic member joins.
+    foreign: BTreeMap<Rc<str>, BTreeSet<Bytes>>,
+    pub(super) offsets: Offsets,
+    timers: Timers,
+    expiration_is_set: bool,
+}
+
+impl GroupPartition {
+    /// No groups yet.
+    pub fn new(settings: GroupSettings) -> Self {
+        Self {
+            settings,
+            groups: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            offsets: Offsets::default(),
+            timers: Timers::default(),
+            expiration_is_set: false,
+        }
+    }
+
+    /// A request for the group `group_id`.
+    pub fn handle(
+        &mut self,
+        group_id: &str,
+        request: Request,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        match request {
+            Request::Join(request) => self.join(group_id, request, waiter, now, effects),
+            Request::Sync(request) => self.sync(group_id, request, waiter, now, effects),
+            Request::Heartbeat(request) => {
+                let result =
+                    self.with_group(group_id, now, effects, |group, turn| group.heartbeat(&request, turn));
+                let answer = Answer::Heartbeat(result.unwrap_or(Err(ResponseError::UnknownMemberId)).err());
+                effects.answer_when_durable(waiter, answer);
+            }
+            Request::Leave(members) => self.leave(group_id, members, waiter, now, effects),
+            Request::Commit(request) => self.commit(group_id, request, waiter, now, effects),
+            Request::Fetch(request) => {
+                let answer = Answer::Fetch(self.offsets.fetch(group_id, &request));
+                if request.require_stable {
+                    effects.answer_when_durable(waiter, answer);
+                } else {
+                    effects.answer(waiter, answer);
+                }
+            }
+            Request::DeleteOffsets(topics) => self.delete_offsets(group_id, topics, waiter, effects),
+            Request::Describe => effects.answer(waiter, Answer::Describe(self.describe(group_id))),
+            Request::Delete => self.delete(group_id, waiter, now, effects),
+        }
+        self.set_expiration(now);
+    }
+
+    /// Every group.
+    pub fn list(&self) -> Vec<ListedGroup> {
+        let classic = self.groups.values().map(ClassicGroup::list);
+        let foreign = self.foreign.iter().filter(|(id, _)| !self.groups.contains_key(*id));
+        classic.chain(foreign.map(|(id, keys)| listed_foreign(id, keys))).collect()
+    }
+
+    /// The group with this id.
+    pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
+        self.groups.get(group_id)
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether there is no group.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    fn join(
+        &mut self,
+        group_id: &str,
+        request: JoinRequest,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let fails = |error| Answer::Join(JoinAnswer::failed(&request.member_id, error));
+        let timeouts = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
+        if group_id.is_empty() {
+            return effects.answer(waiter, fails(ResponseError::InvalidGroupId));
+        }
+        if !timeouts.contains(&request.session_timeout_ms) {
+            return effects.answer(waiter, fails(ResponseError::InvalidSessionTimeout));
+        }
+        let is_new = !self.groups.contains_key(group_id);
+        if is_new && !request.member_id.is_empty() {
+            return effects.answer(waiter, fails(ResponseError::UnknownMemberId));
+        }
+        if is_new {
+            self.take_over_foreign(group_id, effects);
+        }
+        let writes_before = effects.writes.len();
+        let group = self.group_or_new(group_id, now);
+        let empty_record = group.record(|_| Bytes::new());
+        self.with_group(group_id, now, effects, |group, turn| group.join(request, waiter, turn));
+        if is_new && effects.writes.len() == writes_before {
+            // So that the group exists also if this member never comes back.
+            effects.writes.push(Write { records: vec![empty_record], then: Then::Nothing });
+        }
+    }
+
+    fn sync(
+        &mut self,
+        group_id: &str,
+        request: SyncRequest,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if group_id.is_empty() {
+            let answer = Answer::Sync(SyncAnswer::failed(ResponseError::InvalidGroupId));
+            return effects.answer(waiter, answer);
+        }
+        if self.with_group(group_id, now, effects, |group, turn| group.sync(request, waiter, turn)).is_none()
+        {
+            effects.answer(waiter, Answer::Sync(SyncAnswer::failed(ResponseError::UnknownMemberId)));
+        }
+    }
+
+    fn leave(
+        &mut self,
+        group_id: &str,
+        members: Vec<LeavingMember>,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let answer = if self.groups.contains_key(group_id) {
+            let left = self.with_group(group_id, now, effects, |group, turn| group.leave(members, turn));
+            left.expect("the group was found")
+        } else {
+            let unknown = |LeavingMember { member_id, instance_id, .. }| LeftMember {
+                member_id,
+                instance_id,
+                error: Some(ResponseError::UnknownMemberId),
+            };
+            LeaveAnswer { error: None, members: members.into_iter().map(unknown).collect() }
+        };
+        effects.answer_when_durable(waiter, Answer::Leave(answer));
+    }
+
+    fn describe(&self, group_id: &str) -> DescribedGroup {
+        match self.groups.get(group_id) {
+            Some(group) => group.describe(),
+            None => DescribedGroup {
+                error: Some(ResponseError::GroupIdNotFound),
+                group_id: group_id.to_owned(),
+                state: GroupState::Dead.name(),
+                ..DescribedGroup::default()
+            },
+        }
+    }
+
+    /// Takes the records of another protocol's group back, before it becomes a classic one.
+    fn take_over_foreign(&mut self, group_id: &str, effects: &mut Effects) {
+        let records = self.foreign_tombstones(group_id);
+        if !records.is_empty() {
+            effects.writes.push(Write { records, then: Then::Nothing });
+        }
+    }
+
+    /// Tombstones in the order in which Kafka writes them: what belongs to a member before the member, the
+    /// member before the group; that is by descending version of the key.
+    pub(super) fn foreign_tombstones(&mut self, group_id: &str) -> Vec<Record> {
+        let keys = self.foreign.remove(group_id).unwrap_or_default();
+        keys.into_iter().rev().map(|key| Record { key, value: None }).collect()
+    }
+
+    pub(super) fn is_foreign(&self, group_id: &str) -> bool {
+        self.foreign.contains_key(group_id)
+    }
+
+    pub(super) fn group_or_new(&mut self, group_id: &str, now: Now) -> &mut ClassicGroup {
+        let id: Rc<str> = Rc::from(group_id);
+        self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id, now.wall_ms))
+    }
+
+    pub(super) fn with_group<R>(
+        &mut self,
+        group_id: &str,
+        now: Now,
+        effects: &mut Effects,
+        event: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let Self { groups, settings, timers, .. } = self;
+        let group = groups.get_mut(group_id)?;
+        Some(event(group, &mut Turn { now, settings, timers, effects }))
+    }
+}
+
+/// Time and the log.
+impl GroupPartition {
+    /// When [`GroupPartition::time_passed`] has something to do, on the monotonic clock.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.timers.next_deadline_ms()
+    }
+
+    /// Does what is due.
+    pub fn time_passed(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(alarm) = self.timers.take_due(now.monotonic_ms) {
+            let (group_id, alarm) = match &alarm {
+                Alarm::Session { group, .. }
+                | Alarm::Join { group }
+                | Alarm::InitialJoin { group, .. }
+                | Alarm::Sync { group, .. } => (group.clone(), alarm),
+                Alarm::Expiration => {
+                    self.expiration_is_set = false;
+                    self.remove_expired(now, effects);
+                    continue;
+                }
+            };
+            self.with_group(&group_id, now, effects, |group, turn| match alarm {
+                Alarm::Session { member, .. } => group.session_over(&member, turn),
+                Alarm::Join { .. } => group.join_time_over(turn),
+                Alarm::InitialJoin { delay_ms, remaining_ms, .. } => {
+                    group.initial_delay_over(delay_ms, remaining_ms, turn);
+                }
+                Alarm::Sync { generation, .. } => group.sync_time_over(generation, turn),
+                Alarm::Expiration => unreachable!("it was dealt with above"),
+            });
+        }
+        self.set_expiration(now);
+    }
+
+    /// Expiration is looked at from time to time while there is something that could expire.
+    fn set_expiration(&mut self, now: Now) {
+        let nothing = self.groups.is_empty() && self.foreign.is_empty() && self.offsets.is_empty();
+        if !self.expiration_is_set && !nothing {
+            self.expiration_is_set = true;
+            let deadline_ms = now.monotonic_ms + self.settings.offsets_retention_check_interval_ms;
+            self.timers.set(deadline_ms, Alarm::Expiration);
+        }
+    }
+
+    /// What a write was for: its records are durable from offset `base_offset` on, or they are not in the
+    /// log and never will be.
+    pub fn written(
+        &mut self,
+        then: Then,
+        base_offset: Result<i64, ResponseError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let result = base_offset.map(drop);
+        match then {
+            Then::Nothing => {}
+            Then::Answer(waiter, answer) => effects.answer(waiter, answer.after(result)),
+            Then::Offsets { sequence, answer } => {
+                self.offsets.written(sequence, base_offset);
+                if let Some((waiter, answer)) = answer {
+                    effects.answer(waiter, answer.after(result));
+                }
+            }
+            Then::Assignment { group_id, generation, assignments } => {
+                self.with_group(&group_id, now, effects, |group, turn| {
+                    group.assignment_written(generation, assignments, result, turn);
+                });
+            }
+            Then::StaticMember {
+                group_id,
+                member_id,
+                leader_before,
+                supports_skipping_assignment,
+                before,
+            } => {
+                self.with_group(&group_id, now, effects, |group, turn| {
+                    let skips = supports_skipping_assignment;
+                    group.static_member_written(&member_id, leader_before, skips, *before, result, turn);
+                });
+            }
+        }
+    }
+
+    /// Takes over what a record of the log says; `producer_id` if it is part of a transaction.
+    pub fn replay(
+        &mut self,
+        record_offset: i64,
+        producer_id: Option<i64>,
+        key: &Bytes,
+        value: Option<&Bytes>,
+        now: Now,
+    ) -> Result<(), RecordError> {
+        match records::read_key(key)? {
+            Key::Offset { group, topic, partition } => {
+                let commit = value.map(records::read_offset).transpose()?;
+                let (group, topic): (Rc<str>, Rc<str>) = (Rc::from(group), Rc::from(topic));
+                if commit.is_some() && !self.is_foreign(&group) {
+                    self.group_or_new(&group, now);
+                }
+                match (producer_id, commit) {
+                    (Some(producer_id), Some(commit)) => {
+                        let offsets = &mut self.offsets;
+                        offsets.apply_in_transaction(
+                            producer_id,
+                            &group,
+                            &topic,
+                            partition,
+                            commit,
+                            record_offset,
+                        );
+                    }
+                    (_, commit) => self.offsets.apply(&group, &topic, partition, commit, record_offset),
+                }
+            }
+            Key::Group { group } => {
+                let id: Rc<str> = Rc::from(group);
+                match value {
+                    Some(value) => {
+                        let metadata = records::read_group(value)?;
+                        self.groups.insert(id.clone(), ClassicGroup::from_metadata(id, metadata));
+                    }
+                    None => drop(self.groups.remove(&id)),
+                }
+            }
+            Key::Other { version, group } => {
+                tracing::trace!(%group, version, "a record of another group protocol");
+                let id: Rc<str> = Rc::from(group);
+                let keys = self.foreign.entry(id.clone()).or_default();
+                if value.is_some() {
+                    keys.insert(Bytes::copy_from_slice(key));
+                    // A group that changed to the other protocol is no longer a classic one.
+                    self.groups.remove(&id);
+                } else {
+                    keys.remove(key);
+                }
+                if keys.is_empty() {
+                    self.foreign.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the end of a transaction.
+    pub fn replay_marker(&mut self, producer_id: i64, committed: bool) {
+        self.offsets.end_transaction(producer_id, committed);
+    }
+
+    /// Everything was replayed: from now on members have to show that they are alive.
+    pub fn loaded(&mut self, now: Now, effects: &mut Effects) {
+        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.with_group(&id, now, effects, |group, turn| group.loaded(turn));
+        }
+        self.set_expiration(now);
+    }
+
+    /// The partition is no longer this core's, or its log failed: everyone who waits is told so.
+    pub fn unload(mut self, error: ResponseError, now: Now, effects: &mut Effects) {
+        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.with_group(&id, now, effects, |group, turn| group.die(error, turn));
+        }
+    }
+}
+
+impl Answer {
+    /// This answer, or what it becomes when what it depends on could not be written.
+    fn after(self, result: Result<(), ResponseError>) -> Self {
+        let Err(error) = result else { return self };
+        let failed = Some(error);
+        match self {
+            Self::Join(answer) => Self::Join(JoinAnswer::failed(&answer.member_id, error)),
+            Self::Sync(_) => Self::Sync(SyncAnswer::failed(error)),
+            Self::Heartbeat(before) => Self::Heartbeat(before.or(failed)),
+            Self::Leave(_) => Self::Leave(LeaveAnswer { error: failed, members: Vec::new() }),
+            Self::Commit(mut results) => {
+                results.fail(commit_error(error));
+                Self::Commit(results)
+            }
+            Self::Fetch(mut answer) => {
+                answer.error = answer.error.or(failed);
+                answer.topics.clear();
+                Self::Fetch(answer)
+            }
+            Self::DeleteOffsets(mut answer) => {
+                answer.error = answer.error.or(failed);
+                answer.results.topics.clear();
+                Self::DeleteOffsets(answer)
+            }
+            Self::DeleteGroup(before) => Self::DeleteGroup(before.or(failed)),
+            Self::Describe(mut group) => {
+                group.error = group.error.or(failed);
+                Self::Describe(group)
+            }
+            Self::List(groups) => Self::List(groups),
+        }
+    }
+}
+
+/// OffsetCommit names a batch that is too large in its own way.
+fn commit_error(error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::UnknownServerError => ResponseError::InvalidCommitOffsetSize,
+        error => error,
+    }
+}
+
+fn listed_foreign(id: &Rc<str>, keys: &BTreeSet<Bytes>) -> ListedGroup {
+    // Key versions: 3–8 and 16 are of KIP-848, 9–15 of KIP-932, 17 and above of KIP-1071.
+    let version =
+        keys.first().and_then(|key| key.get(..2)).map_or(3, |key| i16::from_be_bytes([key[0], key[1]]));
+    let (group_type, protocol_type) = match version {
+        3..=8 | 16 => ("Consumer", "consumer"),
+        9..=15 => ("Share", "share"),
+        _ => ("Streams", "streams"),
+    };
+    ListedGroup {
+        group_id: id.to_string(),
+        protocol_type: protocol_type.to_owned(),
+        state: GroupState::Empty.name(),
+        group_type,
+    }
+}
+
+#[cfg(test)]
+mod tests;
