@@ -104,6 +104,12 @@ fn parse_snapshot_name(name: &str) -> Option<(i64, i32)> {
     (offset.len() == 20 && epoch.len() == 10).then_some((offset.parse().ok()?, epoch.parse().ok()?))
 }
 
+/// The records of `bootstrap.checkpoint`, with which an empty log begins.
+pub fn read_bootstrap(path: &Path) -> Result<Vec<Record>, LogError> {
+    let loader = read_snapshot(path, 0, 0)?;
+    Ok(loader.replay.image().records())
+}
+
 /// Reads the folder; a missing one is an empty log.
 pub fn load(folder: &Path) -> Result<Loaded, LogError> {
     let mut segments = Vec::new();

@@ -4,6 +4,7 @@
 //! the same immutable image.
 
 pub mod codec;
+pub mod directory;
 pub mod image;
 pub mod log;
 pub mod quorum;
