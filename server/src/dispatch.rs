@@ -5,16 +5,18 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use bytes::Bytes;
+use flumen_wire::frame::{self, RequestHeader};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::handlers::{self, Refusal, RequestContext, RequestFacts};
 
 macro_rules! served {
-    ($($api:ident => $module:path),* $(,)?) => {
+    (hot { $($hot:ident => $versions:expr),* $(,)? } $($api:ident => $module:path),* $(,)?) => {
         /// The APIs that are served and the versions of each, by ascending key.
         pub static SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
+            $((ApiKey::$hot, $versions),)*
             $((ApiKey::$api, { use $module as handler; handler::VERSIONS })),*
         ];
 
@@ -31,38 +33,27 @@ macro_rules! served {
     };
 }
 
-// One line per API.
+// One line per API. Those that are hot go their own way in the connection.
 served! {
+    hot {
+        Produce => flumen_wire::produce::VERSIONS,
+        Fetch => flumen_wire::fetch::VERSIONS,
+    }
     ApiVersions => crate::handlers::api_versions,
 }
 
-/// Parses a request's header. `frame` starts behind the size; what remains of it is the body.
+/// Splits a frame (what is behind the size) into what is asked and the body.
 ///
 /// An ApiVersions request of a version that is not served is let through: it is the one that gets an
 /// answer, see [`is_unsupported`].
-pub fn parse_header(frame: &mut Bytes) -> Result<RequestFacts, Refusal> {
-    let malformed = |why: &str| Refusal::Malformed { what: "request header".into(), why: why.into() };
-    let Some((key, version)) = frame
-        .get(..4)
-        .map(|bytes| (i16::from_be_bytes([bytes[0], bytes[1]]), i16::from_be_bytes([bytes[2], bytes[3]])))
-    else {
-        return Err(malformed("shorter than an API key and version"));
-    };
-    let api = ApiKey::try_from(key).map_err(|()| Refusal::UnknownApi(key))?;
-    let unsupported = !SERVED.iter().any(|(served, versions)| *served == api && versions.contains(&version));
-    if unsupported && api == ApiKey::ApiVersions {
-        // Only the correlation id can be relied on: the header of a version to come may look different.
-        let correlation_id = frame.get(4..8).ok_or_else(|| malformed("no correlation id"))?;
-        let correlation_id = i32::from_be_bytes(correlation_id.try_into().expect("four bytes"));
-        return Ok(RequestFacts { api, version, correlation_id, client_id: None });
-    }
-    if unsupported {
+pub fn parse(bytes: Bytes) -> Result<(RequestFacts, Bytes), Refusal> {
+    let frame::Request { header, body } = frame::parse_request(bytes)?;
+    let RequestHeader { api_key: api, api_version: version, correlation_id, client_id } = header;
+    let served = SERVED.iter().any(|(served, versions)| *served == api && versions.contains(&version));
+    if !served && api != ApiKey::ApiVersions {
         return Err(Refusal::UnsupportedVersion { api, version });
     }
-    let header = RequestHeader::decode(frame, api.request_header_version(version))
-        .map_err(|error| malformed(&error.to_string()))?;
-    let client_id = header.client_id;
-    Ok(RequestFacts { api, version, correlation_id: header.correlation_id, client_id })
+    Ok((RequestFacts { api, version, correlation_id, client_id }, body))
 }
 
 /// Whether this is the ApiVersions request of a version that is not served.
@@ -70,7 +61,7 @@ pub fn is_unsupported(request: &RequestFacts) -> bool {
     request.api == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&request.version)
 }
 
-async fn answer_with<Q: Decodable, R: Encodable + HeaderVersion>(
+async fn answer_with<Q: Decodable, R: Encodable>(
     context: &RequestContext,
     mut body: Bytes,
     handle: impl AsyncFnOnce(&RequestContext, Q) -> Result<R, Refusal>,
@@ -88,23 +79,19 @@ async fn answer_with<Q: Decodable, R: Encodable + HeaderVersion>(
 }
 
 /// A response as one frame: size, header, body.
-pub fn encode<R: Encodable + HeaderVersion>(
+pub fn encode<R: Encodable>(
     api: ApiKey,
     version: i16,
     correlation_id: i32,
     response: &R,
 ) -> Result<Bytes, Refusal> {
-    let unencodable = |error: String| Refusal::Unencodable { api, version, why: error };
-    let mut frame = BytesMut::with_capacity(256);
-    frame.put_i32(0);
-    ResponseHeader::default()
-        .with_correlation_id(correlation_id)
-        .encode(&mut frame, R::header_version(version))
-        .map_err(|error| unencodable(error.to_string()))?;
-    response.encode(&mut frame, version).map_err(|error| unencodable(error.to_string()))?;
-    let size = i32::try_from(frame.len() - 4).map_err(|_| unencodable("more than 2 GiB".into()))?;
-    frame[..4].copy_from_slice(&size.to_be_bytes());
-    Ok(frame.freeze())
+    let mut out = frame::start_response(api, version, correlation_id, 256);
+    response.encode(&mut out, version).map_err(|error| Refusal::Unencodable {
+        api,
+        version,
+        why: error.to_string(),
+    })?;
+    Ok(frame::finish_response(out))
 }
 
 #[cfg(test)]
@@ -112,32 +99,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_ascending_and_within_the_codec() {
+    fn the_table_is_ascending() {
         assert!(SERVED.is_sorted_by_key(|(key, _)| *key as i16));
     }
 
     #[test]
     fn a_header_is_parsed_and_the_rest_is_the_body() {
-        let mut frame = Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 7, 0, 1, b'x', 9]);
-        let facts = parse_header(&mut frame).expect("a sound header");
+        let frame = Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 7, 0, 1, b'x', 9]);
+        let (facts, body) = parse(frame).expect("a sound header");
         assert_eq!((facts.api, facts.version, facts.correlation_id), (ApiKey::ApiVersions, 0, 7));
         assert_eq!(facts.client_id.as_deref(), Some("x"));
-        assert_eq!(&frame[..], &[9]);
+        assert_eq!(&body[..], &[9]);
     }
 
     #[test]
     fn a_version_to_come_is_answered_in_version_zero() {
-        let mut frame = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 7]);
-        let facts = parse_header(&mut frame).expect("ApiVersions is always answered");
+        let (facts, _) =
+            parse(Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 7, 0, 1, b'x', 0])).expect("answered");
         assert!(is_unsupported(&facts));
     }
 
     #[test]
     fn half_headers_and_unknown_keys_are_refused() {
-        assert!(matches!(parse_header(&mut Bytes::from_static(&[0, 18, 0])), Err(Refusal::Malformed { .. })));
-        let unknown = parse_header(&mut Bytes::from_static(&[3, 0, 0, 0, 0, 0, 0, 0]));
-        assert!(matches!(unknown, Err(Refusal::UnknownApi(768))));
-        let truncated = parse_header(&mut Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 7, 0, 9]));
-        assert!(matches!(truncated, Err(Refusal::Malformed { .. })));
+        assert!(matches!(parse(Bytes::from_static(&[0, 18, 0])), Err(Refusal::Frame(_))));
+        let unknown = parse(Bytes::from_static(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(matches!(unknown, Err(Refusal::Frame(_))));
+        let unserved = parse(Bytes::from_static(&[0, 3, 0, 99, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(matches!(unserved, Err(Refusal::UnsupportedVersion { .. })));
     }
 }

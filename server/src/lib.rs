@@ -2,8 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod connection;
+pub mod connections;
 pub mod dispatch;
 pub mod groups;
 pub mod handlers;
+pub mod memory;
+pub mod messages;
 pub mod metadata;
+pub mod semaphore;
 pub mod shard;

@@ -1,25 +1,94 @@
 //! One core's composition root: what lives on it, and how the others are reached.
 //!
 //! A shard is of one thread and never shared. Another core's partitions and groups are reached by
-//! [`Shard::call`], which runs work over there and brings back what it answers.
+//! [`Shard::call`], which runs work over there and brings back what it answers. A crash leaves behind what
+//! the engine keeps; everything here is rebuilt.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flumen_engine::CoreId;
+use flumen_engine::{CoreId, Engine, Partition, PartitionId};
+use flumen_ring::{Receiver, Ring};
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 
 use crate::config::BrokerConfig;
+use crate::connections::Connections;
+use crate::memory::RequestMemory;
+use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
+use crate::metadata::image::Image;
+
+/// Messages that are taken from one mailbox before other tasks have their turn.
+const MESSAGES_PER_TURN: usize = 64;
 
 /// What one core holds.
 pub struct Shard {
     core: CoreId,
+    cores: u16,
     config: Arc<BrokerConfig>,
+    ring: Ring,
+    engine: Engine,
+    image: RefCell<Arc<Image>>,
+    links: Links,
+    /// Work that runs here for other cores, to be ended when nobody waits for it any more.
+    visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
+    memory: RequestMemory,
+    connections: Connections,
+}
+
+/// What a shard is made of.
+pub struct ShardParts {
+    /// Which core it is.
+    pub core: CoreId,
+    /// How many there are.
+    pub cores: u16,
+    /// The resolved configuration.
+    pub config: Arc<BrokerConfig>,
+    /// This thread's reactor.
+    pub ring: Ring,
+    /// The opened engine.
+    pub engine: Engine,
+    /// The metadata at start.
+    pub image: Arc<Image>,
+    /// The ways to the other cores.
+    pub links: Links,
+    /// Memory for the requests of this core's connections, in bytes.
+    pub request_memory_bytes: usize,
 }
 
 impl Shard {
-    /// The shard of `core`.
-    pub fn new(core: CoreId, config: Arc<BrokerConfig>) -> Rc<Self> {
-        Rc::new(Self { core, config })
+    /// The shard of a core, taking messages from the others.
+    pub fn start(parts: ShardParts, receivers: Vec<(CoreId, Receiver<ShardMessage>)>) -> Rc<Self> {
+        let memory = RequestMemory::new(parts.request_memory_bytes);
+        let shard = Rc::new(Self {
+            core: parts.core,
+            cores: parts.cores,
+            connections: Connections::new(&parts.ring, parts.config.network.idle_max),
+            config: parts.config,
+            ring: parts.ring,
+            engine: parts.engine,
+            image: RefCell::new(parts.image),
+            links: parts.links,
+            visiting: RefCell::default(),
+            memory,
+        });
+        for (peer, receiver) in receivers {
+            let inbox = receiver.attach(&shard.ring);
+            let receiving = shard.clone();
+            shard.ring.spawn(async move {
+                let mut taken = 0;
+                while let Some(message) = inbox.recv().await {
+                    receiving.receive(peer, message);
+                    taken += 1;
+                    if taken % MESSAGES_PER_TURN == 0 {
+                        receiving.ring.yield_now().await;
+                    }
+                }
+            });
+        }
+        shard
     }
 
     /// Which core this is.
@@ -27,9 +96,54 @@ impl Shard {
         self.core
     }
 
+    /// Every core of this broker.
+    pub fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+        (0..self.cores).map(CoreId)
+    }
+
     /// The broker's configuration, as it was resolved at start.
-    pub fn config(&self) -> &BrokerConfig {
+    pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
+    }
+
+    /// This core's reactor: tasks, time.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The partitions of this core.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Memory for requests.
+    pub fn memory(&self) -> &RequestMemory {
+        &self.memory
+    }
+
+    /// The connections of this core.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// The metadata as this core knows it.
+    pub fn image(&self) -> Arc<Image> {
+        self.image.borrow().clone()
+    }
+
+    /// Makes newer metadata known to this core. What it means for the core's partitions is done before.
+    pub fn set_image(&self, image: Arc<Image>) {
+        *self.image.borrow_mut() = image;
+    }
+
+    /// The core that a partition lives on. Nothing on the disk depends on it.
+    pub fn core_of(&self, id: &PartitionId) -> CoreId {
+        core_of(id, self.cores)
+    }
+
+    /// A partition of this core, if it is here.
+    pub fn partition(&self, id: &PartitionId) -> Option<Partition> {
+        self.engine.partition(id)
     }
 
     /// Runs `work` on the shard of `core` and answers with what it answers.
@@ -45,7 +159,102 @@ impl Shard {
         T: Send + 'static,
         F: Future<Output = T> + 'static,
     {
-        assert_eq!(core, self.core, "one core only");
-        work(self.clone()).await
+        if core == self.core {
+            return work(self.clone()).await;
+        }
+        self.begin(core, work).await.await
+    }
+
+    /// Sends `work` to another core, and returns the way to its answer as soon as it is sent.
+    pub async fn begin<T, F>(
+        &self,
+        core: CoreId,
+        work: impl FnOnce(Rc<Shard>) -> F + Send + 'static,
+    ) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        self.links.call(core, boxed(work)).await
+    }
+
+    /// As [`Shard::begin`], for work that may wait for long and ends when the reply is dropped. The caller
+    /// sees to a bound.
+    pub fn wait_for<T, F>(&self, core: CoreId, work: impl FnOnce(Rc<Shard>) -> F + Send + 'static) -> Reply<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        self.links.wait_for(core, boxed(work))
+    }
+
+    fn receive(self: &Rc<Self>, peer: CoreId, message: ShardMessage) {
+        match message {
+            ShardMessage::Call { slot, work, waits: false } => {
+                let (working, shard) = (work(self.clone()), self.clone());
+                self.ring.spawn(async move {
+                    let answer = working.await;
+                    shard.links.post(peer, ShardMessage::Answer { slot, answer });
+                });
+            }
+            ShardMessage::Call { slot, work, waits: true } => {
+                let (visitor, handle) = abortable(work(self.clone()));
+                self.visiting.borrow_mut().insert((peer, slot), handle);
+                let shard = self.clone();
+                self.ring.spawn(async move {
+                    let answer = visitor.await;
+                    shard.visiting.borrow_mut().remove(&(peer, slot));
+                    if let Ok(answer) = answer {
+                        shard.links.post(peer, ShardMessage::Answer { slot, answer });
+                    }
+                });
+            }
+            ShardMessage::Answer { slot, answer } => self.links.fulfil(slot, answer),
+            ShardMessage::Cancel { slot } => {
+                let handle = self.visiting.borrow_mut().remove(&(peer, slot));
+                if let Some(handle) = handle {
+                    handle.abort();
+                }
+            }
+        }
+    }
+}
+
+fn boxed<T, F>(work: impl FnOnce(Rc<Shard>) -> F + Send + 'static) -> Work
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    Box::new(move |shard| -> LocalBoxFuture<'static, Answer> {
+        work(shard).map(|answer| Box::new(answer) as Answer).boxed_local()
+    })
+}
+
+/// The core of a partition: the topic's id gives a seed, so that the partitions of one topic spread evenly
+/// and those of many small topics too. The metadata log lives on core 0, with the controller.
+fn core_of(id: &PartitionId, cores: u16) -> CoreId {
+    let (high, low) = id.topic.as_u64_pair();
+    if (high, low) == (0, 1) {
+        return CoreId(0);
+    }
+    let seed = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let index = seed.wrapping_add(u64::from(id.partition.unsigned_abs())) % u64::from(cores);
+    CoreId(u16::try_from(index).expect("below the number of cores"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partitions_of_a_topic_spread_over_the_cores() {
+        let topic = uuid::Uuid::new_v4();
+        let mut counts = [0; 4];
+        for partition in 0..64 {
+            counts[usize::from(core_of(&PartitionId { topic, partition }, 4).0)] += 1;
+        }
+        assert_eq!(counts, [16; 4]);
+        let metadata = PartitionId { topic: uuid::Uuid::from_u64_pair(0, 1), partition: 0 };
+        assert_eq!(core_of(&metadata, 4), CoreId(0));
     }
 }

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
@@ -15,6 +16,9 @@ use crate::config::ListenerConfig;
 use crate::shard::Shard;
 
 pub mod api_versions;
+pub mod errors;
+pub mod fetch;
+pub mod produce;
 
 /// Who asks, what, and where to turn for the answer.
 #[derive(Clone)]
@@ -35,7 +39,7 @@ pub struct ConnectionFacts {
     /// The client's address.
     pub peer: SocketAddr,
     /// The listener that accepted it; a client is told the addresses of this one.
-    pub listener: ListenerConfig,
+    pub listener: Arc<ListenerConfig>,
 }
 
 /// The request's header.
@@ -54,9 +58,9 @@ pub struct RequestFacts {
 /// Why a request gets no answer and its connection is closed, as Kafka does with what it cannot parse.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// No API with this key.
-    #[error("unknown api key {0}")]
-    UnknownApi(i16),
+    /// A frame that is no request, or of no known API.
+    #[error(transparent)]
+    Frame(#[from] flumen_wire::frame::FrameError),
     /// An API or a version of it that is not served.
     #[error("{api:?} version {version} is not served")]
     UnsupportedVersion {

@@ -1,0 +1,315 @@
+//! One connection: requests are read, executed one after the other, and answered in order.
+//!
+//! On the core that the listener handed it to, as one task. Only Produce requests that follow each other
+//! overlap: each is placed before the next one is read, and waits for the disk together with the others.
+//! Anything else waits until all before it are answered. Bounds: [`PIPELINED_MAX`] requests under way, the
+//! memory of [`crate::memory`] for their bodies, one answer on its way to the peer.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_ring::{SendPiece, Socket};
+use flumen_wire::frame::{self, SIZE_BYTES};
+use futures_util::future::{Either, LocalBoxFuture, select};
+use kafka_protocol::messages::ApiKey;
+
+use crate::config::ListenerConfig;
+use crate::connections::Presence;
+use crate::dispatch;
+use crate::handlers::{ConnectionFacts, Refusal, RequestContext, fetch, produce};
+use crate::memory::FREE_BYTES;
+use crate::semaphore::Permit;
+use crate::shard::Shard;
+
+/// Produce requests of one connection that may wait for the disk at one time.
+const PIPELINED_MAX: usize = 64;
+
+/// Bytes of the buffer that an idle connection keeps; a request that fits is read in one go.
+const READ_BYTES: usize = 1024;
+
+/// How long a body may take to arrive: this, and a second more for each [`BODY_BYTES_PER_SECOND`].
+const BODY_TIME: Duration = Duration::from_secs(30);
+const BODY_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// A response, or the refusal that ends the connection; `None` where no response was asked for.
+pub type Pending = LocalBoxFuture<'static, Result<Option<Response>, Refusal>>;
+
+/// A response on its way to the peer.
+pub enum Response {
+    /// One whole frame.
+    Frame(Bytes),
+    /// A frame in pieces, the records straight out of the cache.
+    Pieces(Vec<SendPiece>),
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(shard: Rc<Shard>, socket: Socket, peer: SocketAddr, listener: Arc<ListenerConfig>) {
+    let Some(presence) = shard.connections().enter(&socket) else { return };
+    // Answers are whole frames: waiting for more to send only delays them.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "the connection ended before its first request");
+        return;
+    }
+    let id = (u64::from(shard.core().0) << 48) | presence.id();
+    let facts = Rc::new(ConnectionFacts { id, peer, listener });
+    let connection = Connection {
+        shard,
+        socket,
+        facts,
+        presence,
+        pipeline: RefCell::default(),
+        changed: RefCell::default(),
+    };
+    let ended = connection.run().await;
+    match ended {
+        Ok(()) => {}
+        Err(End::Io(error)) => tracing::debug!(%peer, %error, "a connection broke"),
+        Err(End::Refused(refusal @ Refusal::Unencodable { .. })) => {
+            tracing::error!(%peer, %refusal, "closing the connection")
+        }
+        Err(End::Refused(refusal)) => tracing::info!(%peer, %refusal, "closing the connection"),
+        Err(End::Slow { bytes }) => tracing::info!(%peer, bytes, "closing: the request came too slowly"),
+    }
+    connection.socket.close();
+}
+
+/// Why a connection ended before the peer closed it.
+enum End {
+    Io(io::Error),
+    Refused(Refusal),
+    Slow { bytes: usize },
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+struct Connection {
+    shard: Rc<Shard>,
+    socket: Socket,
+    facts: Rc<ConnectionFacts>,
+    presence: Presence,
+    /// Produce requests under way, oldest first.
+    pipeline: RefCell<VecDeque<Pending>>,
+    /// Reader and writer are one task, so one waker serves both.
+    changed: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    async fn run(&self) -> Result<(), End> {
+        let (reading, writing) = (pin!(self.read_requests()), pin!(self.write_pipeline()));
+        match select(reading, writing).await {
+            Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
+        }
+    }
+
+    async fn read_requests(&self) -> Result<(), End> {
+        let mut buffer = ReadBuffer::default();
+        while let Some((body, permit)) = self.read_frame(&mut buffer).await? {
+            self.presence.touch();
+            let (request, body) = dispatch::parse(body)?;
+            let api = request.api;
+            let context =
+                RequestContext { shard: self.shard.clone(), connection: self.facts.clone(), request };
+            if api == ApiKey::Produce {
+                let pending = produce::start(context, body).await?;
+                self.push(pending, permit).await;
+                continue;
+            }
+            self.pipeline_drained().await;
+            let response = match api {
+                ApiKey::Fetch => fetch::handle(&context, body, &self.socket).await?,
+                _ => Response::Frame(dispatch::answer(&context, body).await?),
+            };
+            drop(permit);
+            self.send(response).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the answers of pipelined requests, in their order. Never ends by itself.
+    async fn write_pipeline(&self) -> Result<(), End> {
+        loop {
+            let response = poll_fn(|context| {
+                let mut pipeline = self.pipeline.borrow_mut();
+                match pipeline.front_mut() {
+                    Some(pending) => pending.as_mut().poll(context),
+                    None => {
+                        self.changed.replace(Some(context.waker().clone()));
+                        Poll::Pending
+                    }
+                }
+            })
+            .await?;
+            if let Some(response) = response {
+                self.send(response).await?;
+            }
+            // Taken out only now: who waits for an empty pipeline waits for the answers to be sent.
+            self.pipeline.borrow_mut().pop_front();
+            self.wake();
+        }
+    }
+
+    async fn push(&self, pending: Pending, permit: Option<Permit>) {
+        self.pipeline_below(PIPELINED_MAX).await;
+        let held: Pending = match permit {
+            None => pending,
+            Some(permit) => Box::pin(async move {
+                let response = pending.await;
+                drop(permit);
+                response
+            }),
+        };
+        self.pipeline.borrow_mut().push_back(held);
+        self.wake();
+    }
+
+    async fn pipeline_drained(&self) {
+        self.pipeline_below(1).await;
+    }
+
+    async fn pipeline_below(&self, length: usize) {
+        poll_fn(|context| {
+            if self.pipeline.borrow().len() < length {
+                return Poll::Ready(());
+            }
+            self.changed.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.changed.take() {
+            waker.wake();
+        }
+    }
+
+    async fn send(&self, response: Response) -> io::Result<()> {
+        match response {
+            Response::Frame(frame) => self.socket.send(vec![SendPiece::Bytes(frame)]).await?,
+            Response::Pieces(pieces) => self.socket.send(pieces).await?,
+        }
+        self.presence.touch();
+        Ok(())
+    }
+
+    /// The next request without its size, with the memory it holds; `None` when the peer is done.
+    async fn read_frame(&self, buffer: &mut ReadBuffer) -> Result<Option<(Bytes, Option<Permit>)>, End> {
+        // The key comes first in a request: it says which share of the memory the body takes.
+        while buffer.filled() < SIZE_BYTES + 2 {
+            if let Some(size) = buffer.size() {
+                // No request is this short, but its size must be judged before more is waited for.
+                if frame::request_bytes(size, self.request_bytes_max()).map_err(Refusal::from)? < 2 {
+                    break;
+                }
+            }
+            if !buffer.receive(&self.socket).await? {
+                return Ok(None);
+            }
+        }
+        let size = buffer.size().expect("at least a size was received");
+        let bytes = frame::request_bytes(size, self.request_bytes_max()).map_err(Refusal::from)?;
+        if let Some(frame) = buffer.take_frame(bytes) {
+            return Ok(Some((frame, None)));
+        }
+        let is_produce = buffer.api_key() == Some(ApiKey::Produce as i16);
+        let (mut body, mut permit) = (buffer.take_start(bytes), None);
+        let limit = BODY_TIME + Duration::from_secs((bytes / BODY_BYTES_PER_SECOND) as u64);
+        let (ring, memory) = (self.shard.ring(), self.shard.memory());
+        if bytes > FREE_BYTES {
+            if body.len() < FREE_BYTES {
+                let start = body.len();
+                let receiving = self.socket.recv_exact(body, start..FREE_BYTES);
+                let (result, returned) =
+                    ring.timeout(BODY_TIME, receiving).await.ok_or(End::Slow { bytes })?;
+                result?;
+                body = returned;
+            }
+            permit = Some(memory.reserve(bytes - FREE_BYTES, is_produce).await);
+            body.reserve_exact(bytes - body.len());
+        }
+        let start = body.len();
+        let receiving = self.socket.recv_exact(body, start..bytes);
+        let (result, body) = ring.timeout(limit, receiving).await.ok_or(End::Slow { bytes })?;
+        result?;
+        Ok(Some((Bytes::from(body), permit)))
+    }
+
+    fn request_bytes_max(&self) -> i32 {
+        i32::try_from(self.shard.config().network.request_bytes_max).unwrap_or(i32::MAX)
+    }
+}
+
+/// What was received and not yet taken: the start of a request, or several small ones.
+#[derive(Default)]
+struct ReadBuffer {
+    bytes: Vec<u8>,
+    /// Invariant: `start <= bytes.len()`.
+    start: usize,
+}
+
+impl ReadBuffer {
+    fn filled(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn size(&self) -> Option<[u8; SIZE_BYTES]> {
+        self.bytes.get(self.start..self.start + SIZE_BYTES).map(|size| size.try_into().expect("four bytes"))
+    }
+
+    fn api_key(&self) -> Option<i16> {
+        let at = self.start + SIZE_BYTES;
+        self.bytes.get(at..at + 2).map(|key| i16::from_be_bytes(key.try_into().expect("two bytes")))
+    }
+
+    /// Receives what has come; says whether there was anything.
+    async fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.reserve_exact(READ_BYTES - self.bytes.len());
+        let buffer = std::mem::take(&mut self.bytes);
+        let start = buffer.len();
+        let (result, buffer) = socket.recv(buffer, start..READ_BYTES).await;
+        self.bytes = buffer;
+        let received = result?;
+        if received == 0 && self.filled() > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(received > 0)
+    }
+
+    /// A request of `bytes` if it is here whole.
+    fn take_frame(&mut self, bytes: usize) -> Option<Bytes> {
+        let at = self.start + SIZE_BYTES;
+        let frame = Bytes::copy_from_slice(self.bytes.get(at..at + bytes)?);
+        self.start = at + bytes;
+        Some(frame)
+    }
+
+    /// The start of a request of `bytes`, which is not here whole, with room for its free part.
+    fn take_start(&mut self, bytes: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(bytes.min(FREE_BYTES));
+        body.extend_from_slice(&self.bytes[self.start + SIZE_BYTES..]);
+        self.bytes.clear();
+        self.start = 0;
+        body
+    }
+}
