@@ -5,6 +5,7 @@ pub mod config;
 pub mod connection;
 pub mod connections;
 pub mod dispatch;
+pub mod fetch_session;
 pub mod groups;
 pub mod handlers;
 pub mod memory;

@@ -1,0 +1,528 @@
+//! Fetch sessions (KIP-227): what a consumer asked for last time, so that it need not say it again.
+//!
+//! A client opens a session with a full fetch, and then sends only what changes; it gets only what has
+//! changed. One [`FetchSessions`] lives on each core and holds the sessions of that core's connections. A
+//! client that comes back on another core finds no session and starts anew, as after an eviction.
+//!
+//! Serving a fetch takes two steps. [`FetchSessions::begin`] reads the request into the session and says
+//! which partitions to serve, in which order. [`FetchSessions::finish`] takes what was found, and says which
+//! of it the client must be told. Between the two other requests may run, even of the same session; the
+//! epoch tells.
+//!
+//! Bounds: [`SessionLimits::sessions_max`] sessions, [`SessionLimits::partitions_max`] partitions in all of
+//! them. When either is reached and nothing may be evicted, a full fetch is answered without a session. An
+//! incremental one that passes the second loses its session. Nothing of this survives a restart.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use flumen_wire::StrBytes;
+use flumen_wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest, FetchTopicResponse};
+use uuid::Uuid;
+
+/// A session id that means none.
+const NO_SESSION: i32 = 0;
+/// The epoch that asks for a new session.
+const INITIAL_EPOCH: i32 = 0;
+/// The epoch that asks for no session.
+const FINAL_EPOCH: i32 = -1;
+/// The first Fetch version with topic ids.
+const TOPIC_IDS_FROM: i16 = 13;
+/// How long a session is safe from a larger one's creation, and after how long unused it is stale. Kafka's.
+const EVICTION_MS: i64 = 120_000;
+
+/// How much one core's sessions may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// This core's share of `max.incremental.fetch.session.cache.slots`; 0 turns sessions off.
+    pub sessions_max: usize,
+    /// Partitions in all sessions of this core; one takes about 150 bytes.
+    pub partitions_max: usize,
+}
+
+/// Why a session cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// It was evicted, or never was.
+    IdNotFound,
+    /// A request was lost, repeated, or overtaken.
+    InvalidEpoch,
+    /// The session was opened with names and is used with ids, or the other way round.
+    TopicId,
+}
+
+impl SessionError {
+    /// Kafka's error code.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::IdNotFound => 70,
+            Self::InvalidEpoch => 71,
+            Self::TopicId => 106,
+        }
+    }
+}
+
+/// A partition as a fetch names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionKey {
+    /// The topic's name; empty where the fetch has ids.
+    pub topic: StrBytes,
+    /// The topic's id; nil where the fetch has names.
+    pub topic_id: Uuid,
+    /// The partition's index.
+    pub index: i32,
+}
+
+/// What a fetch has to serve.
+#[derive(Debug)]
+pub struct FetchContext {
+    kind: ContextKind,
+    /// The partitions, in the order in which they are to be served.
+    pub partitions: Vec<(PartitionKey, FetchPartition)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ContextKind {
+    Sessionless,
+    Full { privileged: bool, uses_ids: bool },
+    Incremental { session_id: i32, epoch_next: i32 },
+}
+
+/// What the client is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The session from now on, 0 for none.
+    pub session_id: i32,
+    /// An error of the session as a whole: then no partition is in the answer.
+    pub error: Option<SessionError>,
+    /// The partitions that are in the answer, as indexes into [`FetchContext::partitions`], ascending.
+    pub included: Vec<usize>,
+}
+
+/// The sessions of one core.
+#[derive(Debug)]
+pub struct FetchSessions {
+    limits: SessionLimits,
+    random_state: u64,
+    sessions: HashMap<i32, Session>,
+    /// Invariant: the sum of all sessions' partitions.
+    partition_count: usize,
+    /// (last use, id) of every session.
+    last_used: BTreeSet<(i64, i32)>,
+    /// Sessions that any new one may evict.
+    evictable_by_all: BTreeSet<EvictionKey>,
+    /// Sessions that a follower's new one may evict.
+    evictable_by_privileged: BTreeSet<EvictionKey>,
+    evicted_count: u64,
+}
+
+/// The order in which sessions give way: consumers before followers, small ones before large ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct EvictionKey {
+    privileged: bool,
+    size: usize,
+    id: i32,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// A follower's; these outlive consumers' sessions.
+    privileged: bool,
+    uses_ids: bool,
+    partitions: PartitionList,
+    created_ms: i64,
+    last_used_ms: i64,
+    /// How many partitions it had when it was last put into the eviction orders.
+    size_filed: usize,
+    /// The epoch that the next request must have.
+    epoch: i32,
+}
+
+/// Partitions in the order of service, found by key in constant time.
+#[derive(Debug, Default)]
+struct PartitionList {
+    /// Invariant: `places[key] == place` iff `in_order[place].key == key`.
+    places: HashMap<PartitionKey, u64>,
+    in_order: BTreeMap<u64, CachedPartition>,
+    place_next: u64,
+}
+
+#[derive(Debug)]
+struct CachedPartition {
+    key: PartitionKey,
+    wanted: FetchPartition,
+    /// What the client was last told; −1 makes the next answer include the partition.
+    high_watermark: i64,
+    log_start_offset: i64,
+}
+
+impl FetchSessions {
+    /// An empty cache. `seed` makes the session ids of two runs differ.
+    pub fn new(limits: SessionLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            random_state: seed,
+            sessions: HashMap::new(),
+            partition_count: 0,
+            last_used: BTreeSet::new(),
+            evictable_by_all: BTreeSet::new(),
+            evictable_by_privileged: BTreeSet::new(),
+            evicted_count: 0,
+        }
+    }
+
+    /// Sessions held now.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Partitions held now, in all sessions.
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    /// Sessions that have had to give way since the start.
+    pub fn evicted_count(&self) -> u64 {
+        self.evicted_count
+    }
+
+    /// Reads a request into its session; says what to serve. `now_ms` is monotonic.
+    pub fn begin(
+        &mut self,
+        request: &FetchRequest,
+        version: i16,
+        now_ms: i64,
+    ) -> Result<FetchContext, SessionError> {
+        let uses_ids = version >= TOPIC_IDS_FROM;
+        match request.session_epoch {
+            INITIAL_EPOCH | FINAL_EPOCH => {
+                // A full fetch ends the session that it names, whether it opens another or not.
+                self.remove(request.session_id);
+                let kind = match request.session_epoch {
+                    FINAL_EPOCH => ContextKind::Sessionless,
+                    _ => ContextKind::Full { privileged: request.replica_id >= 0, uses_ids },
+                };
+                Ok(FetchContext { kind, partitions: requested(request) })
+            }
+            epoch => self.begin_incremental(request, epoch, uses_ids, now_ms),
+        }
+    }
+
+    fn begin_incremental(
+        &mut self,
+        request: &FetchRequest,
+        epoch: i32,
+        uses_ids: bool,
+        now_ms: i64,
+    ) -> Result<FetchContext, SessionError> {
+        let id = request.session_id;
+        let session = self.sessions.get_mut(&id).ok_or(SessionError::IdNotFound)?;
+        if session.epoch != epoch {
+            return Err(SessionError::InvalidEpoch);
+        }
+        if session.uses_ids != uses_ids {
+            return Err(SessionError::TopicId);
+        }
+        let size_before = session.partitions.len();
+        session.partitions.update(request);
+        let size = session.partitions.len();
+        self.partition_count = self.partition_count - size_before + size;
+        if size == 0 {
+            self.remove(id);
+            return Ok(FetchContext { kind: ContextKind::Sessionless, partitions: requested(request) });
+        }
+        if self.partition_count > self.limits.partitions_max {
+            self.remove(id);
+            return Err(SessionError::IdNotFound);
+        }
+        let epoch_next = next_epoch(epoch);
+        session.epoch = epoch_next;
+        let partitions = session.partitions.wanted();
+        self.touch(id, now_ms);
+        Ok(FetchContext { kind: ContextKind::Incremental { session_id: id, epoch_next }, partitions })
+    }
+
+    /// Takes what was found, one answer for each of the context's partitions in their order, and says what
+    /// the client is to be told of it.
+    ///
+    /// # Panics
+    /// If there is not one answer for each partition.
+    pub fn finish(
+        &mut self,
+        context: &FetchContext,
+        answers: &[FetchPartitionResponse],
+        now_ms: i64,
+    ) -> Finished {
+        assert_eq!(context.partitions.len(), answers.len(), "one answer for each partition");
+        let everything = || (0..answers.len()).collect();
+        match context.kind {
+            ContextKind::Sessionless => {
+                Finished { session_id: NO_SESSION, error: None, included: everything() }
+            }
+            ContextKind::Full { privileged, uses_ids } => Finished {
+                session_id: self.open(privileged, uses_ids, context, answers, now_ms),
+                error: None,
+                included: everything(),
+            },
+            ContextKind::Incremental { session_id, epoch_next } => {
+                match self.sessions.get_mut(&session_id).filter(|session| session.epoch == epoch_next) {
+                    Some(session) => Finished {
+                        session_id,
+                        error: None,
+                        included: session.partitions.take_answers(context, answers),
+                    },
+                    None => {
+                        Finished { session_id, error: Some(SessionError::InvalidEpoch), included: Vec::new() }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a session with what a full fetch asked and got; 0 if there is no room.
+    fn open(
+        &mut self,
+        privileged: bool,
+        uses_ids: bool,
+        context: &FetchContext,
+        answers: &[FetchPartitionResponse],
+        now_ms: i64,
+    ) -> i32 {
+        let size = context.partitions.len();
+        if self.limits.sessions_max == 0 || size > self.limits.partitions_max {
+            return NO_SESSION;
+        }
+        while self.sessions.len() >= self.limits.sessions_max
+            || self.partition_count + size > self.limits.partitions_max
+        {
+            if !self.evict_for(privileged, size, now_ms) {
+                return NO_SESSION;
+            }
+        }
+        let mut partitions = PartitionList::default();
+        for ((key, wanted), answer) in context.partitions.iter().zip(answers) {
+            let mut cached = CachedPartition::new(key.clone(), *wanted);
+            cached.high_watermark = answer.high_watermark;
+            cached.log_start_offset = answer.log_start_offset;
+            partitions.push(cached);
+        }
+        let id = self.new_id();
+        self.partition_count += size;
+        let session = Session {
+            privileged,
+            uses_ids,
+            partitions,
+            created_ms: now_ms,
+            last_used_ms: now_ms,
+            size_filed: size,
+            epoch: next_epoch(INITIAL_EPOCH),
+        };
+        self.sessions.insert(id, session);
+        self.touch(id, now_ms);
+        id
+    }
+
+    /// Makes room as Kafka does: first a session unused for two minutes, then the least valuable of those
+    /// that have had two minutes, if it is worth less than the new one.
+    fn evict_for(&mut self, privileged: bool, size: usize, now_ms: i64) -> bool {
+        let Some(&(oldest_ms, oldest_id)) = self.last_used.first() else { return false };
+        if now_ms - oldest_ms > EVICTION_MS {
+            self.evicted_count += 1;
+            return self.remove(oldest_id);
+        }
+        let evictable = if privileged { &self.evictable_by_privileged } else { &self.evictable_by_all };
+        match evictable.first() {
+            Some(&least) if least <= (EvictionKey { privileged, size, id: 0 }) => {
+                self.evicted_count += 1;
+                self.remove(least.id)
+            }
+            _ => false,
+        }
+    }
+
+    fn remove(&mut self, id: i32) -> bool {
+        let Some(session) = self.sessions.remove(&id) else { return false };
+        self.last_used.remove(&(session.last_used_ms, id));
+        let key = session.eviction_key(id);
+        self.evictable_by_all.remove(&key);
+        self.evictable_by_privileged.remove(&key);
+        self.partition_count -= session.partitions.len();
+        true
+    }
+
+    /// Files a session under its new size and time of use.
+    fn touch(&mut self, id: i32, now_ms: i64) {
+        let session = self.sessions.get_mut(&id).expect("only sessions that are held are touched");
+        self.last_used.remove(&(session.last_used_ms, id));
+        session.last_used_ms = now_ms;
+        self.last_used.insert((now_ms, id));
+        let key_before = session.eviction_key(id);
+        self.evictable_by_all.remove(&key_before);
+        self.evictable_by_privileged.remove(&key_before);
+        session.size_filed = session.partitions.len();
+        let key = session.eviction_key(id);
+        let is_settled = now_ms - session.created_ms > EVICTION_MS;
+        if is_settled || !session.privileged {
+            self.evictable_by_privileged.insert(key);
+        }
+        if is_settled {
+            self.evictable_by_all.insert(key);
+        }
+    }
+
+    /// A positive id that no session has. Random, so that a client's id from before a restart meets nobody.
+    fn new_id(&mut self) -> i32 {
+        loop {
+            // SplitMix64.
+            self.random_state = self.random_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.random_state;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let id = (mixed >> 33) as i32;
+            if id != NO_SESSION && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+impl FetchContext {
+    /// The included answers as an answer's topics. Neighbours of one topic share its entry, as in Kafka.
+    pub fn into_topics(
+        self,
+        answers: Vec<FetchPartitionResponse>,
+        included: &[usize],
+    ) -> Vec<FetchTopicResponse> {
+        let mut topics: Vec<FetchTopicResponse> = Vec::new();
+        let mut included = included.iter().copied().peekable();
+        for (index, ((key, _), answer)) in self.partitions.into_iter().zip(answers).enumerate() {
+            if included.next_if_eq(&index).is_none() {
+                continue;
+            }
+            match topics.last_mut() {
+                Some(topic) if topic.id == key.topic_id && topic.name == key.topic => {
+                    topic.partitions.push(answer);
+                }
+                _ => topics.push(FetchTopicResponse {
+                    name: key.topic,
+                    id: key.topic_id,
+                    partitions: vec![answer],
+                }),
+            }
+        }
+        topics
+    }
+}
+
+impl Session {
+    fn eviction_key(&self, id: i32) -> EvictionKey {
+        EvictionKey { privileged: self.privileged, size: self.size_filed, id }
+    }
+}
+
+impl PartitionList {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Adds a partition behind the others, or changes what is wanted of it where it stands.
+    fn push(&mut self, cached: CachedPartition) {
+        if let Some(place) = self.places.get(&cached.key) {
+            let held = self.in_order.get_mut(place).expect("every place is filled");
+            held.wanted = cached.wanted;
+            return;
+        }
+        self.places.insert(cached.key.clone(), self.place_next);
+        self.in_order.insert(self.place_next, cached);
+        self.place_next += 1;
+    }
+
+    fn remove(&mut self, key: &PartitionKey) {
+        if let Some(place) = self.places.remove(key) {
+            self.in_order.remove(&place);
+        }
+    }
+
+    /// Adds what a request names. The names are copied: a slice of them would keep the request's body.
+    fn push_all(&mut self, request: &FetchRequest) {
+        for topic in &request.topics {
+            let name = StrBytes::from_string(topic.name.to_string());
+            for partition in &topic.partitions {
+                let key = PartitionKey { topic: name.clone(), topic_id: topic.id, index: partition.index };
+                self.push(CachedPartition::new(key, *partition));
+            }
+        }
+    }
+
+    /// What an incremental request adds, changes and forgets.
+    fn update(&mut self, request: &FetchRequest) {
+        self.push_all(request);
+        for topic in &request.forgotten {
+            for &index in &topic.partitions {
+                self.remove(&PartitionKey { topic: topic.name.clone(), topic_id: topic.id, index });
+            }
+        }
+    }
+
+    fn wanted(&self) -> Vec<(PartitionKey, FetchPartition)> {
+        self.in_order.values().map(|cached| (cached.key.clone(), cached.wanted)).collect()
+    }
+
+    /// Compares the answers with what the client knows. Partitions that got records go to the end, so that
+    /// under a small `max_bytes` the others have their turn.
+    fn take_answers(&mut self, context: &FetchContext, answers: &[FetchPartitionResponse]) -> Vec<usize> {
+        let mut included = Vec::new();
+        for (index, ((key, _), answer)) in context.partitions.iter().zip(answers).enumerate() {
+            let Some(&place) = self.places.get(key) else { continue };
+            let cached = self.in_order.get_mut(&place).expect("every place is filled");
+            if !cached.take_answer(answer) {
+                continue;
+            }
+            included.push(index);
+            if answer.records_bytes > 0 {
+                let cached = self.in_order.remove(&place).expect("every place is filled");
+                self.places.insert(key.clone(), self.place_next);
+                self.in_order.insert(self.place_next, cached);
+                self.place_next += 1;
+            }
+        }
+        included
+    }
+}
+
+impl CachedPartition {
+    fn new(key: PartitionKey, wanted: FetchPartition) -> Self {
+        Self { key, wanted, high_watermark: -1, log_start_offset: -1 }
+    }
+
+    /// Notes what the client is about to learn; says whether it is anything.
+    fn take_answer(&mut self, answer: &FetchPartitionResponse) -> bool {
+        let is_news = answer.records_bytes > 0
+            || answer.error_code != 0
+            || answer.high_watermark != self.high_watermark
+            || answer.log_start_offset != self.log_start_offset
+            || answer.preferred_read_replica != -1
+            || answer.diverging_epoch.is_some();
+        // After an error nothing is known: when it goes away, the client is told.
+        self.high_watermark = if answer.error_code == 0 { answer.high_watermark } else { -1 };
+        self.log_start_offset = answer.log_start_offset;
+        is_news
+    }
+}
+
+/// The partitions that a request names, each once: at its first place, with its last wish.
+fn requested(request: &FetchRequest) -> Vec<(PartitionKey, FetchPartition)> {
+    let mut list = PartitionList::default();
+    list.push_all(request);
+    list.in_order.into_values().map(|cached| (cached.key, cached.wanted)).collect()
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    match epoch {
+        i32::MIN..=FINAL_EPOCH => FINAL_EPOCH,
+        i32::MAX => 1,
+        _ => epoch + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;
