@@ -7,9 +7,14 @@
 
 mod append;
 pub mod batch;
+pub mod checkpoints;
 mod engine;
+pub mod epochs;
+pub mod index;
+pub mod layout;
 mod log_config;
 mod partition;
+pub mod producers;
 mod read;
 pub mod recovery;
 pub mod storage;
