@@ -7,8 +7,12 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
+#[cfg(not(loom))]
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
+#[cfg(not(loom))]
+use crate::chunk::ChunkMemory;
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
@@ -80,9 +84,22 @@ impl fmt::Debug for AlignedBuffer {
 }
 
 /// Memory that regions are carved from. Dropping the last handle frees it.
-#[derive(Debug)]
-pub(crate) struct Memory {
-    buffer: AlignedBuffer,
+pub(crate) enum Memory {
+    /// Of one region alone.
+    Heap(AlignedBuffer),
+    /// A chunk, perhaps shared by the regions in it.
+    #[cfg(not(loom))]
+    Chunk(Arc<ChunkMemory>),
+}
+
+impl Memory {
+    fn base(&self) -> NonNull<u8> {
+        match self {
+            Self::Heap(buffer) => buffer.pointer,
+            #[cfg(not(loom))]
+            Self::Chunk(chunk) => chunk.base(),
+        }
+    }
 }
 
 /// The append-only writer of one range of memory.
@@ -93,10 +110,31 @@ pub struct Region {
 }
 
 struct RegionShared {
-    memory: Memory,
-    start: usize,
+    /// Where the region begins. Invariant: `capacity` bytes from here belong to this region alone, and `memory`
+    /// keeps them alive.
+    base: NonNull<u8>,
     capacity: usize,
     published: AtomicUsize,
+    /// Keeps the bytes alive.
+    memory: Memory,
+    /// Where it begins in `memory`.
+    start: usize,
+    /// Slices may be sent by `sendfile`: the region is a whole chunk.
+    sendable: bool,
+}
+
+// SAFETY: the pointer leads to memory of the process that `memory` keeps alive; who may touch which part of it
+// is said at `published`.
+unsafe impl Send for RegionShared {}
+// SAFETY: as above.
+unsafe impl Sync for RegionShared {}
+
+impl RegionShared {
+    fn new(memory: Memory, start: usize, capacity: usize, published: usize, sendable: bool) -> Self {
+        // SAFETY: the caller gives a range within the memory.
+        let base = unsafe { memory.base().add(start) };
+        Self { base, capacity, published: AtomicUsize::new(published), memory, start, sendable }
+    }
 }
 
 impl Region {
@@ -104,9 +142,12 @@ impl Region {
     pub fn on_heap(capacity: usize) -> Self {
         let buffer = AlignedBuffer::zeroed(capacity);
         let capacity = buffer.len();
-        let shared =
-            RegionShared { memory: Memory { buffer }, start: 0, capacity, published: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared) }
+        Self::within(Memory::Heap(buffer), 0, capacity, false)
+    }
+
+    /// A region of `capacity` bytes of `memory` from `start`, which no other region covers.
+    pub(crate) fn within(memory: Memory, start: usize, capacity: usize, sendable: bool) -> Self {
+        Self { shared: Arc::new(RegionShared::new(memory, start, capacity, 0, sendable)) }
     }
 
     /// How many bytes fit, in all.
@@ -140,11 +181,9 @@ impl Region {
             "append of {length} bytes at {at} of {}",
             self.shared.capacity
         );
-        let pointer = self.shared.memory.buffer.pointer;
-        // SAFETY: `start + at + length` is within the memory, which the region's handle keeps alive. Nobody
-        // reads above `published` and this region is the only writer (`&mut self`), so the borrow is exclusive.
-        let tail =
-            unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr().add(self.shared.start + at), length) };
+        // SAFETY: `at + length` is within the region, whose memory its handle keeps alive. Nobody reads above
+        // `published` and this region is the only writer (`&mut self`), so the borrow is exclusive.
+        let tail = unsafe { std::slice::from_raw_parts_mut(self.shared.base.as_ptr().add(at), length) };
         fill(tail);
         self.shared.published.store(at + length, Ordering::Release);
         self.slice(at..at + length)
@@ -195,12 +234,7 @@ impl Slice {
     pub fn from_buffer(buffer: AlignedBuffer, length: usize) -> Self {
         assert!(length <= buffer.len(), "{length} of {} bytes", buffer.len());
         let capacity = buffer.len();
-        let shared = RegionShared {
-            memory: Memory { buffer },
-            start: 0,
-            capacity,
-            published: AtomicUsize::new(length),
-        };
+        let shared = RegionShared::new(Memory::Heap(buffer), 0, capacity, length, false);
         Self { region: Arc::new(shared), start: 0, length }
     }
 
@@ -211,16 +245,31 @@ impl Slice {
     }
 }
 
+#[cfg(not(loom))]
+impl Slice {
+    /// The file that holds these bytes and where, if they may be sent by `sendfile` now. They may not in
+    /// memory of small pages, in a chunk shared by several regions, or while too much memory is ghosts.
+    pub fn file_range(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        let (descriptor, chunk_start) = self.chunk()?.file()?;
+        Some((descriptor, chunk_start + (self.region.start + self.start) as u64))
+    }
+
+    /// The chunk, if `sendfile` is possible at all.
+    pub(crate) fn chunk(&self) -> Option<&ChunkMemory> {
+        match &self.region.memory {
+            Memory::Chunk(chunk) if self.region.sendable => Some(chunk),
+            _ => None,
+        }
+    }
+}
+
 impl Deref for Slice {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        let pointer = self.region.memory.buffer.pointer;
         // SAFETY: the range was published when the slice was made (`Release` there; the slice itself reached
         // this thread by a synchronising hand-over), it never changes while a slice is alive, and the handle
         // keeps the memory alive.
-        unsafe {
-            std::slice::from_raw_parts(pointer.as_ptr().add(self.region.start + self.start), self.length)
-        }
+        unsafe { std::slice::from_raw_parts(self.region.base.as_ptr().add(self.start), self.length) }
     }
 }
 

@@ -14,6 +14,8 @@ mod sync;
 #[cfg(not(loom))]
 mod address;
 #[cfg(not(loom))]
+mod chunk;
+#[cfg(not(loom))]
 mod driver;
 #[cfg(not(loom))]
 mod error;
@@ -39,6 +41,8 @@ pub mod topology;
 mod transfer;
 
 pub use buffer::{AlignedBuffer, BUFFER_ALIGNMENT, Region, Slice};
+#[cfg(not(loom))]
+pub use chunk::{CHUNK_BYTES, Chunk, ChunkPool, ChunkStats, PoolError};
 #[cfg(not(loom))]
 pub use error::SetupError;
 #[cfg(not(loom))]

@@ -16,6 +16,7 @@ use crate::doorbell::Doorbell;
 use crate::driver::{Aftermath, Driver};
 use crate::error::SetupError;
 use crate::executor::{Executor, JoinHandle, Polled};
+use crate::socket::PinnedConnections;
 use crate::timer::{Sleep, Timers};
 
 /// A poll longer than this is counted: tasks yield before.
@@ -76,6 +77,7 @@ struct Shared {
     executor: Executor,
     sources: RefCell<Vec<Rc<dyn Source>>>,
     bell: Arc<Doorbell>,
+    pinned: PinnedConnections,
     counters: Counters,
     timer_number: Cell<u64>,
 }
@@ -116,6 +118,7 @@ impl Reactor {
             executor: Executor::new(bell.clone()),
             sources: RefCell::default(),
             bell,
+            pinned: PinnedConnections::default(),
             counters: Counters::default(),
             timer_number: Cell::new(0),
         };
@@ -300,6 +303,10 @@ impl Ring {
 
     pub(crate) fn timers(&self) -> &Timers {
         &self.shared.timers
+    }
+
+    pub(crate) fn pinned(&self) -> &PinnedConnections {
+        &self.shared.pinned
     }
 
     pub(crate) fn bell(&self) -> &Arc<Doorbell> {

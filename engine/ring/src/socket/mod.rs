@@ -5,6 +5,7 @@
 //! `sendfile` never overlap. A write that is dropped half-way shuts the connection down, since the stream's
 //! framing is lost.
 
+mod pins;
 mod writer;
 
 use std::cell::Cell;
@@ -22,6 +23,8 @@ use crate::listener::{new_socket, set_option};
 use crate::op::{CANCEL, Operation};
 use crate::reactor::Ring;
 use crate::transfer::BufferMut;
+pub(crate) use pins::PinnedConnections;
+use pins::Pins;
 use writer::Turnstile;
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait for readiness before the first try.
@@ -39,7 +42,32 @@ struct Connection {
     /// The last receive left nothing behind: the next one had better wait first.
     drained: Cell<bool>,
     turnstile: Turnstile,
+    pins: Pins,
     closed: Cell<bool>,
+}
+
+impl Connection {
+    fn unsent(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ (TIOCOUTQ by its other name) writes one int.
+        let result = unsafe { libc::ioctl(self.descriptor.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+    }
+
+    fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        // It may be disconnected already.
+        let _ = self.shutdown(libc::SHUT_RDWR);
+        self.ring.driver().borrow_mut().cancel_descriptor(&self.descriptor);
+    }
+
+    fn shutdown(&self, how: libc::c_int) -> io::Result<()> {
+        // SAFETY: shutdown takes no pointers.
+        let result = unsafe { libc::shutdown(self.descriptor.as_raw_fd(), how) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
 }
 
 impl Socket {
@@ -58,6 +86,7 @@ impl Socket {
             descriptor: Rc::new(descriptor),
             drained: Cell::new(true),
             turnstile: Turnstile::default(),
+            pins: Pins::default(),
             closed: Cell::new(false),
         };
         Self { connection: Rc::new(connection) }
@@ -206,32 +235,23 @@ impl Socket {
 
     /// How many bytes were sent and not yet acknowledged by the peer (SIOCOUTQ). 0 if the socket is gone.
     pub fn unsent(&self) -> usize {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: SIOCOUTQ (TIOCOUTQ by its other name) writes one int.
-        let result = unsafe { libc::ioctl(self.raw(), libc::TIOCOUTQ, &raw mut bytes) };
-        if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+        self.connection.unsent()
+    }
+
+    /// How many bytes were written to the connection, whatever became of them.
+    pub fn written(&self) -> u64 {
+        self.connection.pins.written()
     }
 
     /// Ends the sending direction: the peer reads the end of the stream after what was sent.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        self.shutdown_how(libc::SHUT_WR)
+        self.connection.shutdown(libc::SHUT_WR)
     }
 
     /// Ends both directions. Operations under way complete; the descriptor is closed when the last of them
     /// and the last clone of this socket are gone.
     pub fn close(&self) {
-        if self.connection.closed.replace(true) {
-            return;
-        }
-        // It may be disconnected already.
-        let _ = self.shutdown_how(libc::SHUT_RDWR);
-        self.connection.ring.driver().borrow_mut().cancel_descriptor(&self.connection.descriptor);
-    }
-
-    fn shutdown_how(&self, how: libc::c_int) -> io::Result<()> {
-        // SAFETY: shutdown takes no pointers.
-        let result = unsafe { libc::shutdown(self.raw(), how) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        self.connection.close();
     }
 
     fn raw(&self) -> RawFd {
@@ -245,5 +265,7 @@ impl std::fmt::Debug for Socket {
     }
 }
 
+#[cfg(test)]
+mod sendfile_tests;
 #[cfg(test)]
 mod tests;

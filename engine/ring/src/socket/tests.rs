@@ -5,12 +5,12 @@ use bytes::Bytes;
 use super::*;
 use crate::{Listener, Reactor, ReactorConfig, Region, SendPiece};
 
-fn reactor() -> Reactor {
+pub(super) fn reactor() -> Reactor {
     Reactor::new(ReactorConfig { entries: 64 }).expect("a reactor")
 }
 
 /// Two connected sockets of one ring.
-async fn pair(ring: &Ring) -> (Socket, Socket) {
+pub(super) async fn pair(ring: &Ring) -> (Socket, Socket) {
     let listener = Listener::bind(ring, "127.0.0.1:0".parse().expect("an address")).expect("bound");
     let address = listener.local_address().expect("an address");
     let client = ring.spawn_with({

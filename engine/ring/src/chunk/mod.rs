@@ -1,0 +1,28 @@
+//! The memory of one core's cache: chunks of 2 MiB of one memfd, on huge pages.
+//!
+//! A chunk is at once the append buffer, the source of direct writes and the source of `sendfile`. Its life:
+//!
+//! ```text
+//!        prepare (helper)        take            last region and slice dropped
+//!  raw ------------------> ready -----> in use --------------------------------> ready   never sent by sendfile
+//!   ^                                      |                                              (re-used in place)
+//!   |   every connection that took         | sent by sendfile
+//!   |   a part of it has drained           v
+//!   +--------------------------------- ghost     punched whole, on the helper
+//! ```
+//!
+//! **Invariants.** A page that `sendfile` handed to a socket is never written again: the network may refer to it
+//! long after the peer acknowledged it. So a chunk that was sent is punched whole, which takes its pages out of
+//! the file and leaves them to whoever still refers to them; never a part of it, which would split the huge page.
+//! Until the connections have drained, the punched memory still exists: a ghost counts against the pool. Chunk
+//! memory is never registered with io_uring, since after a punch the registered pages would be stale.
+
+mod mapping;
+mod pool;
+mod returns;
+
+pub use pool::{Chunk, ChunkPool, ChunkStats, PoolError};
+pub(crate) use pool::{ChunkMemory, ChunkPin};
+
+/// The size of a chunk: one huge page.
+pub const CHUNK_BYTES: usize = 2 << 20;

@@ -1,0 +1,360 @@
+//! The pool of one core: which chunks are ready, raw, in use or ghosts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use super::CHUNK_BYTES;
+use super::mapping::Mapping;
+use super::returns::Returns;
+use crate::buffer::{AlignedBuffer, BUFFER_ALIGNMENT, Memory, Region};
+use crate::helper::Helper;
+
+/// Chunks that are prepared ahead of their use, since preparing one takes 0.1–12 ms.
+const READY_AHEAD: usize = 8;
+/// Above this share of the pool in ghosts, everything is sent by copy.
+const GHOST_SHARE_MAX: usize = 4;
+
+/// A pool of chunks cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("a cache of {bytes} bytes in a memfd: {source}")]
+pub struct PoolError {
+    /// The size asked for.
+    pub bytes: usize,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The chunks of a pool by state. They add up to `total`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChunkStats {
+    /// All there are.
+    pub total: usize,
+    /// With memory, to be taken at once.
+    pub ready: usize,
+    /// Without memory, or getting it.
+    pub raw: usize,
+    /// Taken, and not yet given back by the last region or slice.
+    pub in_use: usize,
+    /// Punched, or about to be; perhaps still referenced by the network.
+    pub ghosts: usize,
+    /// Whether chunks are huge pages, so that they may be sent by `sendfile`.
+    pub huge: bool,
+}
+
+/// What every chunk and every pin leads to, on any thread.
+struct PoolShared {
+    /// `None`: chunks are heap memory.
+    mapping: Option<Mapping>,
+    chunks: Box<[ChunkState]>,
+    /// Chunks whose last region and slice are gone.
+    returned: Returns,
+    /// Chunks that the helper has prepared.
+    prepared: Returns,
+    /// Chunks that the helper has punched.
+    punched: Returns,
+    ghosts: AtomicUsize,
+}
+
+#[derive(Default)]
+struct ChunkState {
+    /// Its memory is one huge page.
+    huge: AtomicBool,
+    /// It was sent by `sendfile` since it was taken.
+    sent: AtomicBool,
+    /// Punched, or about to be.
+    ghost: AtomicBool,
+    /// Connections that took a part of it by `sendfile` and have not drained since.
+    pins: AtomicU32,
+}
+
+/// The chunks of one core's cache, a bounded number. See the module for a chunk's life.
+pub struct ChunkPool {
+    shared: Arc<PoolShared>,
+    /// `Some` iff there is a mapping.
+    helper: Option<Helper>,
+    ready: VecDeque<u32>,
+    raw: Vec<u32>,
+    preparing: usize,
+    in_use: usize,
+    /// Being punched by the helper.
+    punching: usize,
+    /// Punched, and pinned by connections.
+    ghosts: Vec<u32>,
+    huge: bool,
+}
+
+impl ChunkPool {
+    /// `count` chunks of ordinary memory, which is never sent by `sendfile`. Memory is taken with each chunk
+    /// and given back with it.
+    pub fn heap(count: usize) -> Self {
+        let mut pool = Self::new(count, None, None);
+        pool.ready.extend(0..count as u32);
+        pool
+    }
+
+    /// `count` chunks of a memfd, on huge pages where the kernel grants them. `helper` prepares and punches
+    /// them. Blocks for milliseconds: the first chunk shows whether huge pages work.
+    pub fn memfd(count: usize, helper: &Helper) -> Result<Self, PoolError> {
+        let failed = |source| PoolError { bytes: count.saturating_mul(CHUNK_BYTES), source };
+        let count = count.max(1);
+        let mapping = Mapping::new(count).map_err(failed)?;
+        let collapsed = mapping.populate(0).map_err(failed)?;
+        let huge = collapsed && mapping.huge_bytes().is_ok_and(|bytes| bytes >= CHUNK_BYTES as u64);
+        let mut pool = Self::new(count, Some(mapping), Some(helper.clone()));
+        pool.huge = huge;
+        pool.shared.chunks[0].huge.store(huge, Ordering::Relaxed);
+        pool.ready.push_back(0);
+        pool.raw.extend((1..count as u32).rev());
+        pool.prepare_ahead();
+        Ok(pool)
+    }
+
+    fn new(count: usize, mapping: Option<Mapping>, helper: Option<Helper>) -> Self {
+        assert!(u32::try_from(count).is_ok_and(|count| count < u32::MAX), "{count} chunks have numbers");
+        let shared = PoolShared {
+            mapping,
+            chunks: (0..count).map(|_| ChunkState::default()).collect(),
+            returned: Returns::new(count),
+            prepared: Returns::new(count),
+            punched: Returns::new(count),
+            ghosts: AtomicUsize::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+            helper,
+            ready: VecDeque::new(),
+            raw: Vec::new(),
+            preparing: 0,
+            in_use: 0,
+            punching: 0,
+            ghosts: Vec::new(),
+            huge: false,
+        }
+    }
+
+    /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon.
+    pub fn take(&mut self) -> Option<Chunk> {
+        self.collect();
+        let index = self.ready.pop_front()?;
+        self.in_use += 1;
+        self.prepare_ahead();
+        let memory = ChunkMemory {
+            base: match &self.shared.mapping {
+                Some(mapping) => mapping.chunk(index),
+                None => NonNull::dangling(),
+            },
+            heap: self.shared.mapping.is_none().then(|| AlignedBuffer::zeroed(CHUNK_BYTES)),
+            shared: self.shared.clone(),
+            index,
+        };
+        Some(Chunk { memory: Arc::new(memory.with_base()) })
+    }
+
+    /// The chunks by state, now.
+    pub fn stats(&mut self) -> ChunkStats {
+        self.collect();
+        ChunkStats {
+            total: self.shared.chunks.len(),
+            ready: self.ready.len(),
+            raw: self.raw.len() + self.preparing,
+            in_use: self.in_use,
+            ghosts: self.ghosts.len() + self.punching,
+            huge: self.huge,
+        }
+    }
+
+    /// Takes in what came back from other threads and the helper.
+    fn collect(&mut self) {
+        let shared = self.shared.clone();
+        shared.prepared.take(|index| {
+            self.preparing -= 1;
+            self.ready.push_back(index);
+        });
+        shared.returned.take(|index| {
+            self.in_use -= 1;
+            let state = &shared.chunks[index as usize];
+            if state.sent.load(Ordering::Relaxed) {
+                self.make_ghost(index);
+            } else {
+                self.ready.push_back(index);
+            }
+        });
+        shared.punched.take(|index| {
+            self.punching -= 1;
+            self.ghosts.push(index);
+        });
+        self.ghosts.retain(|index| {
+            let state = &shared.chunks[*index as usize];
+            // Acquire: the pin's holder is done with it.
+            if state.pins.load(Ordering::Acquire) > 0 {
+                return true;
+            }
+            state.ghost.store(false, Ordering::Relaxed);
+            state.sent.store(false, Ordering::Relaxed);
+            state.huge.store(false, Ordering::Relaxed);
+            self.raw.push(*index);
+            false
+        });
+        shared.ghosts.store(self.ghosts.len() + self.punching, Ordering::Relaxed);
+    }
+
+    /// Has a chunk punched that the network may still refer to.
+    fn make_ghost(&mut self, index: u32) {
+        let helper = self.helper.as_ref().expect("only chunks of a mapping are sent by sendfile");
+        self.punching += 1;
+        self.shared.chunks[index as usize].ghost.store(true, Ordering::Relaxed);
+        let shared = self.shared.clone();
+        helper.run_detached(move || {
+            let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
+            // A chunk that cannot be punched stays a ghost for good: its pages may be on their way to a peer.
+            if mapping.punch(index).is_ok() {
+                shared.punched.push(index);
+            }
+        });
+    }
+
+    /// Has raw chunks prepared until enough are ready or getting ready.
+    fn prepare_ahead(&mut self) {
+        let Some(helper) = &self.helper else { return };
+        while self.ready.len() + self.preparing < READY_AHEAD {
+            let Some(index) = self.raw.pop() else { return };
+            self.preparing += 1;
+            let (shared, wants_huge) = (self.shared.clone(), self.huge);
+            helper.run_detached(move || {
+                let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
+                // Without memory now, the first touch of each page finds it or the kernel kills: as for any
+                // memory of the process.
+                let huge = mapping.populate(index).unwrap_or(false);
+                shared.chunks[index as usize].huge.store(huge && wants_huge, Ordering::Relaxed);
+                shared.prepared.push(index);
+            });
+        }
+    }
+}
+
+impl fmt::Debug for ChunkPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChunkPool({} chunks, {} in use)", self.shared.chunks.len(), self.in_use)
+    }
+}
+
+/// The memory of a chunk that is in use. Dropping the last handle gives the chunk back to its pool.
+pub(crate) struct ChunkMemory {
+    base: NonNull<u8>,
+    /// `Some` in a pool of heap memory.
+    heap: Option<AlignedBuffer>,
+    shared: Arc<PoolShared>,
+    index: u32,
+}
+
+// SAFETY: the memory is the chunk's alone while it is in use; who may touch which part of it is the regions' to
+// keep, as for any memory.
+unsafe impl Send for ChunkMemory {}
+// SAFETY: as above.
+unsafe impl Sync for ChunkMemory {}
+
+impl ChunkMemory {
+    fn with_base(mut self) -> Self {
+        if let Some(heap) = &mut self.heap {
+            self.base = NonNull::new(heap.as_mut_ptr()).expect("an allocation has an address");
+        }
+        self
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The file and where this chunk begins in it, if it may be sent by `sendfile` now.
+    pub(crate) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        let mapping = self.shared.mapping.as_ref()?;
+        let ghosts = self.shared.ghosts.load(Ordering::Relaxed);
+        let sendable = self.shared.chunks[self.index as usize].huge.load(Ordering::Relaxed)
+            && ghosts * GHOST_SHARE_MAX <= self.shared.chunks.len();
+        sendable.then(|| (mapping.descriptor(), u64::from(self.index) * CHUNK_BYTES as u64))
+    }
+
+    /// Says that a connection is about to take a part of it by `sendfile`.
+    pub(crate) fn pin(&self) -> ChunkPin {
+        let state = &self.shared.chunks[self.index as usize];
+        // Both are seen by the owner no later than the return of the chunk, which happens after this.
+        state.sent.store(true, Ordering::Relaxed);
+        state.pins.fetch_add(1, Ordering::Relaxed);
+        ChunkPin { shared: self.shared.clone(), index: self.index }
+    }
+}
+
+impl Drop for ChunkMemory {
+    fn drop(&mut self) {
+        self.shared.returned.push(self.index);
+    }
+}
+
+/// A connection's share of a chunk that it sent a part of, until the peer has acknowledged that part.
+pub(crate) struct ChunkPin {
+    shared: Arc<PoolShared>,
+    index: u32,
+}
+
+impl ChunkPin {
+    /// Whether the chunk was evicted: its memory waits for this connection, among others.
+    pub(crate) fn is_ghost(&self) -> bool {
+        self.state().ghost.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are of the same chunk.
+    pub(crate) fn is_same(&self, memory: &ChunkMemory) -> bool {
+        self.index == memory.index && Arc::ptr_eq(&self.shared, &memory.shared)
+    }
+
+    fn state(&self) -> &ChunkState {
+        &self.shared.chunks[self.index as usize]
+    }
+}
+
+impl Drop for ChunkPin {
+    fn drop(&mut self) {
+        self.state().pins.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A chunk that was taken and not yet put to use. Dropping it gives it back.
+pub struct Chunk {
+    memory: Arc<ChunkMemory>,
+}
+
+impl Chunk {
+    /// The whole chunk as one region. Its slices may be sent by `sendfile`.
+    pub fn into_region(self) -> Region {
+        Region::within(Memory::Chunk(self.memory), 0, CHUNK_BYTES, true)
+    }
+
+    /// The chunk in regions of `extent_bytes`. Their slices are sent by copy only, so that each region may be
+    /// re-used in place, whatever became of its neighbours. The chunk goes back with the last of them.
+    ///
+    /// # Panics
+    /// If the extents are not aligned or do not fill the chunk.
+    pub fn into_extents(self, extent_bytes: usize) -> Vec<Region> {
+        let fits = extent_bytes.is_multiple_of(BUFFER_ALIGNMENT) && CHUNK_BYTES.is_multiple_of(extent_bytes);
+        assert!(fits, "extents of {extent_bytes} bytes");
+        (0..CHUNK_BYTES / extent_bytes)
+            .map(|number| {
+                Region::within(Memory::Chunk(self.memory.clone()), number * extent_bytes, extent_bytes, false)
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({})", self.memory.index)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+use super::*;
+
+fn wait_for(pool: &mut ChunkPool, condition: impl Fn(&ChunkStats) -> bool) -> ChunkStats {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let stats = pool.stats();
+        assert_eq!(stats.ready + stats.raw + stats.in_use + stats.ghosts, stats.total, "{stats:?}");
+        if condition(&stats) {
+            return stats;
+        }
+        assert!(std::time::Instant::now() < deadline, "{stats:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn memfd_pool(count: usize) -> ChunkPool {
+    ChunkPool::memfd(count, &Helper::start("test-helper").expect("a thread")).expect("a pool")
+}
+
+#[test]
+fn chunks_go_out_and_come_back() {
+    for mut pool in [ChunkPool::heap(3), memfd_pool(3)] {
+        wait_for(&mut pool, |stats| stats.ready == 3);
+        let chunks: Vec<_> = (0..3).map(|_| pool.take().expect("ready")).collect();
+        assert!(pool.take().is_none());
+        assert_eq!(pool.stats().in_use, 3);
+        drop(chunks);
+        wait_for(&mut pool, |stats| stats.ready == 3);
+        // The last slice, on another thread, keeps a chunk out.
+        let mut region = pool.take().expect("ready").into_region();
+        assert_eq!(region.capacity(), CHUNK_BYTES);
+        let slice = region.append(b"kept");
+        drop(region);
+        assert_eq!(pool.stats().in_use, 1);
+        std::thread::spawn(move || assert_eq!(&*slice, b"kept")).join().expect("no panic");
+        wait_for(&mut pool, |stats| stats.ready == 3);
+    }
+}
+
+#[test]
+fn extents_share_a_chunk_and_are_used_again_in_place() {
+    for mut pool in [ChunkPool::heap(1), memfd_pool(1)] {
+        let mut extents = pool.take().expect("ready").into_extents(64 << 10);
+        assert_eq!(extents.len(), 32);
+        for (number, extent) in extents.iter_mut().enumerate() {
+            extent.append_with(64 << 10, |bytes| bytes.fill(number as u8));
+        }
+        for (number, extent) in extents.iter_mut().enumerate() {
+            let slice = extent.slice(0..64 << 10);
+            assert!(slice.iter().all(|byte| *byte == number as u8));
+            assert!(slice.file_range().is_none(), "small extents are copied");
+            assert!(slice.as_ptr().addr().is_multiple_of(BUFFER_ALIGNMENT));
+            assert!(!extent.try_clear());
+            drop(slice);
+            assert!(extent.try_clear());
+        }
+        extents.truncate(1);
+        assert_eq!(pool.stats().in_use, 1);
+        drop(extents);
+        wait_for(&mut pool, |stats| stats.ready == 1);
+    }
+}
+
+#[test]
+fn a_sent_chunk_is_punched_and_stays_a_ghost_while_it_is_pinned() {
+    let mut pool = memfd_pool(8);
+    if !pool.stats().huge {
+        return;
+    }
+    let mut region = pool.take().expect("ready").into_region();
+    let slice = region.append_with(CHUNK_BYTES, |bytes| bytes.fill(0xee));
+    let (_, at) = slice.file_range().expect("huge pages are sent by file");
+    assert!(at.is_multiple_of(CHUNK_BYTES as u64));
+    let part = slice.slice(4096..8192);
+    assert_eq!(part.file_range().expect("as well").1, at + 4096);
+    let pin = slice.chunk().expect("a chunk").pin();
+    assert!(!pin.is_ghost());
+    drop((region, slice, part));
+    wait_for(&mut pool, |stats| stats.ghosts == 1 && stats.in_use == 0);
+    assert!(pin.is_ghost());
+    drop(pin);
+    wait_for(&mut pool, |stats| stats.ghosts == 0 && stats.ready + stats.raw == 8);
+}
+
+#[test]
+fn nothing_is_sent_by_file_while_a_quarter_is_ghosts() {
+    let mut pool = memfd_pool(8);
+    if !pool.stats().huge {
+        return;
+    }
+    let mut pins = Vec::new();
+    for _ in 0..3 {
+        wait_for(&mut pool, |stats| stats.ready > 0);
+        let mut region = pool.take().expect("ready").into_region();
+        pins.push(region.append(b"x").chunk().expect("a chunk").pin());
+    }
+    wait_for(&mut pool, |stats| stats.ghosts == 3 && stats.ready > 0);
+    let mut region = pool.take().expect("ready").into_region();
+    let slice = region.append(b"y");
+    assert!(slice.file_range().is_none());
+    drop(pins);
+    wait_for(&mut pool, |stats| stats.ghosts == 0);
+    assert!(slice.file_range().is_some());
+}
