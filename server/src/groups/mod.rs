@@ -5,6 +5,9 @@
 //! and what to append. Around it, the coordinator of each core reads, appends, waits and keeps time.
 
 pub mod classic_group;
+pub mod coordinator;
+pub mod hosted;
+pub mod log;
 pub mod messages;
 pub mod offsets;
 pub mod partition;

@@ -1,5 +1,9 @@
 //! What the broker's configuration means to groups: resolved values.
 
+use std::time::Duration;
+
+use crate::config::GroupConfig;
+
 /// Kafka's `group.*` and `offset*` keys, as far as classic groups need them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -36,6 +40,22 @@ impl Default for GroupSettings {
             offsets_retention_ms: 7 * 24 * 3_600_000,
             offsets_retention_check_interval_ms: 600_000,
             batch_bytes_max: 1_048_588,
+        }
+    }
+}
+
+impl From<&GroupConfig> for GroupSettings {
+    fn from(config: &GroupConfig) -> Self {
+        let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            session_timeout_ms_min: config.session_timeout_min_ms,
+            session_timeout_ms_max: config.session_timeout_max_ms,
+            initial_rebalance_delay_ms: milliseconds(config.initial_rebalance_delay),
+            size_max: config.members_max,
+            offset_metadata_max: config.offset_metadata_bytes_max,
+            offsets_retention_ms: milliseconds(config.offsets_retention),
+            offsets_retention_check_interval_ms: milliseconds(config.offsets_retention_check_interval),
+            ..Self::default()
         }
     }
 }

@@ -1,0 +1,105 @@
+//! The group coordinator of one core: the `__consumer_offsets` partitions that live here, with their groups.
+//!
+//! A group belongs to the partition that its id hashes to, and is decided on that partition's core; requests
+//! that arrive elsewhere are sent there. Nothing is shared between cores.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use flumen_engine::storage::Runtime;
+use kafka_protocol::ResponseError;
+
+use super::hosted::Hosted;
+use super::log::GroupLog;
+use super::messages::{Answer, ListedGroup};
+use super::partition::Request;
+use super::settings::GroupSettings;
+
+/// The topic that holds groups and their offsets.
+pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
+
+/// The partition of a group, of `partitions` many. Kafka: the absolute value of Java's `hashCode`, modulo.
+pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
+    let hash =
+        group_id.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // The one number without an absolute value counts as 0.
+    hash.checked_abs().unwrap_or(0) % partitions
+}
+
+/// The groups of one core.
+pub struct GroupCoordinator {
+    runtime: Rc<dyn Runtime>,
+    settings: GroupSettings,
+    hosted: RefCell<BTreeMap<i32, Rc<Hosted>>>,
+}
+
+impl GroupCoordinator {
+    /// No groups yet.
+    pub fn new(runtime: Rc<dyn Runtime>, settings: GroupSettings) -> Self {
+        Self { runtime, settings, hosted: RefCell::default() }
+    }
+
+    /// Takes over partition `index` of the topic, unless it is here already, and begins to load it.
+    pub fn open(&self, index: i32, log: Rc<dyn GroupLog>) {
+        let (runtime, settings) = (&self.runtime, &self.settings);
+        let mut hosted = self.hosted.borrow_mut();
+        hosted.entry(index).or_insert_with(|| Hosted::open(index, runtime.clone(), log, settings.clone()));
+    }
+
+    /// Which partitions are here.
+    pub fn partitions(&self) -> Vec<i32> {
+        self.hosted.borrow().keys().copied().collect()
+    }
+
+    /// Lets a partition go: whoever waits is told to look for another coordinator.
+    pub fn close(&self, index: i32) {
+        let hosted = self.hosted.borrow_mut().remove(&index);
+        if let Some(hosted) = hosted {
+            hosted.close();
+        }
+    }
+
+    /// Asks something of a group of partition `index`, and waits for the answer for as long as it takes.
+    pub async fn ask(&self, index: i32, group_id: &str, request: Request) -> Result<Answer, ResponseError> {
+        let hosted = self.hosted.borrow().get(&index).cloned();
+        match hosted {
+            Some(hosted) => hosted.ask(group_id, request).await,
+            None => Err(ResponseError::NotCoordinator),
+        }
+    }
+
+    /// The groups of every partition of this core.
+    pub fn list(&self) -> Result<Vec<ListedGroup>, ResponseError> {
+        let mut groups = Vec::new();
+        for hosted in self.hosted.borrow().values() {
+            groups.extend(hosted.list()?);
+        }
+        Ok(groups)
+    }
+
+    /// Topics were deleted: their offsets go, in every group of this core.
+    pub fn topics_deleted(&self, topics: &[String]) {
+        let hosted: Vec<_> = self.hosted.borrow().values().cloned().collect();
+        for hosted in hosted {
+            hosted.topics_deleted(topics);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_spread_as_by_kafka() {
+        // Seen on Apache Kafka 4.3.1.
+        for (group, partition) in [("golden-group", 49), ("simple", 26), ("golden-848", 32)] {
+            assert_eq!(partition_of(group, 50), partition, "{group}");
+        }
+        assert_eq!(partition_of("", 50), 0);
+        // Its hash code is the smallest number of all.
+        assert_eq!(partition_of("polygenelubricants", 50), 0);
+        assert!((0..50).contains(&partition_of("groupe-été-🎉", 50)));
+    }
+}

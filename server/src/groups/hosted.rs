@@ -1,0 +1,382 @@
+//! One `__consumer_offsets` partition and its groups, on the core that owns it: loads, appends, keeps time.
+//!
+//! The state machine of [`super::partition`] decides; here its effects happen. Writes are appended at once, in
+//! order, so that many share one commit group; a task waits for them in the same order and tells the state
+//! machine of each. One timer is armed for the earliest deadline, and none without one. Invariants: nothing is
+//! answered from groups that are not wholly loaded; what waits for a write is answered after it is durable.
+//! A crash loses what was not durable, and nobody was told of that.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_engine::batch::{self, BatchBuilder, BatchError, ControlType};
+use flumen_engine::storage::Runtime;
+use flumen_engine::{AppendError, Offset, ReadError, Timestamp};
+use futures_util::future::LocalBoxFuture;
+use kafka_protocol::ResponseError;
+
+use super::log::{GroupLog, append_error};
+use super::messages::{Answer, Effects, ListedGroup, Now, Then, Waiter, Write};
+use super::partition::{GroupPartition, Request};
+use super::records::RecordError;
+use super::settings::GroupSettings;
+
+/// Records that are replayed before other tasks of the core have their turn.
+const RECORDS_PER_TURN: usize = 256;
+
+/// Why groups could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A batch that is damaged, or compressed.
+    #[error("after offset {offset}: {source}")]
+    Batch {
+        /// The first offset of what was being read.
+        offset: Offset,
+        /// What is wrong.
+        source: BatchError,
+    },
+    /// A record that is no group's.
+    #[error("record at offset {offset}: {source}")]
+    Record {
+        /// The record's offset.
+        offset: Offset,
+        /// What is wrong.
+        source: RecordError,
+    },
+}
+
+enum State {
+    Loading,
+    Active(Box<GroupPartition>),
+    /// The log failed: nobody is answered from here any more.
+    Failed,
+}
+
+struct Pending {
+    /// None if nothing was to be appended: it only waits for its turn.
+    append: Option<LocalBoxFuture<'static, Result<Offset, AppendError>>>,
+    then: Then,
+}
+
+#[derive(Default)]
+struct Slot {
+    answer: Option<Answer>,
+    waker: Option<Waker>,
+}
+
+/// One partition's groups.
+pub struct Hosted {
+    index: i32,
+    runtime: Rc<dyn Runtime>,
+    log: Rc<dyn GroupLog>,
+    settings: GroupSettings,
+    state: RefCell<State>,
+    pending: RefCell<VecDeque<Pending>>,
+    /// Whether a task waits for `pending`.
+    waits_for_log: Cell<bool>,
+    slots: RefCell<BTreeMap<Waiter, Slot>>,
+    last_waiter: Cell<u64>,
+    /// When the timer goes off that is armed, on the monotonic clock.
+    armed_for_ms: Cell<Option<i64>>,
+}
+
+impl Hosted {
+    /// Takes over partition `index` and begins to load its groups.
+    pub fn open(
+        index: i32,
+        runtime: Rc<dyn Runtime>,
+        log: Rc<dyn GroupLog>,
+        settings: GroupSettings,
+    ) -> Rc<Self> {
+        let hosted = Rc::new(Self {
+            index,
+            runtime,
+            log,
+            settings,
+            state: RefCell::new(State::Loading),
+            pending: RefCell::default(),
+            waits_for_log: Cell::new(false),
+            slots: RefCell::default(),
+            last_waiter: Cell::new(0),
+            armed_for_ms: Cell::new(None),
+        });
+        let loading = hosted.clone();
+        hosted.runtime.spawn(Box::pin(async move { loading.load().await }));
+        hosted
+    }
+
+    /// Asks something of a group, and waits for the answer for as long as it takes.
+    pub async fn ask(self: &Rc<Self>, group_id: &str, request: Request) -> Result<Answer, ResponseError> {
+        let waiter = Waiter(self.last_waiter.get() + 1);
+        let seat = {
+            let mut state = self.state.borrow_mut();
+            let State::Active(groups) = &mut *state else { return Err(self.unavailable(&state)) };
+            self.last_waiter.set(waiter.0);
+            self.slots.borrow_mut().insert(waiter, Slot::default());
+            let mut effects = Effects::default();
+            groups.handle(group_id, request, waiter, self.now(), &mut effects);
+            self.carry_out(groups, effects);
+            Seat { hosted: self.clone(), waiter }
+        };
+        self.follow_up();
+        Ok(seat.answer().await)
+    }
+
+    /// Every group.
+    pub fn list(&self) -> Result<Vec<ListedGroup>, ResponseError> {
+        match &*self.state.borrow() {
+            State::Active(groups) => Ok(groups.list()),
+            // Kafka leaves partitions out that it does not own, and fails while one is loaded.
+            State::Failed => Ok(Vec::new()),
+            state @ State::Loading => Err(self.unavailable(state)),
+        }
+    }
+
+    /// Topics were deleted.
+    pub fn topics_deleted(self: &Rc<Self>, topics: &[String]) {
+        self.event(|groups, _, effects| groups.topics_deleted(topics, effects));
+    }
+
+    /// The partition is gone.
+    pub fn close(self: &Rc<Self>) {
+        self.fail(ResponseError::NotCoordinator);
+    }
+
+    fn unavailable(&self, state: &State) -> ResponseError {
+        match state {
+            State::Loading => ResponseError::CoordinatorLoadInProgress,
+            _ => ResponseError::NotCoordinator,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let monotonic_ms = i64::try_from(self.runtime.monotonic().as_millis()).unwrap_or(i64::MAX);
+        Now { monotonic_ms, wall_ms: self.runtime.wall_ms() }
+    }
+
+    /// Lets something happen to the groups, if they are there.
+    fn event(self: &Rc<Self>, happen: impl FnOnce(&mut GroupPartition, Now, &mut Effects)) {
+        {
+            let mut state = self.state.borrow_mut();
+            let State::Active(groups) = &mut *state else { return };
+            let mut effects = Effects::default();
+            happen(groups, self.now(), &mut effects);
+            self.carry_out(groups, effects);
+        }
+        self.follow_up();
+    }
+
+    /// Gives answers and appends records. What only waits for its turn is done at once if nothing is before it.
+    fn carry_out(&self, groups: &mut GroupPartition, effects: Effects) {
+        let mut writes: VecDeque<Write> = effects.writes.into();
+        self.give(effects.answers);
+        while let Some(Write { records, then }) = writes.pop_front() {
+            let mut pending = self.pending.borrow_mut();
+            if !records.is_empty() {
+                let mut batch = BatchBuilder::new();
+                let timestamp = Timestamp(self.runtime.wall_ms());
+                for record in &records {
+                    batch.append(timestamp, Some(&record.key), record.value.as_deref(), &[]);
+                }
+                let append = Some(self.log.append(batch.build_checked()));
+                pending.push_back(Pending { append, then });
+            } else if !pending.is_empty() || self.waits_for_log.get() {
+                pending.push_back(Pending { append: None, then });
+            } else {
+                drop(pending);
+                let mut effects = Effects::default();
+                groups.written(then, Ok(self.log.start().0), self.now(), &mut effects);
+                self.give(effects.answers);
+                writes.extend(effects.writes);
+            }
+        }
+    }
+
+    fn give(&self, answers: Vec<(Waiter, Answer)>) {
+        for (waiter, answer) in answers {
+            // Whoever no longer waits has no slot.
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(&waiter) else { continue };
+            slot.answer = Some(answer);
+            let waker = slot.waker.take();
+            drop(slots);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// After an event: somebody waits for the log if there is something to wait for, and a timer is armed for
+    /// the earliest deadline.
+    fn follow_up(self: &Rc<Self>) {
+        if !self.waits_for_log.get() && !self.pending.borrow().is_empty() {
+            self.waits_for_log.set(true);
+            let hosted = self.clone();
+            self.runtime.spawn(Box::pin(async move { hosted.wait_for_log().await }));
+        }
+        let deadline_ms = match &*self.state.borrow() {
+            State::Active(groups) => groups.next_deadline_ms(),
+            State::Loading | State::Failed => None,
+        };
+        let Some(deadline_ms) = deadline_ms else { return };
+        if self.armed_for_ms.get().is_none_or(|armed_ms| deadline_ms < armed_ms) {
+            self.armed_for_ms.set(Some(deadline_ms));
+            let wait_ms = u64::try_from(deadline_ms - self.now().monotonic_ms).unwrap_or(0);
+            // One more than the clock shows, which is rounded down.
+            let sleep = self.runtime.sleep(Duration::from_millis(wait_ms + 1));
+            self.runtime.spawn(Box::pin(wake_up(Rc::downgrade(self), deadline_ms, sleep)));
+        }
+    }
+
+    async fn wait_for_log(self: Rc<Self>) {
+        loop {
+            let Some(Pending { append, then }) = self.pending.borrow_mut().pop_front() else { break };
+            let result = match append {
+                Some(append) => append.await,
+                None => Ok(self.log.start()),
+            };
+            let base_offset = result.as_ref().map(|offset| offset.0).map_err(append_error);
+            self.event(|groups, now, effects| groups.written(then, base_offset, now, effects));
+            if let Err(error) = result {
+                tracing::error!(partition = self.index, %error, "group state could not be written");
+                if base_offset == Err(ResponseError::NotCoordinator) {
+                    self.fail(ResponseError::NotCoordinator);
+                }
+            }
+        }
+        self.waits_for_log.set(false);
+    }
+
+    /// Nothing is known for sure any more: everyone who waits is sent to look for the coordinator again.
+    fn fail(&self, error: ResponseError) {
+        let before = std::mem::replace(&mut *self.state.borrow_mut(), State::Failed);
+        let mut effects = Effects::default();
+        if let State::Active(mut groups) = before {
+            for Pending { then, .. } in std::mem::take(&mut *self.pending.borrow_mut()) {
+                groups.written(then, Err(error), self.now(), &mut effects);
+            }
+            groups.unload(error, self.now(), &mut effects);
+        }
+        self.give(effects.answers);
+    }
+
+    async fn load(self: Rc<Self>) {
+        let mut groups = Box::new(GroupPartition::new(self.settings.clone()));
+        let started = self.runtime.monotonic();
+        match self.replay(&mut groups).await {
+            Ok(records) => {
+                let ms = (self.runtime.monotonic() - started).as_millis();
+                tracing::debug!(
+                    partition = self.index,
+                    groups = groups.len(),
+                    records,
+                    ms,
+                    "groups are loaded"
+                );
+                let mut state = self.state.borrow_mut();
+                if matches!(*state, State::Loading) {
+                    *state = State::Active(groups);
+                }
+            }
+            Err(error) => {
+                tracing::error!(partition = self.index, %error, "groups cannot be loaded; they are not served");
+                *self.state.borrow_mut() = State::Failed;
+            }
+        }
+        self.event(GroupPartition::loaded);
+    }
+
+    async fn replay(&self, groups: &mut GroupPartition) -> Result<usize, LoadError> {
+        let (mut next, mut count) = (self.log.start(), 0);
+        loop {
+            let piece = self.log.read(next).await?;
+            if piece.bytes.is_empty() {
+                return Ok(count);
+            }
+            for batch in batch::batches(&piece.bytes) {
+                let (header, bytes) = batch.map_err(|source| LoadError::Batch { offset: next, source })?;
+                let damaged = |source| LoadError::Batch { offset: header.base_offset(), source };
+                header.verify(bytes).map_err(damaged)?;
+                let producer_id = header.is_transactional().then(|| header.producer_id.get());
+                let after = Offset(header.last_offset().0 + 1);
+                for record in batch::records(bytes).map_err(damaged)? {
+                    let record = record.map_err(damaged)?;
+                    let Some(key) = record.key.filter(|_| record.offset >= next) else { continue };
+                    if header.is_control() {
+                        if let (Some(producer_id), Some(kind)) = (producer_id, ControlType::of_key(key)) {
+                            groups.replay_marker(producer_id, kind == ControlType::Commit);
+                        }
+                        continue;
+                    }
+                    let (key, value) =
+                        (Bytes::copy_from_slice(key), record.value.map(Bytes::copy_from_slice));
+                    match groups.replay(record.offset.0, producer_id, &key, value.as_ref(), self.now()) {
+                        Ok(()) => {}
+                        Err(error @ RecordError::Version { .. }) => {
+                            tracing::warn!(partition = self.index, offset = %record.offset, %error, "a record is skipped");
+                        }
+                        Err(source) => return Err(LoadError::Record { offset: record.offset, source }),
+                    }
+                    count += 1;
+                    if count % RECORDS_PER_TURN == 0 {
+                        self.runtime.yield_now().await;
+                    }
+                }
+                next = after;
+            }
+            if next >= piece.end {
+                return Ok(count);
+            }
+        }
+    }
+}
+
+async fn wake_up(hosted: Weak<Hosted>, deadline_ms: i64, sleep: LocalBoxFuture<'static, ()>) {
+    sleep.await;
+    let Some(hosted) = hosted.upgrade() else { return };
+    // A timer that an earlier one replaced has nothing to do.
+    if hosted.armed_for_ms.get() == Some(deadline_ms) {
+        hosted.armed_for_ms.set(None);
+        hosted.event(GroupPartition::time_passed);
+    }
+}
+
+/// A place to wait for an answer; who leaves it is not answered.
+struct Seat {
+    hosted: Rc<Hosted>,
+    waiter: Waiter,
+}
+
+impl Seat {
+    async fn answer(&self) -> Answer {
+        poll_fn(|context| {
+            let mut slots = self.hosted.slots.borrow_mut();
+            let slot = slots.get_mut(&self.waiter).expect("a seat has its slot as long as it is there");
+            match slot.answer.take() {
+                Some(answer) => Poll::Ready(answer),
+                None => {
+                    slot.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.hosted.slots.borrow_mut().remove(&self.waiter);
+    }
+}
+
+#[cfg(test)]
+mod tests;
