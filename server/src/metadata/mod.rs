@@ -9,4 +9,5 @@ pub mod image;
 pub mod log;
 pub mod quorum;
 pub mod records;
+pub mod topic_config;
 pub mod uuid_text;

@@ -1,0 +1,136 @@
+//! What a topic's configuration amounts to: its own values, then the broker's dynamic ones, its files', the
+//! defaults.
+
+use std::collections::BTreeMap;
+
+use flumen_engine::LogConfig;
+
+use super::table::{self, INTERNAL_SEGMENT_BYTES, TopicKey};
+use super::validate::{check, list_elements};
+use crate::config::{Settings, keys};
+use crate::metadata::image::{ConfigResource, Image};
+
+/// Where a value comes from. The numbers are those of DescribeConfigs (KIP-226).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    /// Set for the topic.
+    Topic = 1,
+    /// Set for this broker, dynamically.
+    DynamicBroker = 2,
+    /// Set for all brokers, dynamically.
+    DynamicDefaultBroker = 3,
+    /// Set in a file, the environment or on the command line.
+    StaticBroker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+/// One place that a value could come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synonym {
+    /// The key in that place.
+    pub name: &'static str,
+    /// The value there.
+    pub value: String,
+    /// Which place.
+    pub source: Source,
+}
+
+/// The configuration that a topic's values are resolved against.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolver<'a> {
+    settings: &'a Settings,
+    image: &'a Image,
+    node_id: i32,
+}
+
+impl<'a> Resolver<'a> {
+    /// Resolves against this broker's settings and the dynamic configuration in `image`.
+    pub fn new(settings: &'a Settings, image: &'a Image, node_id: i32) -> Self {
+        Self { settings, image, node_id }
+    }
+
+    /// Every place that sets a broker key, the one that counts first; the default last, if there is one.
+    pub fn broker_synonyms(&self, name: &'static str) -> Vec<Synonym> {
+        let configs = self.image.configs();
+        let dynamic = configs.value(&ConfigResource::broker(self.node_id), name);
+        let dynamic_default = configs.value(&ConfigResource::all_brokers(), name);
+        let default = keys::find(name).and_then(|key| key.default_value());
+        [
+            (dynamic, Source::DynamicBroker),
+            (dynamic_default, Source::DynamicDefaultBroker),
+            (self.settings.explicit(name), Source::StaticBroker),
+            (default, Source::Default),
+        ]
+        .into_iter()
+        .filter_map(|(value, source)| Some(Synonym { name, value: value?.to_owned(), source }))
+        .collect()
+    }
+
+    /// What a topic has if it sets nothing of its own for this key.
+    fn inherited(&self, topic_key: &TopicKey) -> String {
+        let set = |source: fn(&Synonym) -> bool| {
+            topic_key.broker_keys.iter().find_map(|(name, factor)| {
+                let synonym = self.broker_synonyms(name).into_iter().find(source)?;
+                Some((synonym.value, *factor))
+            })
+        };
+        // As for the broker itself: of the keys that mean the same, the first that is set counts; a default
+        // counts only if none is.
+        let (value, factor) = set(|synonym| synonym.source != Source::Default && !synonym.value.is_empty())
+            .or_else(|| set(|synonym| !synonym.value.is_empty()))
+            .unwrap_or_else(|| (topic_key.key.default_value().unwrap_or_default().to_owned(), 1));
+        match value.trim().parse::<i64>() {
+            Ok(number) if factor != 1 && number >= 0 => number.saturating_mul(factor).to_string(),
+            _ => value,
+        }
+    }
+
+    /// The value of every key for a topic with these values of its own, in the order of the table.
+    pub fn values(&self, own: &BTreeMap<String, String>) -> Vec<(&'static TopicKey, String)> {
+        table::TOPIC_KEYS
+            .iter()
+            .map(|topic_key| {
+                let set = own.get(topic_key.key.name).filter(|value| check(&topic_key.key, value).is_ok());
+                (topic_key, set.cloned().unwrap_or_else(|| self.inherited(topic_key)))
+            })
+            .collect()
+    }
+
+    /// What the configuration of the topic of this name means to its logs.
+    pub fn log_config(&self, topic: &str) -> LogConfig {
+        let empty = BTreeMap::new();
+        let own = self.image.configs().of(&ConfigResource::topic(topic)).unwrap_or(&empty);
+        let values: BTreeMap<&str, String> =
+            self.values(own).into_iter().map(|(topic_key, value)| (topic_key.key.name, value)).collect();
+        let number = |name: &str| -> i64 { values[name].trim().parse().unwrap_or(0) };
+        let bytes = |name: &str| u32::try_from(number(name).max(0)).unwrap_or(u32::MAX);
+        let internal = own.get(INTERNAL_SEGMENT_BYTES).and_then(|value| value.trim().parse::<u32>().ok());
+        let policies = list_elements(&values["cleanup.policy"]);
+        LogConfig {
+            flush_messages: number("flush.messages"),
+            flush_ms: number("flush.ms"),
+            segment_bytes: internal.unwrap_or_else(|| bytes("segment.bytes")),
+            segment_ms: number("segment.ms"),
+            index_interval_bytes: bytes("index.interval.bytes"),
+            segment_index_bytes: bytes("segment.index.bytes"),
+            max_message_bytes: bytes("max.message.bytes"),
+            retention_ms: number("retention.ms"),
+            retention_bytes: number("retention.bytes"),
+            file_delete_delay_ms: number("file.delete.delay.ms"),
+            delete: policies.contains(&"delete"),
+            compact: policies.contains(&"compact"),
+            log_append_time: values["message.timestamp.type"] == "LogAppendTime",
+            timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
+        }
+    }
+
+    /// In-sync replicas that acks=all needs for the topic of this name.
+    pub fn min_insync_replicas(&self, topic: &str) -> i32 {
+        let own = self.image.configs().value(&ConfigResource::topic(topic), "min.insync.replicas");
+        let key = table::find("min.insync.replicas").expect("in the table");
+        own.map_or_else(|| self.inherited(key), str::to_owned).trim().parse().unwrap_or(1)
+    }
+}
