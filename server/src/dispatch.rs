@@ -6,9 +6,10 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use flumen_wire::bounds;
 use flumen_wire::frame::{self, RequestHeader};
-use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::messages::{ApiKey, RequestKind};
+use kafka_protocol::protocol::Encodable;
 
 use crate::handlers::{self, Refusal, RequestContext, RequestFacts};
 
@@ -25,7 +26,11 @@ macro_rules! served {
             match context.request.api {
                 $(ApiKey::$api => {
                     use $module as handler;
-                    answer_with(context, body, handler::handle).await
+                    let pick = |request| match request {
+                        RequestKind::$api(request) => Some(request),
+                        _ => None,
+                    };
+                    answer_with(context, body, pick, handler::handle).await
                 })*
                 api => Err(Refusal::UnsupportedVersion { api, version: context.request.version }),
             }
@@ -61,19 +66,18 @@ pub fn is_unsupported(request: &RequestFacts) -> bool {
     request.api == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&request.version)
 }
 
-async fn answer_with<Q: Decodable, R: Encodable>(
+async fn answer_with<Q, R: Encodable>(
     context: &RequestContext,
-    mut body: Bytes,
+    body: Bytes,
+    pick: impl FnOnce(RequestKind) -> Option<Q>,
     handle: impl AsyncFnOnce(&RequestContext, Q) -> Result<R, Refusal>,
 ) -> Result<Bytes, Refusal> {
     let RequestFacts { api, version, correlation_id, .. } = context.request;
     if is_unsupported(&context.request) {
         return encode(api, 0, correlation_id, &handlers::api_versions::unsupported());
     }
-    let request = Q::decode(&mut body, version).map_err(|error| Refusal::Malformed {
-        what: format!("{api:?} request, version {version}"),
-        why: error.to_string(),
-    })?;
+    let request = bounds::decode_request(api, version, body)?;
+    let request = pick(request).expect("the decoder returns the API that was asked for");
     let response = handle(context, request).await?;
     encode(api, version, correlation_id, &response)
 }
@@ -86,7 +90,7 @@ pub fn encode<R: Encodable>(
     response: &R,
 ) -> Result<Bytes, Refusal> {
     let mut out = frame::start_response(api, version, correlation_id, 256);
-    response.encode(&mut out, version).map_err(|error| Refusal::Unencodable {
+    response.encode(&mut out, bounds::codec_version(api, version)).map_err(|error| Refusal::Unencodable {
         api,
         version,
         why: error.to_string(),

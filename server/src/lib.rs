@@ -1,6 +1,7 @@
 //! Kafka's front end: the protocol, metadata, groups and configuration on top of the engine.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod config;
 pub mod connection;
 pub mod connections;
@@ -8,6 +9,7 @@ pub mod dispatch;
 pub mod fetch_session;
 pub mod groups;
 pub mod handlers;
+pub mod listener;
 pub mod memory;
 pub mod messages;
 pub mod metadata;

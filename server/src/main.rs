@@ -1,12 +1,16 @@
 //! The binary `flumen`.
 #![forbid(unsafe_code)]
 
-use std::io::Write;
+use std::error::Error;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use flumen_server::config::{BrokerConfig, reference};
+use flumen_ring::process;
+use flumen_server::broker;
+use flumen_server::config::{BrokerConfig, keys, reference};
+use tracing_subscriber::EnvFilter;
 
 /// Apache Kafka's broker on io_uring.
 #[derive(Parser)]
@@ -34,14 +38,42 @@ fn main() -> ExitCode {
         let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
         return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let host_name = "localhost";
-    match BrokerConfig::load(arguments.file.as_deref(), std::env::vars(), &arguments.overrides, host_name) {
-        Ok(_) => ExitCode::SUCCESS,
+    start_log();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // The log may go elsewhere; why it did not start belongs on the terminal.
             let _ = writeln!(std::io::stderr(), "flumen: {error}");
-            ExitCode::from(2)
+            ExitCode::FAILURE
         }
     }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let host_name = process::host_name()?;
+    let file = arguments.file.as_deref();
+    let config = BrokerConfig::load(file, std::env::vars(), &arguments.overrides, &host_name)?;
+    tracing::info!("flumen {}", env!("CARGO_PKG_VERSION"));
+    for (key, value, origin) in config.settings.iter() {
+        let hidden = keys::find(key).is_some_and(|key| key.is_sensitive());
+        tracing::info!("{key}={} ({origin})", if hidden { "[hidden]" } else { value });
+    }
+    for warning in config.settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    broker::run(config)?;
+    Ok(())
+}
+
+/// Logs to standard error; `RUST_LOG` chooses what, in tracing's syntax.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -4,10 +4,12 @@
 //! [`Shard::call`], which runs work over there and brings back what it answers. A crash leaves behind what
 //! the engine keeps; everything here is rebuilt.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use flumen_engine::{CoreId, Engine, Partition, PartitionId};
 use flumen_ring::{Receiver, Ring};
@@ -36,6 +38,8 @@ pub struct Shard {
     visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
     memory: RequestMemory,
     connections: Connections,
+    finished: Cell<bool>,
+    finish_waker: RefCell<Option<Waker>>,
 }
 
 /// What a shard is made of.
@@ -73,6 +77,8 @@ impl Shard {
             links: parts.links,
             visiting: RefCell::default(),
             memory,
+            finished: Cell::new(false),
+            finish_waker: RefCell::default(),
         });
         for (peer, receiver) in receivers {
             let inbox = receiver.attach(&shard.ring);
@@ -186,6 +192,26 @@ impl Shard {
         F: Future<Output = T> + 'static,
     {
         self.links.wait_for(core, boxed(work))
+    }
+
+    /// Lets the core's thread end.
+    pub fn finish(&self) {
+        self.finished.set(true);
+        if let Some(waker) = self.finish_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Completes when [`Shard::finish`] was called. One task waits here: the core's own.
+    pub async fn finished(&self) {
+        poll_fn(|context| {
+            if self.finished.get() {
+                return Poll::Ready(());
+            }
+            self.finish_waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     fn receive(self: &Rc<Self>, peer: CoreId, message: ShardMessage) {

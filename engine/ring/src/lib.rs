@@ -30,6 +30,8 @@ mod listener;
 #[cfg(not(loom))]
 mod op;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod reactor;
 #[cfg(not(loom))]
 mod socket;

@@ -69,6 +69,9 @@ pub enum Refusal {
         /// The version that was asked for.
         version: i16,
     },
+    /// A body that is no such request.
+    #[error(transparent)]
+    Undecodable(#[from] flumen_wire::bounds::DecodeError),
     /// Bytes that are no such request.
     #[error("malformed {what}: {why}")]
     Malformed {

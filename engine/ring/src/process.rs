@@ -1,0 +1,78 @@
+//! What a server asks of its process at start: descriptors, its host's name, word of a stop.
+
+use std::ffi::CStr;
+use std::io;
+
+/// Raises the limit of open descriptors to what the system allows this process; returns it.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid rlimit, and only read.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// What this machine calls itself (gethostname(2)).
+pub fn host_name() -> io::Result<String> {
+    let mut name = [0_u8; 256];
+    // SAFETY: at most the buffer's length is written; its last byte stays 0.
+    if unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = CStr::from_bytes_until_nul(&name).expect("the last byte is 0");
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// SIGTERM and SIGINT, held back from every thread until somebody waits for them.
+#[derive(Debug)]
+pub struct StopSignals {
+    set: libc::sigset_t,
+}
+
+impl StopSignals {
+    /// Blocks both signals for this thread and those that it starts from now on: call it before any other
+    /// thread runs.
+    pub fn block() -> io::Result<Self> {
+        // SAFETY: sigset_t is plain memory; sigemptyset gives it its first meaning.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` is valid for these calls, and the signals are real ones.
+        let result = unsafe {
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGTERM);
+            libc::sigaddset(&mut set, libc::SIGINT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
+        };
+        if result == 0 { Ok(Self { set }) } else { Err(io::Error::from_raw_os_error(result)) }
+    }
+
+    /// Waits for either of them; returns its name. Blocks this thread: never on a reactor's.
+    pub fn wait(&self) -> &'static str {
+        loop {
+            let mut signal = 0;
+            // SAFETY: both pointers are valid for the call.
+            let result = unsafe { libc::sigwait(&self.set, &mut signal) };
+            match (result, signal) {
+                (0, libc::SIGINT) => return "SIGINT",
+                (0, _) => return "SIGTERM",
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_has_a_name_and_descriptors_a_limit() {
+        assert!(!host_name().expect("gethostname works").is_empty());
+        assert!(raise_descriptor_limit().expect("the hard limit is allowed") >= 256);
+    }
+}

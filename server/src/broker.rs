@@ -1,0 +1,366 @@
+//! The broker's life: checks, directory, replay; one pinned thread per core; listening; the clean stop.
+//!
+//! The main thread prepares what all cores share, starts them, and waits. Core 0 carries the controller and
+//! the listeners, hears the stop signal and leads the stop: nobody new is let in, connections end, every
+//! core's engine closes, and the directory is sealed last, so that Apache Kafka could start on it.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use flumen_engine::storage::uring::{LogDirectory, LogDirectoryError, RingRuntime};
+use flumen_engine::{
+    ClosedCore, CoreId, Engine, EngineConfig, OpenError, OpenPartition, RecoveredJournal, RecoveryError,
+    recovery,
+};
+use flumen_ring::process::{StopSignals, raise_descriptor_limit};
+use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
+use futures_util::future::{AbortHandle, abortable};
+
+use crate::config::{BrokerConfig, ListenerConfig};
+use crate::listener::{self, Admission, BindError};
+use crate::messages::Mailboxes;
+use crate::metadata::directory::{self, DirectoryError};
+use crate::metadata::image::Image;
+use crate::shard::{Shard, ShardParts};
+
+/// Descriptors below which a broker soon runs out of them.
+const DESCRIPTORS_MIN: u64 = 4096;
+
+/// Request memory: a sixteenth of the memory limit, within these bounds, where nothing is configured.
+const REQUEST_MEMORY_BYTES: std::ops::RangeInclusive<u64> = (128 << 20)..=(2 << 30);
+
+/// Why the broker did not start, or did not stop cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The log directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] LogDirectoryError),
+    /// It is not this node's, or its metadata cannot be read.
+    #[error(transparent)]
+    Foreign(#[from] DirectoryError),
+    /// io_uring cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The journals of the life before cannot be read.
+    #[error("cannot recover the log directory: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// A core's engine cannot be opened.
+    #[error("cannot open the partitions: {0}")]
+    Open(#[from] OpenError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system refused something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// It ran, but could not stop cleanly; the next start recovers.
+    #[error("did not stop cleanly: {0}")]
+    Stop(String),
+}
+
+/// Runs the broker until it is told to stop.
+pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
+    // First of all: threads inherit what is blocked here.
+    let signals = StopSignals::block().map_err(system("block the stop signals"))?;
+    let descriptors = raise_descriptor_limit().map_err(system("raise the limit of descriptors"))?;
+    if descriptors < DESCRIPTORS_MIN {
+        tracing::warn!(
+            descriptors,
+            "few descriptors (ulimit -n): each connection and open segment takes one"
+        );
+    }
+    let log_directory = LogDirectory::open(&config.node.log_dir, config.resources.direct_io)?;
+    let opened = directory::open(&config.node)?;
+    config.node.id = Some(opened.identity.node_id);
+    let reactor = Reactor::new(ReactorConfig::default())?;
+    let recovered = reactor
+        .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
+    drop(reactor);
+    opened.begin_epoch()?;
+
+    let available = topology::allowed_cores();
+    let cores = config
+        .resources
+        .cores
+        .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
+    let plan = Plan::new(config, cores, log_directory, recovered, Arc::new(opened.loaded.image.clone()));
+    tracing::info!(
+        node_id = plan.config.node_id(),
+        cluster_id = %opened.identity.cluster_id,
+        directory = %plan.config.node.log_dir.display(),
+        formatted = opened.formatted,
+        cores,
+        cache_mib = plan.cache_bytes >> 20,
+        "starting"
+    );
+
+    let (report, reports) = mpsc::channel();
+    let mut threads = Vec::new();
+    let mut signals = Some(signals);
+    for (core, mailboxes) in (0..cores).map(CoreId).zip(Mailboxes::connect(cores)) {
+        // With more cores than the machine has, several share one.
+        let processor = available.get(usize::from(core.0) % available.len().max(1)).copied();
+        let start = CoreStart {
+            core,
+            processor,
+            plan: plan.clone(),
+            mailboxes,
+            report: report.clone(),
+            signals: if core.0 == 0 { signals.take() } else { None },
+        };
+        threads.push(start.spawn().map_err(system("start a core's thread"))?);
+    }
+    drop(report);
+    let failed = reports.iter().find_map(Result::err);
+    match failed {
+        // The other cores run on; the process ends with this thread.
+        Some(error) => Err(error),
+        None => join(threads),
+    }
+}
+
+fn join(threads: Vec<JoinHandle<Result<(), BrokerError>>>) -> Result<(), BrokerError> {
+    for thread in threads {
+        match thread.join() {
+            Ok(ended) => ended?,
+            Err(_) => return Err(BrokerError::Stop("a core panicked".into())),
+        }
+    }
+    Ok(())
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> BrokerError {
+    move |source| BrokerError::System { what, source }
+}
+
+/// What every core starts from.
+#[derive(Clone)]
+struct Plan {
+    config: Arc<BrokerConfig>,
+    cores: u16,
+    log_directory: LogDirectory,
+    recovered: RecoveredJournal,
+    image: Arc<Image>,
+    cache_bytes: u64,
+    request_memory_bytes: u64,
+}
+
+impl Plan {
+    fn new(
+        config: BrokerConfig,
+        cores: u16,
+        log_directory: LogDirectory,
+        recovered: RecoveredJournal,
+        image: Arc<Image>,
+    ) -> Self {
+        let limit = topology::memory_limit_bytes();
+        let resources = &config.resources;
+        // A fraction of 1 at most: the product is no larger than the limit.
+        let cache_bytes = resources.cache_bytes.unwrap_or((limit as f64 * resources.cache_fraction) as u64);
+        let request_memory_bytes = config
+            .network
+            .request_memory_bytes
+            .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
+        let config = Arc::new(config);
+        Self { config, cores, log_directory, recovered, image, cache_bytes, request_memory_bytes }
+    }
+
+    fn share(&self, bytes: u64) -> usize {
+        usize::try_from(bytes / u64::from(self.cores)).unwrap_or(usize::MAX)
+    }
+
+    fn engine_config(&self, core: CoreId) -> EngineConfig {
+        let cache_bytes = self.share(self.cache_bytes);
+        EngineConfig {
+            cache_bytes,
+            journal_bytes: self.config.resources.journal_bytes,
+            dirty_bytes_max: (cache_bytes / 2).min(self.config.resources.journal_bytes as usize / 2),
+            ..EngineConfig::new(core, self.cores)
+        }
+    }
+}
+
+/// What one core's thread takes with it.
+struct CoreStart {
+    core: CoreId,
+    processor: Option<usize>,
+    plan: Plan,
+    mailboxes: Mailboxes,
+    report: mpsc::Sender<Result<(), BrokerError>>,
+    /// Core 0 only.
+    signals: Option<StopSignals>,
+}
+
+impl CoreStart {
+    fn spawn(self) -> io::Result<JoinHandle<Result<(), BrokerError>>> {
+        thread::Builder::new().name(format!("flumen-core-{}", self.core)).spawn(move || self.run())
+    }
+
+    fn run(self) -> Result<(), BrokerError> {
+        let report = self.report.clone();
+        if let Some(Err(error)) = self.processor.map(topology::pin_current) {
+            tracing::warn!(core = %self.core, %error, "cannot pin the core's thread; it runs unpinned");
+        }
+        let reactor = match Reactor::new(ReactorConfig::default()) {
+            Ok(reactor) => reactor,
+            Err(error) => {
+                // The main thread is waiting for it.
+                let _ = report.send(Err(error.into()));
+                return Ok(());
+            }
+        };
+        reactor.run(self.live(reactor.ring()))
+    }
+
+    async fn live(self, ring: Ring) -> Result<(), BrokerError> {
+        let Self { core, plan, mailboxes, report, signals, .. } = self;
+        let started = start(core, &plan, mailboxes, &ring).await;
+        let shard = match started {
+            Ok(shard) => shard,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return Ok(());
+            }
+        };
+        let Some(signals) = signals else {
+            let _ = report.send(Ok(()));
+            drop(report);
+            shard.finished().await;
+            return Ok(());
+        };
+        let listening = match listen(&shard, &plan).await {
+            Ok(listening) => listening,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return Ok(());
+            }
+        };
+        let _ = report.send(Ok(()));
+        drop(report);
+        let waiting = Helper::start("flumen-signals").map_err(system("start the signals' thread"))?;
+        let signal = waiting.run(move || signals.wait()).await;
+        tracing::info!(signal, "stopping");
+        drop(listening);
+        stop(&shard, &plan).await
+    }
+}
+
+/// Opens a core's engine and starts its shard.
+async fn start(
+    core: CoreId,
+    plan: &Plan,
+    mailboxes: Mailboxes,
+    ring: &Ring,
+) -> Result<Rc<Shard>, BrokerError> {
+    let engine = Engine::open(
+        RingRuntime::new(ring),
+        plan.log_directory.attach(ring),
+        plan.engine_config(core),
+        partitions_of(core, plan),
+        plan.recovered.clone(),
+    )
+    .await?;
+    let (links, receivers) = mailboxes.attach(ring);
+    let parts = ShardParts {
+        core,
+        cores: plan.cores,
+        config: plan.config.clone(),
+        ring: ring.clone(),
+        engine,
+        image: plan.image.clone(),
+        links,
+        request_memory_bytes: plan.share(plan.request_memory_bytes),
+    };
+    Ok(Shard::start(parts, receivers))
+}
+
+/// The partitions that the metadata at start gives a core.
+fn partitions_of(core: CoreId, plan: &Plan) -> Vec<OpenPartition> {
+    let _ = (core, plan);
+    Vec::new()
+}
+
+/// Binds every listener and accepts on them.
+async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError> {
+    // Every other core takes messages before a client is let in.
+    for core in shard.cores() {
+        shard.call(core, |_| async {}).await;
+    }
+    let admission = Admission::new(usize::from(plan.cores), &plan.config.network);
+    let admission = Rc::new(RefCell::new(admission));
+    let mut accepting = Vec::new();
+    let mut bound: Vec<ListenerConfig> = Vec::new();
+    for config in &plan.config.network.listeners {
+        let (listeners, config) = listener::bind(shard, config.clone())?;
+        let config = Arc::new(config);
+        for listener in listeners {
+            let accept = listener::accept(shard.clone(), listener, config.clone(), admission.clone());
+            let (accept, handle) = abortable(accept);
+            shard.ring().spawn(async move {
+                // Aborted is how it ends.
+                let _ = accept.await;
+            });
+            accepting.push(handle);
+        }
+        bound.push(ListenerConfig::clone(&config));
+    }
+    for listener in &bound {
+        tracing::info!(
+            "listening on {}://{}:{}, advertised as {}:{}",
+            listener.name,
+            listener.host,
+            listener.port,
+            listener.advertised_host,
+            listener.advertised_port
+        );
+    }
+    Ok(Listening { accepting })
+}
+
+/// The listeners; dropping it closes them.
+struct Listening {
+    accepting: Vec<AbortHandle>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.accepting.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Ends connections, closes every core's engine, seals the directory, lets the cores' threads end.
+async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
+    for core in shard.cores() {
+        shard.call(core, |shard| async move { shard.connections().close_all() }).await;
+    }
+    let mut closed: Vec<ClosedCore> = Vec::new();
+    let mut failed = None;
+    for core in shard.cores() {
+        match shard.call(core, |shard| async move { shard.engine().clone().close().await }).await {
+            Ok(core) => closed.push(core),
+            Err(error) => failed = Some(error.to_string()),
+        }
+    }
+    if failed.is_none() {
+        let sealed = recovery::seal(plan.log_directory.attach(shard.ring()), closed).await;
+        failed = sealed.err().map(|error| error.to_string());
+    }
+    for core in shard.cores().filter(|core| *core != shard.core()) {
+        shard.call(core, |shard| async move { shard.finish() }).await;
+    }
+    match failed {
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Some(why) => Err(BrokerError::Stop(why)),
+    }
+}
