@@ -61,16 +61,18 @@ fn await_leaders(stream: &mut TcpStream, name: TopicName) -> Result<i32, BenchEr
     let started = Instant::now();
     loop {
         let metadata = call(stream, &request, METADATA_VERSION)?;
-        let topic = metadata.topics.first();
-        if let Some(topic) = topic.filter(|topic| topic.error_code == 0 && !topic.partitions.is_empty()) {
-            if topic.partitions.iter().all(|partition| partition.leader_id.0 >= 0) {
-                return Ok(topic.partitions.len() as i32);
-            }
+        let topic = metadata.topics.first().filter(|topic| topic.error_code == 0);
+        let led = topic
+            .filter(|topic| !topic.partitions.is_empty())
+            .filter(|topic| topic.partitions.iter().all(|partition| partition.leader_id.0 >= 0));
+        if let Some(topic) = led {
+            return Ok(topic.partitions.len() as i32);
         }
         if started.elapsed() > PATIENCE {
-            return Err(BenchError::Broker(format!("no leaders after {PATIENCE:?}: {topic:?}")));
+            return Err(BenchError::Broker(format!("no leaders after {PATIENCE:?}: {metadata:?}")));
         }
-        thread::sleep(Duration::from_millis(20));
+        // The broker tells nobody when it is ready; ask again soon.
+        thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -11,6 +11,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -186,27 +188,32 @@ async fn connections(load: &Load, tally: &Rc<Tally>) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Reads CPU times at the two ends of what is counted, on a thread of its own that sleeps in between.
+/// Reads CPU times at the two ends of what is counted, on a thread of its own that waits in between.
 struct Meter {
-    thread: std::thread::JoinHandle<Result<(Option<f64>, f64), BenchError>>,
+    /// Dropped when the load has failed: the thread then ends at once.
+    running: Sender<()>,
+    thread: JoinHandle<Result<(Option<f64>, f64), BenchError>>,
 }
 
 impl Meter {
     fn start(load: &Load, counts_from: Instant) -> Self {
-        let (pid, duration) = (load.pid, load.duration);
-        let thread = std::thread::spawn(move || {
-            std::thread::sleep(counts_from.saturating_duration_since(Instant::now()));
+        let (pid, ends) = (load.pid, counts_from + load.duration);
+        let (running, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let _ = stopped.recv_timeout(counts_from.saturating_duration_since(Instant::now()));
             let before = cpu_times(pid)?;
-            std::thread::sleep((counts_from + duration).saturating_duration_since(Instant::now()));
+            let _ = stopped.recv_timeout(ends.saturating_duration_since(Instant::now()));
             let after = cpu_times(pid)?;
             let broker = after.0.zip(before.0).map(|(after, before)| after - before);
             Ok((broker, after.1 - before.1))
         });
-        Self { thread }
+        Self { running, thread }
     }
 
     fn finish(self) -> Result<(Option<f64>, f64), BenchError> {
-        self.thread.join().expect("the meter does not panic")
+        let result = self.thread.join().expect("the meter does not panic");
+        drop(self.running);
+        result
     }
 }
 
