@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use flumen_engine::storage::uring::{LogDirectory, LogDirectoryError, RingRuntime};
 use flumen_engine::{
-    ClosedCore, CoreId, Engine, EngineConfig, OpenError, OpenPartition, RecoveredJournal, RecoveryError,
+    ClosedCore, CoreId, Engine, EngineConfig, LeaderEpoch, OpenError, RecoveredJournal, RecoveryError,
     recovery,
 };
 use flumen_ring::process::{StopSignals, raise_descriptor_limit};
@@ -22,8 +22,9 @@ use futures_util::future::{AbortHandle, abortable};
 use crate::config::{BrokerConfig, ListenerConfig};
 use crate::listener::{self, Admission, BindError};
 use crate::messages::Mailboxes;
-use crate::metadata::directory::{self, DirectoryError};
+use crate::metadata::directory::{self, DirectoryError, Opened};
 use crate::metadata::image::Image;
+use crate::placement;
 use crate::shard::{Shard, ShardParts};
 
 /// Descriptors below which a broker soon runs out of them.
@@ -91,7 +92,7 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
         .resources
         .cores
         .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
-    let plan = Plan::new(config, cores, log_directory, recovered, Arc::new(opened.loaded.image.clone()));
+    let plan = Plan::new(config, cores, log_directory, recovered, &opened);
     tracing::info!(
         node_id = plan.config.node_id(),
         cluster_id = %opened.identity.cluster_id,
@@ -149,6 +150,7 @@ struct Plan {
     log_directory: LogDirectory,
     recovered: RecoveredJournal,
     image: Arc<Image>,
+    controller_epoch: LeaderEpoch,
     cache_bytes: u64,
     request_memory_bytes: u64,
 }
@@ -159,7 +161,7 @@ impl Plan {
         cores: u16,
         log_directory: LogDirectory,
         recovered: RecoveredJournal,
-        image: Arc<Image>,
+        opened: &Opened,
     ) -> Self {
         let limit = topology::memory_limit_bytes();
         let resources = &config.resources;
@@ -169,8 +171,16 @@ impl Plan {
             .network
             .request_memory_bytes
             .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
-        let config = Arc::new(config);
-        Self { config, cores, log_directory, recovered, image, cache_bytes, request_memory_bytes }
+        Self {
+            config: Arc::new(config),
+            cores,
+            log_directory,
+            recovered,
+            image: Arc::new(opened.loaded.image.clone()),
+            controller_epoch: LeaderEpoch(opened.epoch),
+            cache_bytes,
+            request_memory_bytes,
+        }
     }
 
     fn share(&self, bytes: u64) -> usize {
@@ -264,7 +274,7 @@ async fn start(
         RingRuntime::new(ring),
         plan.log_directory.attach(ring),
         plan.engine_config(core),
-        partitions_of(core, plan),
+        placement::partitions_of(core, plan.cores, &plan.config, &plan.image, plan.controller_epoch),
         plan.recovered.clone(),
     )
     .await?;
@@ -279,13 +289,9 @@ async fn start(
         links,
         request_memory_bytes: plan.share(plan.request_memory_bytes),
     };
-    Ok(Shard::start(parts, receivers))
-}
-
-/// The partitions that the metadata at start gives a core.
-fn partitions_of(core: CoreId, plan: &Plan) -> Vec<OpenPartition> {
-    let _ = (core, plan);
-    Vec::new()
+    let shard = Shard::start(parts, receivers);
+    placement::host_groups(&shard);
+    Ok(shard)
 }
 
 /// Binds every listener and accepts on them.

@@ -205,7 +205,10 @@ impl Connection {
     async fn send(&self, response: Response) -> io::Result<()> {
         match response {
             Response::Frame(frame) => self.socket.send(vec![SendPiece::Bytes(frame)]).await?,
-            Response::Pieces(pieces) => self.socket.send(pieces).await?,
+            Response::Pieces(pieces) => {
+                let sendfile_bytes_min = self.shard.config().fetch.sendfile_bytes_min;
+                self.socket.transmit(pieces, sendfile_bytes_min).await?;
+            }
         }
         self.presence.touch();
         Ok(())

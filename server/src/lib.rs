@@ -13,5 +13,6 @@ pub mod listener;
 pub mod memory;
 pub mod messages;
 pub mod metadata;
+pub mod placement;
 pub mod semaphore;
 pub mod shard;

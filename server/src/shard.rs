@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use flumen_engine::storage::uring::RingRuntime;
 use flumen_engine::{CoreId, Engine, Partition, PartitionId};
 use flumen_ring::{Receiver, Ring};
 use futures_util::FutureExt;
@@ -18,6 +19,8 @@ use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 
 use crate::config::BrokerConfig;
 use crate::connections::Connections;
+use crate::groups::coordinator::GroupCoordinator;
+use crate::groups::settings::GroupSettings;
 use crate::memory::RequestMemory;
 use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
 use crate::metadata::image::Image;
@@ -36,6 +39,7 @@ pub struct Shard {
     links: Links,
     /// Work that runs here for other cores, to be ended when nobody waits for it any more.
     visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
+    groups: GroupCoordinator,
     memory: RequestMemory,
     connections: Connections,
     finished: Cell<bool>,
@@ -69,6 +73,10 @@ impl Shard {
         let shard = Rc::new(Self {
             core: parts.core,
             cores: parts.cores,
+            groups: GroupCoordinator::new(
+                RingRuntime::new(&parts.ring),
+                GroupSettings::from(&parts.config.groups),
+            ),
             connections: Connections::new(&parts.ring, parts.config.network.idle_max),
             config: parts.config,
             ring: parts.ring,
@@ -120,6 +128,11 @@ impl Shard {
     /// The partitions of this core.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The groups of this core.
+    pub fn groups(&self) -> &GroupCoordinator {
+        &self.groups
     }
 
     /// Memory for requests.
@@ -258,7 +271,7 @@ where
 
 /// The core of a partition: the topic's id gives a seed, so that the partitions of one topic spread evenly
 /// and those of many small topics too. The metadata log lives on core 0, with the controller.
-fn core_of(id: &PartitionId, cores: u16) -> CoreId {
+pub fn core_of(id: &PartitionId, cores: u16) -> CoreId {
     let (high, low) = id.topic.as_u64_pair();
     if (high, low) == (0, 1) {
         return CoreId(0);

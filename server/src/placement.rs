@@ -1,0 +1,185 @@
+//! What the metadata means to one core: which partitions live here, with which settings.
+//!
+//! At start the core opens what the image gives it; later each new image is compared with the one before, and
+//! partitions are created, changed and deleted, durably, before the core answers by the new image.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flumen_engine::{CoreId, LeaderEpoch, LogConfig, OpenPartition, PartitionId};
+use futures_util::future::join_all;
+
+use crate::config::BrokerConfig;
+use crate::groups::coordinator::GROUP_METADATA_TOPIC;
+use crate::metadata::directory::METADATA_FOLDER;
+use crate::metadata::image::{Image, PartitionImage, TopicImage};
+use crate::metadata::topic_config::Resolver;
+use crate::metadata::uuid_text::METADATA_TOPIC_ID;
+use crate::shard::{Shard, core_of};
+
+/// Partitions that are created at one time.
+const CREATED_AT_ONCE: usize = 64;
+
+/// The metadata log's own partition.
+pub const METADATA_PARTITION: PartitionId = PartitionId { topic: METADATA_TOPIC_ID, partition: 0 };
+
+/// The partitions that a core opens at start: those that the image gives it, and on core 0 the metadata log,
+/// written in `controller_epoch`.
+pub fn partitions_of(
+    core: CoreId,
+    cores: u16,
+    config: &BrokerConfig,
+    image: &Image,
+    controller_epoch: LeaderEpoch,
+) -> Vec<OpenPartition> {
+    let mut partitions = Vec::new();
+    if core_of(&METADATA_PARTITION, cores) == core {
+        partitions.push(metadata_partition(config, controller_epoch));
+    }
+    for topic in image.topics().iter() {
+        let mut log = None;
+        for (index, partition) in &topic.partitions {
+            let id = PartitionId { topic: topic.id, partition: *index };
+            if core_of(&id, cores) == core {
+                let log = log.get_or_insert_with(|| log_config(config, image, topic));
+                partitions.push(open(topic, id, partition, log.clone()));
+            }
+        }
+    }
+    partitions
+}
+
+fn metadata_partition(config: &BrokerConfig, epoch: LeaderEpoch) -> OpenPartition {
+    // Kafka keeps this log by snapshots, not by age or size; nothing of it is ever thinned out here.
+    let log = LogConfig {
+        flush_messages: 1,
+        flush_ms: i64::MAX,
+        segment_ms: i64::MAX,
+        retention_ms: -1,
+        retention_bytes: -1,
+        max_message_bytes: u32::MAX,
+        delete: false,
+        compact: false,
+        log_append_time: false,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        ..config.log.clone()
+    };
+    OpenPartition {
+        id: METADATA_PARTITION,
+        name: METADATA_FOLDER.to_string(),
+        config: log,
+        leader_epoch: epoch,
+        exact: true,
+    }
+}
+
+fn log_config(config: &BrokerConfig, image: &Image, topic: &TopicImage) -> LogConfig {
+    Resolver::new(&config.settings, image, config.node_id()).log_config(&topic.name)
+}
+
+fn open(topic: &TopicImage, id: PartitionId, partition: &PartitionImage, config: LogConfig) -> OpenPartition {
+    OpenPartition {
+        id,
+        name: format!("{}-{}", topic.name, id.partition),
+        config,
+        leader_epoch: LeaderEpoch(partition.leader_epoch),
+        exact: false,
+    }
+}
+
+/// Gives a newer image to every core; complete when each of them answers by it.
+pub async fn publish(shard: &Rc<Shard>, image: Arc<Image>) {
+    let adopted = shard.cores().map(|core| {
+        let image = image.clone();
+        shard.call(core, move |shard| adopt(shard, image))
+    });
+    join_all(adopted).await;
+}
+
+/// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.
+pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) {
+    let before = shard.image();
+    let mut deleted = Vec::new();
+    for topic in before.topics().iter() {
+        if image.topic_by_id(topic.id).is_none() {
+            deleted.push(topic.name.to_string());
+            delete(&shard, topic).await;
+        }
+    }
+    let mut created = Vec::new();
+    let same_settings = std::ptr::eq(before.configs(), image.configs());
+    for topic in image.topics().iter() {
+        let known = before.topic_by_id(topic.id);
+        if same_settings && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
+            continue;
+        }
+        let log = log_config(shard.config(), &image, topic);
+        for (index, partition) in &topic.partitions {
+            let id = PartitionId { topic: topic.id, partition: *index };
+            if shard.core_of(&id) != shard.core() {
+                continue;
+            }
+            match known.and_then(|known| known.partition(*index)) {
+                Some(known) => change(&shard, &id, known, partition, &log),
+                None => created.push(open(topic, id, partition, log.clone())),
+            }
+        }
+    }
+    create(&shard, created).await;
+    shard.set_image(image);
+    host_groups(&shard);
+    if !deleted.is_empty() {
+        shard.groups().topics_deleted(&deleted);
+    }
+}
+
+async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) {
+    let mut partitions = partitions.into_iter().peekable();
+    while partitions.peek().is_some() {
+        let creating = partitions.by_ref().take(CREATED_AT_ONCE).map(async |partition| {
+            let name = partition.name.clone();
+            if let Err(error) = shard.engine().create_partition(partition).await {
+                // Requests for it find no partition; the next start opens it anew.
+                tracing::error!(partition = name, %error, "cannot create a partition");
+            }
+        });
+        join_all(creating).await;
+    }
+}
+
+fn change(shard: &Shard, id: &PartitionId, before: &PartitionImage, now: &PartitionImage, log: &LogConfig) {
+    let Some(partition) = shard.partition(id) else { return };
+    if now.leader_epoch > before.leader_epoch {
+        partition.set_leader_epoch(LeaderEpoch(now.leader_epoch));
+    }
+    if partition.config() != *log {
+        shard.engine().set_config(id, log.clone());
+    }
+}
+
+async fn delete(shard: &Rc<Shard>, topic: &TopicImage) {
+    for index in topic.partitions.keys() {
+        let id = PartitionId { topic: topic.id, partition: *index };
+        if shard.core_of(&id) != shard.core() {
+            continue;
+        }
+        if &*topic.name == GROUP_METADATA_TOPIC {
+            shard.groups().close(*index);
+        }
+        if let Err(error) = shard.engine().delete_partition(&id).await {
+            tracing::error!(topic = %topic.name, partition = index, %error, "cannot delete a partition");
+        }
+    }
+}
+
+/// Hosts the groups of every partition of `__consumer_offsets` that lives here.
+pub fn host_groups(shard: &Shard) {
+    let image = shard.image();
+    let Some(topic) = image.topic(GROUP_METADATA_TOPIC) else { return };
+    for index in topic.partitions.keys() {
+        if let Some(partition) = shard.partition(&PartitionId { topic: topic.id, partition: *index }) {
+            shard.groups().open(*index, Rc::new(partition));
+        }
+    }
+}
