@@ -46,6 +46,7 @@ impl AlignedBuffer {
     }
 
     /// The memory's address, for the kernel to write to.
+    #[cfg(not(loom))]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.pointer.as_ptr()
     }
@@ -109,6 +110,7 @@ pub struct Region {
     shared: Arc<RegionShared>,
 }
 
+#[cfg_attr(loom, allow(dead_code))]
 struct RegionShared {
     /// Where the region begins. Invariant: `capacity` bytes from here belong to this region alone, and `memory`
     /// keeps them alive.
@@ -203,11 +205,20 @@ impl Region {
         Slice { region: self.shared.clone(), start: range.start, length: range.end - range.start }
     }
 
+    /// The number, in its pool, of the chunk that this region is of; `None` for heap memory of its own.
+    #[cfg(not(loom))]
+    pub fn chunk_number(&self) -> Option<u32> {
+        match &self.shared.memory {
+            Memory::Chunk(chunk) => Some(chunk.number()),
+            Memory::Heap(_) => None,
+        }
+    }
+
     /// Empties the region if no slice of it is alive; says whether it did.
     pub fn try_clear(&mut self) -> bool {
         match Arc::get_mut(&mut self.shared) {
             Some(shared) => {
-                *shared.published.get_mut() = 0;
+                shared.published.store(0, Ordering::Relaxed);
                 true
             }
             None => false,

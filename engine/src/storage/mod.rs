@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use flumen_ring::{AlignedBuffer, Slice};
+use flumen_ring::{AlignedBuffer, ChunkPool, Slice};
 use futures_util::future::LocalBoxFuture;
 
 /// An operation under way. Dropping it does not free the memory that the kernel still uses.
@@ -92,6 +92,10 @@ pub struct DirectoryEntry {
 pub trait Directory {
     /// Positions, lengths and memory of reads and writes are multiples of this (a power of two, ≤ 4096).
     fn alignment(&self) -> usize;
+    /// Memory for a cache of `chunks` chunks on this core. Ordinary memory, unless said otherwise.
+    fn chunk_pool(&self, chunks: usize) -> ChunkPool {
+        ChunkPool::heap(chunks)
+    }
     /// Opens a data file for direct I/O.
     fn open(&self, path: &Path, mode: OpenMode) -> Pending<Result<Rc<dyn DataFile>, StorageError>>;
     /// The whole of a small file, at most `length_max` bytes (longer: `Errno(EFBIG)`).

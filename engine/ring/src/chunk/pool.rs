@@ -266,6 +266,11 @@ impl ChunkMemory {
         self
     }
 
+    /// Which chunk of its pool it is.
+    pub(crate) fn number(&self) -> u32 {
+        self.index
+    }
+
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }

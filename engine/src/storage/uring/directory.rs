@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use flumen_ring::{File, OpenOptions, Ring};
+use flumen_ring::{ChunkPool, File, OpenOptions, Ring};
 
 use super::file::RingFile;
 use super::{LogDirectory, error_kind};
@@ -54,6 +54,22 @@ impl RingDirectory {
 impl Directory for RingDirectory {
     fn alignment(&self) -> usize {
         self.directory.root.alignment
+    }
+
+    /// A memfd on huge pages, from which fetches are sent without a copy.
+    fn chunk_pool(&self, chunks: usize) -> ChunkPool {
+        match ChunkPool::memfd(chunks, &self.directory.root.memory_helper) {
+            Ok(mut pool) => {
+                if !pool.stats().huge {
+                    tracing::warn!("the kernel grants no huge pages for the cache: fetches are sent by copy");
+                }
+                pool
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the cache is of ordinary memory: fetches are sent by copy");
+                ChunkPool::heap(chunks)
+            }
+        }
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Pending<Result<Rc<dyn DataFile>, StorageError>> {

@@ -90,8 +90,8 @@ pub enum LogDirectoryError {
     /// Direct I/O does not work there, or nothing can be written.
     #[error(transparent)]
     DirectIo(#[from] ProbeError),
-    /// The helper thread cannot be started.
-    #[error("the helper thread of log directory {path} cannot be started: {source}")]
+    /// A helper thread cannot be started.
+    #[error("a helper thread of log directory {path} cannot be started: {source}")]
     Helper {
         /// The directory.
         path: PathBuf,
@@ -112,6 +112,8 @@ struct Root {
     direct: bool,
     alignment: usize,
     helper: Helper,
+    /// Prepares and punches the chunks of the caches, which must not wait for an unlink.
+    memory_helper: Helper,
     _lock: FileLock,
 }
 
@@ -131,9 +133,18 @@ impl LogDirectory {
         } else {
             BUFFERED_ALIGNMENT
         };
-        let helper = Helper::start("flumen-files")
-            .map_err(|source| LogDirectoryError::Helper { path: path.to_path_buf(), source })?;
-        let root = Root { path: path.to_path_buf(), direct, alignment, helper, _lock: lock };
+        let start = |name| {
+            Helper::start(name)
+                .map_err(|source| LogDirectoryError::Helper { path: path.to_path_buf(), source })
+        };
+        let root = Root {
+            path: path.to_path_buf(),
+            direct,
+            alignment,
+            helper: start("flumen-files")?,
+            memory_helper: start("flumen-memory")?,
+            _lock: lock,
+        };
         Ok(Self { root: Arc::new(root) })
     }
 
