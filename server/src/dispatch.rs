@@ -44,7 +44,17 @@ served! {
         Produce => flumen_wire::produce::VERSIONS,
         Fetch => flumen_wire::fetch::VERSIONS,
     }
+    OffsetCommit => crate::handlers::offset_commit,
+    OffsetFetch => crate::handlers::offset_fetch,
+    JoinGroup => crate::handlers::join_group,
+    Heartbeat => crate::handlers::heartbeat,
+    LeaveGroup => crate::handlers::leave_group,
+    SyncGroup => crate::handlers::sync_group,
+    DescribeGroups => crate::handlers::describe_groups,
+    ListGroups => crate::handlers::list_groups,
     ApiVersions => crate::handlers::api_versions,
+    DeleteGroups => crate::handlers::delete_groups,
+    OffsetDelete => crate::handlers::offset_delete,
 }
 
 /// Splits a frame (what is behind the size) into what is asked and the body.

@@ -13,6 +13,7 @@ pub mod offsets;
 pub mod partition;
 pub mod records;
 pub mod roster;
+pub mod route;
 pub mod settings;
 pub mod timers;
 

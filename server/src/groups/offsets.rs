@@ -66,6 +66,23 @@ pub struct PartitionResults {
 }
 
 impl PartitionResults {
+    /// This error for each of these partitions.
+    pub fn failed(asked: Vec<(String, Vec<i32>)>, error: ResponseError) -> Self {
+        let result = |index| (index, Some(error));
+        let topic = |(name, indexes): (String, Vec<i32>)| (name, indexes.into_iter().map(result).collect());
+        Self { topics: asked.into_iter().map(topic).collect() }
+    }
+
+    /// Takes in more results; those of a topic that is there already are appended to it.
+    pub fn merge(&mut self, others: Self) {
+        for (name, partitions) in others.topics {
+            match self.topics.iter_mut().find(|(topic, _)| *topic == name) {
+                Some((_, before)) => before.extend(partitions),
+                None => self.topics.push((name, partitions)),
+            }
+        }
+    }
+
     /// Fails everything that did not fail already.
     pub fn fail(&mut self, error: ResponseError) {
         for (_, partitions) in &mut self.topics {
@@ -122,7 +139,8 @@ pub struct FetchedOffset {
 }
 
 impl FetchedOffset {
-    fn none(partition: i32, error: Option<ResponseError>) -> Self {
+    /// No offset.
+    pub fn none(partition: i32, error: Option<ResponseError>) -> Self {
         Self { partition, offset: -1, leader_epoch: -1, metadata: String::new(), error }
     }
 

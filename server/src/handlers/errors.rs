@@ -4,6 +4,11 @@ use flumen_engine::batch::{BatchError, BatchErrorKind};
 use flumen_engine::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
 
+/// The code of an error; 0 for none.
+pub fn code(error: Option<ResponseError>) -> i16 {
+    error.map_or(0, |error| error.code())
+}
+
 /// Kafka's answer to a batch that is not sound.
 pub fn of_batch(error: &BatchError) -> ResponseError {
     match error.kind() {

@@ -16,9 +16,19 @@ use crate::config::ListenerConfig;
 use crate::shard::Shard;
 
 pub mod api_versions;
+pub mod delete_groups;
+pub mod describe_groups;
 pub mod errors;
 pub mod fetch;
+pub mod heartbeat;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod produce;
+pub mod sync_group;
 
 /// Who asks, what, and where to turn for the answer.
 #[derive(Clone)]

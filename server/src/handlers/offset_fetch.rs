@@ -1,0 +1,115 @@
+//! OffsetFetch (9): how far groups have read. Who never committed has read nothing, which is no error.
+
+use std::ops::RangeInclusive;
+
+use futures_util::future::join_all;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Refusal, RequestContext, errors};
+use crate::groups::messages::Answer;
+use crate::groups::offsets::{FetchAnswer, FetchRequest, FetchedOffset};
+use crate::groups::partition::Request;
+use crate::groups::route;
+
+/// Versions that are served. Version 10, with topic ids, is not known to the codec.
+pub const VERSIONS: RangeInclusive<i16> = 1..=9;
+
+/// From this version on an error of the group has a field of its own.
+const GROUP_ERROR_FROM: i16 = 2;
+/// From this version on several groups may be asked for at once.
+const GROUPS_FROM: i16 = 8;
+
+/// Topics with their partitions; None for all.
+type Wanted = Option<Vec<(String, Vec<i32>)>>;
+
+/// Fetches committed offsets.
+pub async fn handle(
+    context: &RequestContext,
+    request: OffsetFetchRequest,
+) -> Result<OffsetFetchResponse, Refusal> {
+    let require_stable = request.require_stable;
+    if context.request.version >= GROUPS_FROM {
+        let group = |group: &kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup| {
+            let topics = group.topics.as_ref().map(|topics| {
+                topics.iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.clone())).collect()
+            });
+            fetch(context, group.group_id.clone(), topics, require_stable)
+        };
+        let groups = join_all(request.groups.iter().map(group)).await;
+        return Ok(
+            OffsetFetchResponse::default().with_groups(groups.into_iter().map(respond_group).collect())
+        );
+    }
+    let topics: Wanted = request.topics.as_ref().map(|topics| {
+        topics.iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.clone())).collect()
+    });
+    let (_, mut answer) = fetch(context, request.group_id.clone(), topics.clone(), require_stable).await;
+    if let (Some(error), true) = (answer.error, context.request.version < GROUP_ERROR_FROM) {
+        answer.topics = failed(topics.unwrap_or_default(), error);
+    }
+    let partition = |offset: FetchedOffset| {
+        OffsetFetchResponsePartition::default()
+            .with_partition_index(offset.partition)
+            .with_committed_offset(offset.offset)
+            .with_committed_leader_epoch(offset.leader_epoch)
+            .with_metadata(Some(StrBytes::from_string(offset.metadata)))
+            .with_error_code(errors::code(offset.error))
+    };
+    let topic = |(name, offsets): (String, Vec<FetchedOffset>)| {
+        OffsetFetchResponseTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name)))
+            .with_partitions(offsets.into_iter().map(partition).collect())
+    };
+    Ok(OffsetFetchResponse::default()
+        .with_topics(answer.topics.into_iter().map(topic).collect())
+        .with_error_code(errors::code(answer.error)))
+}
+
+async fn fetch(
+    context: &RequestContext,
+    group_id: GroupId,
+    topics: Wanted,
+    require_stable: bool,
+) -> (GroupId, FetchAnswer) {
+    let request = Request::Fetch(FetchRequest { topics, require_stable });
+    let answer = match route::ask(&context.shard, &group_id, request).await {
+        Ok(Answer::Fetch(answer)) => answer,
+        Ok(other) => unreachable!("OffsetFetch is answered as such, not by {other:?}"),
+        Err(error) => FetchAnswer { error: Some(error), topics: Vec::new() },
+    };
+    (group_id, answer)
+}
+
+fn failed(topics: Vec<(String, Vec<i32>)>, error: ResponseError) -> Vec<(String, Vec<FetchedOffset>)> {
+    let offset = |partition| FetchedOffset::none(partition, Some(error));
+    topics
+        .into_iter()
+        .map(|(name, partitions)| (name, partitions.into_iter().map(offset).collect()))
+        .collect()
+}
+
+fn respond_group((group_id, answer): (GroupId, FetchAnswer)) -> OffsetFetchResponseGroup {
+    let partition = |offset: FetchedOffset| {
+        OffsetFetchResponsePartitions::default()
+            .with_partition_index(offset.partition)
+            .with_committed_offset(offset.offset)
+            .with_committed_leader_epoch(offset.leader_epoch)
+            .with_metadata(Some(StrBytes::from_string(offset.metadata)))
+            .with_error_code(errors::code(offset.error))
+    };
+    let topic = |(name, offsets): (String, Vec<FetchedOffset>)| {
+        OffsetFetchResponseTopics::default()
+            .with_name(TopicName(StrBytes::from_string(name)))
+            .with_partitions(offsets.into_iter().map(partition).collect())
+    };
+    OffsetFetchResponseGroup::default()
+        .with_group_id(group_id)
+        .with_topics(answer.topics.into_iter().map(topic).collect())
+        .with_error_code(errors::code(answer.error))
+}
