@@ -31,6 +31,8 @@ pub enum Stopped {
 
 /// Turns of one [`SimRuntime::run`] after which it is taken for endless.
 const TURNS_MAX: u64 = 20_000_000;
+/// Virtual time after which a life is taken for endless.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// One life of a process, from start to stop or crash. Dropping its tasks is what the crash does to memory.
 pub struct SimRuntime {
@@ -118,6 +120,9 @@ impl SimRuntime {
                 let next = self.events.borrow_mut().pop();
                 let Some(Reverse(event)) = next else { return Err(Stopped::Deadlock) };
                 self.now.set(self.now.get().max(event.at));
+                if self.now.get() > LIFE_MAX {
+                    return Err(Stopped::Endless);
+                }
                 (event.action)();
                 continue;
             };
