@@ -4,10 +4,12 @@
 //! the same immutable image.
 
 pub mod codec;
+pub mod controller;
 pub mod directory;
 pub mod image;
 pub mod log;
 pub mod quorum;
 pub mod records;
 pub mod topic_config;
+pub mod topic_name;
 pub mod uuid_text;

@@ -2,12 +2,14 @@
 //!
 //! Pure. The values live in the metadata image; the broker's own settings are what they fall back to.
 
+mod dynamic;
 mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use dynamic::is_dynamic;
 pub use resolve::{Resolver, Source, Synonym};
 pub use table::{INTERNAL_SEGMENT_BYTES, TOPIC_KEYS, TopicKey, find};
-pub use validate::{list_elements, validate};
+pub use validate::{check, list_elements, validate};
