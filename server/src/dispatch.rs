@@ -44,6 +44,7 @@ served! {
         Produce => flumen_wire::produce::VERSIONS,
         Fetch => flumen_wire::fetch::VERSIONS,
     }
+    ListOffsets => crate::handlers::list_offsets,
     OffsetCommit => crate::handlers::offset_commit,
     OffsetFetch => crate::handlers::offset_fetch,
     JoinGroup => crate::handlers::join_group,
@@ -53,6 +54,8 @@ served! {
     DescribeGroups => crate::handlers::describe_groups,
     ListGroups => crate::handlers::list_groups,
     ApiVersions => crate::handlers::api_versions,
+    DeleteRecords => crate::handlers::delete_records,
+    OffsetForLeaderEpoch => crate::handlers::offset_for_leader_epoch,
     DeleteGroups => crate::handlers::delete_groups,
     OffsetDelete => crate::handlers::offset_delete,
 }

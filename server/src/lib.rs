@@ -13,6 +13,7 @@ pub mod listener;
 pub mod memory;
 pub mod messages;
 pub mod metadata;
+pub mod owners;
 pub mod placement;
 pub mod semaphore;
 pub mod shard;

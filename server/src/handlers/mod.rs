@@ -17,16 +17,20 @@ use crate::shard::Shard;
 
 pub mod api_versions;
 pub mod delete_groups;
+pub mod delete_records;
 pub mod describe_groups;
+mod epochs;
 pub mod errors;
 pub mod fetch;
 pub mod heartbeat;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
+pub mod list_offsets;
 pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 

@@ -16,6 +16,7 @@ use flumen_ring::Socket;
 use futures_util::future::{LocalBoxFuture, join_all};
 use kafka_protocol::error::ResponseError;
 
+use super::super::epochs::check_leader_epoch;
 use super::super::errors;
 use crate::shard::Shard;
 
@@ -133,13 +134,7 @@ async fn survey(shard: &Rc<Shard>, targets: &[Target], limit: ReadLimit) -> Stan
 /// Where a partition of this core stands.
 fn stand(shard: &Shard, target: &Target, limit: ReadLimit) -> Result<Standing, ResponseError> {
     let partition = shard.partition(&target.id).ok_or(ResponseError::UnknownTopicOrPartition)?;
-    if target.leader_epoch >= 0 {
-        match target.leader_epoch.cmp(&partition.leader_epoch().0) {
-            std::cmp::Ordering::Less => return Err(ResponseError::FencedLeaderEpoch),
-            std::cmp::Ordering::Greater => return Err(ResponseError::UnknownLeaderEpoch),
-            std::cmp::Ordering::Equal => {}
-        }
-    }
+    check_leader_epoch(&partition, target.leader_epoch)?;
     let standing = |available, diverging| Standing {
         available,
         high_watermark: partition.high_watermark(),

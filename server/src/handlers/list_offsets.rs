@@ -1,0 +1,182 @@
+//! ListOffsets (2): offsets by position and by time, each asked of its partition's core.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use flumen_engine::{Partition, PartitionId, ReadLimit, Timestamp};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::epochs::check_leader_epoch;
+use super::{Refusal, RequestContext, errors};
+use crate::owners;
+
+/// The versions served.
+pub const VERSIONS: RangeInclusive<i16> = 1..=11;
+
+/// What is wanted of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// −1: the end of what the client may see.
+    Latest,
+    /// −2, and −4 (KIP-405): the log's start.
+    Earliest,
+    /// −3 (KIP-734): the record with the largest timestamp.
+    MaxTimestamp,
+    /// −5 (KIP-1005), −6 (KIP-1023): of tiered storage, which there is none of.
+    Tiered,
+    /// The first record at or after this time.
+    At(Timestamp),
+}
+
+impl Wanted {
+    /// What a timestamp stands for; each special one since its own version.
+    fn of(timestamp: i64, version: i16) -> Option<Self> {
+        let (wanted, since) = match timestamp {
+            0.. => (Self::At(Timestamp(timestamp)), 1),
+            -1 => (Self::Latest, 1),
+            -2 => (Self::Earliest, 1),
+            -3 => (Self::MaxTimestamp, 7),
+            -4 => (Self::Earliest, 8),
+            -5 => (Self::Tiered, 9),
+            -6 => (Self::Tiered, 11),
+            _ => return None,
+        };
+        (version >= since).then_some(wanted)
+    }
+}
+
+/// What is asked of one partition's owner.
+struct Question {
+    wanted: Wanted,
+    leader_epoch: i32,
+    limit: ReadLimit,
+}
+
+/// Offset, timestamp, leader epoch; −1 for none.
+type Found = (i64, i64, i32);
+
+const NONE: Found = (-1, -1, -1);
+
+/// Answers for every partition of the request.
+pub async fn handle(
+    context: &RequestContext,
+    request: ListOffsetsRequest,
+) -> Result<ListOffsetsResponse, Refusal> {
+    let limit = match (request.replica_id.0, request.isolation_level) {
+        (0.., _) => ReadLimit::LogEnd,
+        (_, 1) => ReadLimit::LastStable,
+        _ => ReadLimit::HighWatermark,
+    };
+    let image = context.shard.image();
+    let mut seen = BTreeSet::new();
+    let mut duplicates = BTreeSet::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            if !seen.insert((topic.name.as_str(), partition.partition_index)) {
+                duplicates.insert((topic.name.as_str(), partition.partition_index));
+            }
+        }
+    }
+    let mut questions = Vec::new();
+    // Of each partition: its place among the questions, or its error.
+    let mut places = Vec::new();
+    for topic in &request.topics {
+        let known = image.topic(&topic.name);
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let id = known
+                .filter(|known| known.partition(index).is_some())
+                .map(|known| PartitionId { topic: known.id, partition: index });
+            let question = match (duplicates.contains(&(topic.name.as_str(), index)), id) {
+                (true, _) => Err(ResponseError::InvalidRequest),
+                (false, None) => Err(ResponseError::UnknownTopicOrPartition),
+                (false, Some(id)) => ask(partition, context.request.version, limit).map(|asked| (id, asked)),
+            };
+            places.push(question.map(|question| {
+                questions.push(question);
+                questions.len() - 1
+            }));
+        }
+    }
+    let found = owners::ask(&context.shard, questions, answer).await;
+    let mut places = places.into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let place = places.next().expect("one place for each partition");
+            word(partition.partition_index, place.and_then(|place| found[place]))
+        });
+        let partitions = partitions.collect();
+        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+    });
+    let topics = topics.collect();
+    Ok(ListOffsetsResponse::default().with_topics(topics))
+}
+
+fn ask(partition: &ListOffsetsPartition, version: i16, limit: ReadLimit) -> Result<Question, ResponseError> {
+    let wanted = Wanted::of(partition.timestamp, version).ok_or(ResponseError::UnsupportedVersion)?;
+    Ok(Question { wanted, leader_epoch: partition.current_leader_epoch, limit })
+}
+
+/// On the partition's core.
+async fn answer(partition: Option<Partition>, question: Question) -> Result<Found, ResponseError> {
+    let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
+    check_leader_epoch(&partition, question.leader_epoch)?;
+    let end = match question.limit {
+        ReadLimit::HighWatermark => partition.high_watermark(),
+        ReadLimit::LastStable => partition.last_stable_offset(),
+        ReadLimit::LogEnd => partition.log_end_offset(),
+    };
+    let epoch_of = |offset| partition.epoch_of(offset).map_or(-1, |epoch| epoch.0);
+    match question.wanted {
+        Wanted::Latest => Ok((end.0, -1, partition.leader_epoch().0)),
+        Wanted::Earliest => {
+            let start = partition.log_start_offset();
+            Ok((start.0, -1, epoch_of(start)))
+        }
+        Wanted::Tiered => Ok(NONE),
+        Wanted::MaxTimestamp => {
+            let found = partition.max_timestamp().await.map_err(|error| errors::of_read(&error))?;
+            Ok(found.map_or(NONE, |found| (found.offset.0, found.timestamp.0, found.leader_epoch.0)))
+        }
+        Wanted::At(timestamp) => {
+            let found = partition.offset_for_timestamp(timestamp, question.limit).await;
+            let found = found.map_err(|error| errors::of_read(&error))?;
+            Ok(found.map_or(NONE, |found| (found.offset.0, found.timestamp.0, found.leader_epoch.0)))
+        }
+    }
+}
+
+fn word(index: i32, found: Result<Found, ResponseError>) -> ListOffsetsPartitionResponse {
+    let (code, (offset, timestamp, leader_epoch)) = match found {
+        Ok(found) => (0, found),
+        Err(error) => (error.code(), NONE),
+    };
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(code)
+        .with_offset(offset)
+        .with_timestamp(timestamp)
+        .with_leader_epoch(leader_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_timestamps_exist_since_their_versions() {
+        assert_eq!(Wanted::of(-1, 1), Some(Wanted::Latest));
+        assert_eq!(Wanted::of(5, 1), Some(Wanted::At(Timestamp(5))));
+        assert_eq!(Wanted::of(-3, 6), None);
+        assert_eq!(Wanted::of(-3, 7), Some(Wanted::MaxTimestamp));
+        assert_eq!(Wanted::of(-4, 8), Some(Wanted::Earliest));
+        assert_eq!(Wanted::of(-5, 8), None);
+        assert_eq!(Wanted::of(-6, 10), None);
+        assert_eq!(Wanted::of(-7, 11), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! Asking many partitions something, each on its own core: one message per core, answers in the order of the
+//! questions.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use flumen_engine::{CoreId, Partition, PartitionId};
+use futures_util::future::join_all;
+
+use crate::shard::Shard;
+
+/// Asks the owner of each partition, on its core. The answer gets `None` where there is no such partition.
+pub async fn ask<Q, A, F>(
+    shard: &Rc<Shard>,
+    questions: Vec<(PartitionId, Q)>,
+    answer: impl Fn(Option<Partition>, Q) -> F + Copy + Send + 'static,
+) -> Vec<A>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = A> + 'static,
+{
+    let mut answers: Vec<Option<A>> = questions.iter().map(|_| None).collect();
+    let mut by_core: BTreeMap<CoreId, Vec<(usize, PartitionId, Q)>> = BTreeMap::new();
+    for (place, (id, question)) in questions.into_iter().enumerate() {
+        by_core.entry(shard.core_of(&id)).or_default().push((place, id, question));
+    }
+    let asked = by_core.into_iter().map(|(core, questions)| {
+        shard.call(core, move |shard| async move {
+            let answering = questions.into_iter().map(|(place, id, question)| {
+                let answering = answer(shard.partition(&id), question);
+                async move { (place, answering.await) }
+            });
+            join_all(answering).await
+        })
+    });
+    for (place, answer) in join_all(asked).await.into_iter().flatten() {
+        answers[place] = Some(answer);
+    }
+    answers.into_iter().map(|answer| answer.expect("every question has an owner")).collect()
+}
