@@ -69,15 +69,8 @@ pub async fn serve(shard: Rc<Shard>, socket: Socket, peer: SocketAddr, listener:
         pipeline: RefCell::default(),
         changed: RefCell::default(),
     };
-    let ended = connection.run().await;
-    match ended {
-        Ok(()) => {}
-        Err(End::Io(error)) => tracing::debug!(%peer, %error, "a connection broke"),
-        Err(End::Refused(refusal @ Refusal::Unencodable { .. })) => {
-            tracing::error!(%peer, %refusal, "closing the connection")
-        }
-        Err(End::Refused(refusal)) => tracing::info!(%peer, %refusal, "closing the connection"),
-        Err(End::Slow { bytes }) => tracing::info!(%peer, bytes, "closing: the request came too slowly"),
+    if let Err(end) = connection.run().await {
+        connection.tell(&end);
     }
     connection.socket.close();
 }
@@ -113,6 +106,26 @@ struct Connection {
 }
 
 impl Connection {
+    fn tell(&self, end: &End) {
+        let (peer, connections) = (self.facts.peer, self.shard.connections());
+        match end {
+            End::Io(error) => tracing::debug!(%peer, %error, "a connection broke"),
+            End::Refused(refusal @ Refusal::Unencodable { .. }) => {
+                tracing::error!(%peer, %refusal, "closing the connection")
+            }
+            End::Refused(refusal) => {
+                if let Some(untold) = connections.may_tell() {
+                    tracing::info!(%peer, %refusal, untold, "closing the connection");
+                }
+            }
+            End::Slow { bytes } => {
+                if let Some(untold) = connections.may_tell() {
+                    tracing::info!(%peer, bytes, untold, "closing: the request came too slowly");
+                }
+            }
+        }
+    }
+
     async fn run(&self) -> Result<(), End> {
         let (reading, writing) = (pin!(self.read_requests()), pin!(self.write_pipeline()));
         match select(reading, writing).await {

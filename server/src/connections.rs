@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use flumen_ring::{Ring, Socket};
 
+/// Between two words in the log about closed connections.
+const TELLING_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The table of one core's connections.
 pub struct Connections {
     inner: Rc<Inner>,
@@ -23,6 +26,8 @@ struct Inner {
     sweeping: Cell<bool>,
     /// Once set, nobody new is let in.
     stopping: Cell<bool>,
+    told: Cell<Option<Instant>>,
+    untold: Cell<u64>,
 }
 
 struct Entry {
@@ -41,6 +46,8 @@ impl Connections {
                 next_id: Cell::new(0),
                 sweeping: Cell::new(false),
                 stopping: Cell::new(false),
+                told: Cell::new(None),
+                untold: Cell::new(0),
             }),
         }
     }
@@ -58,6 +65,18 @@ impl Connections {
             self.inner.ring.spawn(sweep(Rc::downgrade(&self.inner), idle_max));
         }
         Some(Presence { inner: self.inner.clone(), entry, id })
+    }
+
+    /// Whether why a connection was closed may be told now, and how many were closed untold before: once a
+    /// second, so that who sends garbage does not fill the log.
+    pub fn may_tell(&self) -> Option<u64> {
+        let now = self.inner.ring.now();
+        if self.inner.told.get().is_some_and(|told| now < told + TELLING_INTERVAL) {
+            self.inner.untold.set(self.inner.untold.get() + 1);
+            return None;
+        }
+        self.inner.told.set(Some(now));
+        Some(self.inner.untold.take())
     }
 
     /// How many there are.
