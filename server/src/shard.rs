@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use flumen_engine::storage::uring::RingRuntime;
 use flumen_engine::{CoreId, Engine, Partition, PartitionId};
@@ -19,6 +20,7 @@ use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 
 use crate::config::BrokerConfig;
 use crate::connections::Connections;
+use crate::fetch_session::{FetchSessions, SessionLimits};
 use crate::groups::coordinator::GroupCoordinator;
 use crate::groups::settings::GroupSettings;
 use crate::memory::RequestMemory;
@@ -27,6 +29,9 @@ use crate::metadata::image::Image;
 
 /// Messages that are taken from one mailbox before other tasks have their turn.
 const MESSAGES_PER_TURN: usize = 64;
+
+/// Partitions in the fetch sessions of all cores together; one takes about 150 bytes.
+const SESSION_PARTITIONS_MAX: usize = 200_000;
 
 /// What one core holds.
 pub struct Shard {
@@ -40,6 +45,8 @@ pub struct Shard {
     /// Work that runs here for other cores, to be ended when nobody waits for it any more.
     visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
     groups: GroupCoordinator,
+    fetch_sessions: RefCell<FetchSessions>,
+    started: Instant,
     memory: RequestMemory,
     connections: Connections,
     finished: Cell<bool>,
@@ -73,6 +80,8 @@ impl Shard {
         let shard = Rc::new(Self {
             core: parts.core,
             cores: parts.cores,
+            fetch_sessions: RefCell::new(fetch_sessions(&parts)),
+            started: parts.ring.now(),
             groups: GroupCoordinator::new(
                 RingRuntime::new(&parts.ring),
                 GroupSettings::from(&parts.config.groups),
@@ -133,6 +142,16 @@ impl Shard {
     /// The groups of this core.
     pub fn groups(&self) -> &GroupCoordinator {
         &self.groups
+    }
+
+    /// The fetch sessions of this core's connections.
+    pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
+        &self.fetch_sessions
+    }
+
+    /// Milliseconds since the start; never goes back.
+    pub fn monotonic_ms(&self) -> i64 {
+        i64::try_from(self.ring.now().duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Memory for requests.
@@ -257,6 +276,17 @@ impl Shard {
             }
         }
     }
+}
+
+/// This core's share of the sessions.
+fn fetch_sessions(parts: &ShardParts) -> FetchSessions {
+    let cores = usize::from(parts.cores);
+    let limits = SessionLimits {
+        sessions_max: parts.config.fetch.sessions_max.div_ceil(cores),
+        partitions_max: SESSION_PARTITIONS_MAX.div_ceil(cores),
+    };
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    FetchSessions::new(limits, high ^ low)
 }
 
 fn boxed<T, F>(work: impl FnOnce(Rc<Shard>) -> F + Send + 'static) -> Work

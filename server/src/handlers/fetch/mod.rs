@@ -10,12 +10,13 @@ use flumen_engine::{Offset, PartitionId, Read, ReadLimit};
 use flumen_ring::{SendPiece, Socket};
 use flumen_wire::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
-    FetchTopicResponse, Part,
+    Part,
 };
 use kafka_protocol::error::ResponseError;
 
 use super::{Refusal, RequestContext};
 use crate::connection::Response;
+use crate::fetch_session::{PartitionKey, SessionError};
 use crate::metadata::image::Image;
 use gather::{Bounds, Gathered, Target};
 
@@ -26,113 +27,111 @@ const TOPIC_IDS_FROM: i16 = 13;
 
 /// Answers a fetch.
 pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> Result<Response, Refusal> {
-    let version = context.request.version;
+    let (version, shard) = (context.request.version, &context.shard);
     let request = FetchRequest::parse(&body, version).map_err(|error| Refusal::Malformed {
         what: format!("Fetch request, version {version}"),
         why: error.to_string(),
     })?;
+    // What the session keeps is copied; nothing holds the body while the fetch waits.
+    drop(body);
     let correlation_id = context.request.correlation_id;
-    if request.session_id != 0 && request.session_epoch > 0 {
-        let code = ResponseError::FetchSessionIdNotFound.code();
-        let response = FetchResponse { error_code: code, ..Default::default() };
-        return Ok(pieces(&response, Vec::new(), version, correlation_id));
-    }
-    let image = context.shard.image();
-    let mut plan = Plan::default();
-    for topic in &request.topics {
-        let id = match version >= TOPIC_IDS_FROM {
-            true => image.topic_by_id(topic.id),
-            false => image.topic(&topic.name),
-        };
-        let id = id.map(|topic| topic.id);
-        let mut places = Vec::with_capacity(topic.partitions.len());
-        for partition in &topic.partitions {
-            places.push((partition.index, plan.add(&image, id, partition, version)));
-        }
-        plan.topics.push((topic.name.clone(), topic.id, places));
-    }
-    let limit = match (request.replica_id >= 0, request.isolation_level) {
-        (true, _) => ReadLimit::LogEnd,
-        (false, 1) => ReadLimit::LastStable,
-        (false, _) => ReadLimit::HighWatermark,
+    let failed = |error: SessionError| {
+        let response = FetchResponse { error_code: error.code(), ..Default::default() };
+        pieces(&response, std::iter::empty(), version, correlation_id)
     };
-    let wait_ms = if plan.has_unknown { 0 } else { request.max_wait_ms.max(0) };
-    let bounds = Bounds {
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: usize::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(context.shard.config().fetch.bytes_max),
-        wait_max: Duration::from_millis(u64::from(wait_ms.unsigned_abs())),
-        limit,
+    let begun = shard.fetch_sessions().borrow_mut().begin(&request, version, shard.monotonic_ms());
+    let session = match begun {
+        Ok(session) => session,
+        Err(error) => return Ok(failed(error)),
     };
-    let gathered = gather::gather(&context.shard, &plan.targets, &bounds, socket).await;
-    let (response, reads) = plan.word(gathered, limit);
-    Ok(pieces(&response, reads, version, correlation_id))
+    let plan = Plan::new(&shard.image(), &session.partitions, version);
+    let bounds = bounds(context, &request);
+    let gathered = gather::gather(shard, &plan.targets, &bounds, socket).await;
+    let (answers, mut reads) = plan.word(gathered, bounds.limit);
+
+    let finished = shard.fetch_sessions().borrow_mut().finish(&session, &answers, shard.monotonic_ms());
+    if let Some(error) = finished.error {
+        return Ok(failed(error));
+    }
+    let included = finished.included.iter().filter_map(|place| reads[*place].take()).collect::<Vec<_>>();
+    let response = FetchResponse {
+        session_id: finished.session_id,
+        topics: session.into_topics(answers, &finished.included),
+        ..Default::default()
+    };
+    Ok(pieces(&response, included.into_iter(), version, correlation_id))
 }
 
-/// A partition of the request: among the targets, or an error already.
-type Place = Result<usize, ResponseError>;
+fn bounds(context: &RequestContext, request: &FetchRequest) -> Bounds {
+    let size = |number: i32| usize::try_from(number).unwrap_or(0);
+    Bounds {
+        bytes_min: size(request.min_bytes),
+        bytes_max: size(request.max_bytes).min(context.shard.config().fetch.bytes_max),
+        wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        limit: match (request.replica_id >= 0, request.isolation_level) {
+            (true, _) => ReadLimit::LogEnd,
+            (false, 1) => ReadLimit::LastStable,
+            (false, _) => ReadLimit::HighWatermark,
+        },
+    }
+}
 
-/// A topic of the answer: name, id, and its partitions by index.
-type PlannedTopic = (flumen_wire::StrBytes, uuid::Uuid, Vec<(i32, Place)>);
+/// A partition of the fetch: its place among the targets, or an error already.
+type Place = Result<usize, ResponseError>;
 
 /// What to gather, and where each partition of the answer comes from.
 #[derive(Default)]
 struct Plan {
     targets: Vec<Target>,
-    topics: Vec<PlannedTopic>,
-    has_unknown: bool,
+    places: Vec<(i32, Place)>,
 }
 
 impl Plan {
-    fn add(
-        &mut self,
-        image: &Image,
-        topic: Option<uuid::Uuid>,
-        partition: &FetchPartition,
-        version: i16,
-    ) -> Place {
-        let known = topic.filter(|id| {
-            image.topic_by_id(*id).is_some_and(|topic| topic.partition(partition.index).is_some())
-        });
-        let Some(id) = known else {
-            self.has_unknown = true;
-            return Err(match topic.is_none() && version >= TOPIC_IDS_FROM {
-                true => ResponseError::UnknownTopicId,
-                false => ResponseError::UnknownTopicOrPartition,
-            });
-        };
-        self.targets.push(Target {
-            id: PartitionId { topic: id, partition: partition.index },
-            offset: Offset(partition.fetch_offset),
-            bytes_max: usize::try_from(partition.max_bytes).unwrap_or(0),
-            leader_epoch: partition.current_leader_epoch,
-            last_fetched_epoch: partition.last_fetched_epoch,
-        });
-        Ok(self.targets.len() - 1)
+    fn new(image: &Image, partitions: &[(PartitionKey, FetchPartition)], version: i16) -> Self {
+        let mut plan = Self::default();
+        for (key, partition) in partitions {
+            let topic = match version >= TOPIC_IDS_FROM {
+                true => image.topic_by_id(key.topic_id),
+                false => image.topic(&key.topic),
+            };
+            let place = match topic {
+                None if version >= TOPIC_IDS_FROM => Err(ResponseError::UnknownTopicId),
+                Some(topic) if topic.partition(key.index).is_some() => {
+                    plan.targets.push(target(topic.id, partition));
+                    Ok(plan.targets.len() - 1)
+                }
+                _ => Err(ResponseError::UnknownTopicOrPartition),
+            };
+            plan.places.push((key.index, place));
+        }
+        plan
     }
 
-    /// The answer without its records, and the records by topic and partition of the answer.
-    fn word(self, gathered: Vec<Gathered>, limit: ReadLimit) -> (FetchResponse, Vec<Vec<Option<Read>>>) {
+    /// The answers without their records, and the records, both in the order of the fetch.
+    fn word(
+        self,
+        gathered: Vec<Gathered>,
+        limit: ReadLimit,
+    ) -> (Vec<FetchPartitionResponse>, Vec<Option<Read>>) {
         let mut gathered: Vec<Option<Gathered>> = gathered.into_iter().map(Some).collect();
-        let mut response = FetchResponse::default();
-        let mut reads = Vec::new();
-        for (name, id, places) in self.topics {
-            let mut partitions = Vec::with_capacity(places.len());
-            let mut topic_reads = Vec::with_capacity(places.len());
-            for (index, place) in places {
-                let outcome = match place {
-                    Ok(place) => gathered[place].take().expect("each target is answered once"),
-                    Err(error) => Gathered::Failed(error),
-                };
-                let (answer, read) = word(index, outcome, limit);
-                partitions.push(answer);
-                topic_reads.push(read);
-            }
-            response.topics.push(FetchTopicResponse { name, id, partitions });
-            reads.push(topic_reads);
-        }
-        (response, reads)
+        let outcomes = self.places.into_iter().map(|(index, place)| {
+            let outcome = match place {
+                Ok(place) => gathered[place].take().expect("each target is answered once"),
+                Err(error) => Gathered::Failed(error),
+            };
+            word(index, outcome, limit)
+        });
+        outcomes.unzip()
+    }
+}
+
+fn target(topic: uuid::Uuid, partition: &FetchPartition) -> Target {
+    Target {
+        id: PartitionId { topic, partition: partition.index },
+        offset: Offset(partition.fetch_offset),
+        bytes_max: usize::try_from(partition.max_bytes).unwrap_or(0),
+        leader_epoch: partition.current_leader_epoch,
+        last_fetched_epoch: partition.last_fetched_epoch,
     }
 }
 
@@ -179,10 +178,10 @@ fn word(index: i32, outcome: Gathered, limit: ReadLimit) -> (FetchPartitionRespo
     }
 }
 
-/// Puts the records where the frame left room for them.
+/// Puts the records, in the order of the answer, where the frame left room for them.
 fn pieces(
     response: &FetchResponse,
-    mut reads: Vec<Vec<Option<Read>>>,
+    mut reads: impl Iterator<Item = Read>,
     version: i16,
     correlation_id: i32,
 ) -> Response {
@@ -191,8 +190,9 @@ fn pieces(
     for part in framed.parts {
         match part {
             Part::Bytes(bytes) => pieces.push(SendPiece::Bytes(bytes)),
-            Part::Records { topic, partition, .. } => {
-                let read = reads[topic][partition].take().expect("the frame has room for what was read");
+            Part::Records { bytes, .. } => {
+                let read = reads.next().expect("the frame has room for what was read, and no other");
+                assert_eq!(read.length(), bytes, "a frame promises its length");
                 pieces.extend(read.slices.into_iter().map(SendPiece::Slice));
             }
         }
