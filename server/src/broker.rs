@@ -22,9 +22,10 @@ use futures_util::future::{AbortHandle, abortable};
 use crate::config::{BrokerConfig, ListenerConfig};
 use crate::listener::{self, Admission, BindError};
 use crate::messages::Mailboxes;
+use crate::metadata::controller::{Controller, ControllerError, ControllerParts};
 use crate::metadata::directory::{self, DirectoryError, Opened};
 use crate::metadata::image::Image;
-use crate::placement;
+use crate::placement::{self, ToAllCores};
 use crate::shard::{Shard, ShardParts};
 
 /// Descriptors below which a broker soon runs out of them.
@@ -54,6 +55,9 @@ pub enum BrokerError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The controller cannot begin.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
     /// The system refused something.
     #[error("cannot {what}: {source}")]
     System {
@@ -86,13 +90,14 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
         .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
     drop(reactor);
     opened.begin_epoch()?;
+    let opened = Arc::new(opened);
 
     let available = topology::allowed_cores();
     let cores = config
         .resources
         .cores
         .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
-    let plan = Plan::new(config, cores, log_directory, recovered, &opened);
+    let plan = Plan::new(config, cores, log_directory, recovered, opened.clone());
     tracing::info!(
         node_id = plan.config.node_id(),
         cluster_id = %opened.identity.cluster_id,
@@ -149,6 +154,7 @@ struct Plan {
     cores: u16,
     log_directory: LogDirectory,
     recovered: RecoveredJournal,
+    opened: Arc<Opened>,
     image: Arc<Image>,
     controller_epoch: LeaderEpoch,
     cache_bytes: u64,
@@ -161,7 +167,7 @@ impl Plan {
         cores: u16,
         log_directory: LogDirectory,
         recovered: RecoveredJournal,
-        opened: &Opened,
+        opened: Arc<Opened>,
     ) -> Self {
         let limit = topology::memory_limit_bytes();
         let resources = &config.resources;
@@ -178,6 +184,7 @@ impl Plan {
             recovered,
             image: Arc::new(opened.loaded.image.clone()),
             controller_epoch: LeaderEpoch(opened.epoch),
+            opened,
             cache_bytes,
             request_memory_bytes,
         }
@@ -302,10 +309,15 @@ async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError
     }
     let admission = Admission::new(usize::from(plan.cores), &plan.config.network);
     let admission = Rc::new(RefCell::new(admission));
-    let mut accepting = Vec::new();
-    let mut bound: Vec<ListenerConfig> = Vec::new();
+    // Bound first, so that the registration names the ports; accepting once there is something to answer.
+    let mut bound = Vec::new();
     for config in &plan.config.network.listeners {
-        let (listeners, config) = listener::bind(shard, config.clone())?;
+        bound.push(listener::bind(shard, config.clone())?);
+    }
+    let configs: Vec<ListenerConfig> = bound.iter().map(|(_, config)| config.clone()).collect();
+    lead(shard, plan, &configs).await?;
+    let mut accepting = Vec::new();
+    for (listeners, config) in bound {
         let config = Arc::new(config);
         for listener in listeners {
             let accept = listener::accept(shard.clone(), listener, config.clone(), admission.clone());
@@ -316,9 +328,8 @@ async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError
             });
             accepting.push(handle);
         }
-        bound.push(ListenerConfig::clone(&config));
     }
-    for listener in &bound {
+    for listener in &configs {
         tracing::info!(
             "listening on {}://{}:{}, advertised as {}:{}",
             listener.name,
@@ -329,6 +340,21 @@ async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError
         );
     }
     Ok(Listening { accepting })
+}
+
+/// Begins the controller's epoch: this broker registers and leads its partitions on every core.
+async fn lead(shard: &Rc<Shard>, plan: &Plan, listeners: &[ListenerConfig]) -> Result<(), BrokerError> {
+    let log = shard.partition(&placement::METADATA_PARTITION).expect("opened with core 0's engine");
+    let parts = ControllerParts {
+        config: plan.config.clone(),
+        opened: plan.opened.clone(),
+        log: Rc::new(log),
+        publisher: Rc::new(ToAllCores::from(shard)),
+        directory: plan.log_directory.attach(shard.ring()),
+        runtime: RingRuntime::new(shard.ring()),
+    };
+    shard.set_controller(Controller::start(parts, listeners).await?);
+    Ok(())
 }
 
 /// The listeners; dropping it closes them.
@@ -349,6 +375,11 @@ async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
     }
     let mut closed: Vec<ClosedCore> = Vec::new();
     let mut failed = None;
+    if let Some(controller) = shard.controller()
+        && let Err(error) = controller.stop().await
+    {
+        failed = Some(error.to_string());
+    }
     for core in shard.cores() {
         match shard.call(core, |shard| async move { shard.engine().clone().close().await }).await {
             Ok(core) => closed.push(core),

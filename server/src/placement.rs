@@ -3,14 +3,15 @@
 //! At start the core opens what the image gives it; later each new image is compared with the one before, and
 //! partitions are created, changed and deleted, durably, before the core answers by the new image.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use flumen_engine::{CoreId, LeaderEpoch, LogConfig, OpenPartition, PartitionId};
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 
 use crate::config::BrokerConfig;
 use crate::groups::coordinator::GROUP_METADATA_TOPIC;
+use crate::metadata::controller::Publisher;
 use crate::metadata::directory::METADATA_FOLDER;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_config::Resolver;
@@ -95,6 +96,30 @@ pub async fn publish(shard: &Rc<Shard>, image: Arc<Image>) {
         shard.call(core, move |shard| adopt(shard, image))
     });
     join_all(adopted).await;
+}
+
+/// The controller's way to all cores.
+pub struct ToAllCores {
+    shard: Weak<Shard>,
+}
+
+impl ToAllCores {
+    /// By way of the controller's own core.
+    pub fn from(shard: &Rc<Shard>) -> Self {
+        Self { shard: Rc::downgrade(shard) }
+    }
+}
+
+impl Publisher for ToAllCores {
+    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, ()> {
+        let shard = self.shard.clone();
+        Box::pin(async move {
+            // Without a shard there is nobody left to tell.
+            if let Some(shard) = shard.upgrade() {
+                publish(&shard, image).await;
+            }
+        })
+    }
 }
 
 /// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.

@@ -4,7 +4,7 @@
 //! [`Shard::call`], which runs work over there and brings back what it answers. A crash leaves behind what
 //! the engine keeps; everything here is rebuilt.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use flumen_engine::{CoreId, Engine, Partition, PartitionId};
 use flumen_ring::{Receiver, Ring};
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
+use kafka_protocol::error::ResponseError;
 
 use crate::config::BrokerConfig;
 use crate::connections::Connections;
@@ -25,7 +26,9 @@ use crate::groups::coordinator::GroupCoordinator;
 use crate::groups::settings::GroupSettings;
 use crate::memory::RequestMemory;
 use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
+use crate::metadata::controller::{AdminError, Controller};
 use crate::metadata::image::Image;
+use crate::placement::METADATA_PARTITION;
 
 /// Messages that are taken from one mailbox before other tasks have their turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -47,6 +50,8 @@ pub struct Shard {
     groups: GroupCoordinator,
     fetch_sessions: RefCell<FetchSessions>,
     started: Instant,
+    /// On core 0 only, once it has begun.
+    controller: OnceCell<Rc<Controller>>,
     memory: RequestMemory,
     connections: Connections,
     finished: Cell<bool>,
@@ -93,6 +98,7 @@ impl Shard {
             image: RefCell::new(parts.image),
             links: parts.links,
             visiting: RefCell::default(),
+            controller: OnceCell::new(),
             memory,
             finished: Cell::new(false),
             finish_waker: RefCell::default(),
@@ -152,6 +158,34 @@ impl Shard {
     /// Milliseconds since the start; never goes back.
     pub fn monotonic_ms(&self) -> i64 {
         i64::try_from(self.ring.now().duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The controller, on its own core and once it has begun.
+    pub fn controller(&self) -> Option<&Rc<Controller>> {
+        self.controller.get()
+    }
+
+    /// Gives this core the controller.
+    pub fn set_controller(&self, controller: Rc<Controller>) {
+        assert!(self.controller.set(controller).is_ok(), "one controller for the life of the broker");
+    }
+
+    /// Runs `work` with the controller, on its core.
+    pub async fn with_controller<T, F>(
+        self: &Rc<Self>,
+        work: impl FnOnce(Rc<Controller>) -> F + Send + 'static,
+    ) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AdminError>> + 'static,
+    {
+        self.call(core_of(&METADATA_PARTITION, self.cores), async move |shard: Rc<Shard>| {
+            match shard.controller().cloned() {
+                Some(controller) => work(controller).await,
+                None => Err(AdminError::new(ResponseError::NotController, "The controller has not begun.")),
+            }
+        })
+        .await
     }
 
     /// Memory for requests.

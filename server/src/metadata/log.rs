@@ -91,6 +91,8 @@ pub struct Loaded {
     pub snapshot_end: i64,
     /// Who votes.
     pub voters: Voters,
+    /// Bytes of log that were read behind the snapshot.
+    pub bytes_since_snapshot: u64,
 }
 
 /// A snapshot's file name: `{end offset:020}-{epoch:010}.checkpoint`.
@@ -143,6 +145,7 @@ pub fn load(folder: &Path) -> Result<Loaded, LogError> {
         last_epoch: loader.last_epoch,
         snapshot_end,
         voters: loader.voters,
+        bytes_since_snapshot: loader.bytes_read,
     })
 }
 
@@ -189,6 +192,7 @@ fn read_snapshot(path: &Path, end_offset: i64, epoch: i32) -> Result<Loader, Log
         voters: loader.voters,
         in_snapshot: false,
         footer_seen: false,
+        bytes_read: 0,
     })
 }
 
@@ -201,6 +205,7 @@ struct Loader {
     voters: Voters,
     in_snapshot: bool,
     footer_seen: bool,
+    bytes_read: u64,
 }
 
 impl Default for Loader {
@@ -212,6 +217,7 @@ impl Default for Loader {
             voters: Voters::default(),
             in_snapshot: false,
             footer_seen: false,
+            bytes_read: 0,
         }
     }
 }
@@ -276,6 +282,7 @@ impl Loader {
             }
         }
         self.end_offset = header.last_offset().0 + 1;
+        self.bytes_read += batch.len() as u64;
         if !self.in_snapshot {
             self.last_epoch = epoch;
         }

@@ -5,7 +5,9 @@
 //! they are durable, and lets every core have the new image before the answer leaves.
 
 mod configs;
+mod driver;
 mod partitions;
+mod requests;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,9 @@ use super::topic_config::Resolver;
 use crate::config::{Settings, TopicDefaults};
 
 pub use configs::{Change, ConfigChange, alter_configs};
+pub use driver::{Controller, ControllerError, ControllerParts, MetadataLog, Publisher};
 pub use partitions::create_partitions;
+pub use requests::PRODUCER_ID_BLOCK;
 pub use start::{Registration, SUPPORTED_FEATURES, bootstrap, register, resign};
 pub use topics::{create_topics, delete_topics};
 

@@ -1,0 +1,384 @@
+//! The controller at work: one task at a time appends, applies and publishes.
+//!
+//! On core 0. A decision's records are one batch of `__cluster_metadata-0`, so that a crash leaves all of
+//! them or none. They are applied once the batch is durable; the answer leaves once every core has the new
+//! image. Work that has begun runs to its end, also when who asked for it is gone. An append that fails ends
+//! the controller: what is on the disk is then unknown, and the next start reads it.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flumen_engine::batch::{BatchBuilder, CheckedBatches, ControlRecord, Voter};
+use flumen_engine::storage::{Directory, Runtime};
+use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, Timestamp};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use kafka_protocol::error::ResponseError;
+
+use super::{
+    AdminError, Decision, RECORDS_PER_REQUEST_MAX, Registration, Rules, bootstrap, register, resign,
+};
+use crate::config::{BrokerConfig, GroupConfig, ListenerConfig};
+use crate::metadata::directory::{Identity, METADATA_FOLDER, Opened};
+use crate::metadata::image::{Image, Replay};
+use crate::metadata::log::{self, Voters};
+use crate::metadata::records::{AbortTransaction, Levels, Record};
+use crate::metadata::uuid_text;
+use crate::semaphore::Semaphore;
+
+/// Bytes of log after which a snapshot is written. Kafka: `metadata.log.max.record.bytes.between.snapshots`.
+const BYTES_BETWEEN_SNAPSHOTS: u64 = 20 << 20;
+
+/// Snapshots that are kept: the newest, and the one before it should the newest be damaged.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// The log that the controller writes.
+pub trait MetadataLog {
+    /// Appends batches; complete when they are durable.
+    fn append(&self, batches: CheckedBatches) -> LocalBoxFuture<'static, Result<Appended, AppendError>>;
+    /// The offset that the next record gets.
+    fn end_offset(&self) -> Offset;
+}
+
+impl MetadataLog for Partition {
+    fn append(&self, batches: CheckedBatches) -> LocalBoxFuture<'static, Result<Appended, AppendError>> {
+        Partition::append(self, batches, AppendOrigin::Coordinator).boxed_local()
+    }
+
+    fn end_offset(&self) -> Offset {
+        self.log_end_offset()
+    }
+}
+
+/// Who lets every core have a new image.
+pub trait Publisher {
+    /// Complete when every core answers by the image.
+    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Why the controller cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// What was read at start is not what the engine opened.
+    #[error(
+        "{METADATA_FOLDER} ends at offset {found}, but {expected} was read from it: \
+         the log directory changed, or is damaged"
+    )]
+    LogEnd {
+        /// What was read.
+        expected: i64,
+        /// What the engine opened.
+        found: i64,
+    },
+    /// The log cannot be written.
+    #[error("cannot write {METADATA_FOLDER}: {0}")]
+    Append(#[from] AppendError),
+}
+
+/// What the controller is made of.
+pub struct ControllerParts {
+    /// The broker's configuration.
+    pub config: Arc<BrokerConfig>,
+    /// The log directory as it was found.
+    pub opened: Arc<Opened>,
+    /// `__cluster_metadata-0`.
+    pub log: Rc<dyn MetadataLog>,
+    /// The way to all cores.
+    pub publisher: Rc<dyn Publisher>,
+    /// Where snapshots go.
+    pub directory: Rc<dyn Directory>,
+    /// Time and tasks.
+    pub runtime: Rc<dyn Runtime>,
+}
+
+/// The embedded controller.
+pub struct Controller {
+    config: Arc<BrokerConfig>,
+    identity: Identity,
+    voters: Voters,
+    log: Rc<dyn MetadataLog>,
+    publisher: Rc<dyn Publisher>,
+    directory: Rc<dyn Directory>,
+    runtime: Rc<dyn Runtime>,
+    /// One permit: whoever holds it writes.
+    turn: Semaphore,
+    state: RefCell<State>,
+    broker_epoch: Cell<i64>,
+}
+
+struct State {
+    /// Invariant: holds every record that is durable, and no other.
+    replay: Replay,
+    epoch: i32,
+    /// Whether an append failed, or the node resigned: nothing more is written.
+    ended: bool,
+    bytes_since_snapshot: u64,
+    last_append: Timestamp,
+}
+
+impl Controller {
+    /// Begins the new epoch, writes what an empty log begins with, registers this broker on these listeners,
+    /// and publishes the image in which it leads.
+    pub async fn start(
+        parts: ControllerParts,
+        listeners: &[ListenerConfig],
+    ) -> Result<Rc<Self>, ControllerError> {
+        let ControllerParts { config, opened, log, publisher, directory, runtime } = parts;
+        let (expected, found) = (opened.loaded.end_offset, log.end_offset().0);
+        if expected != found {
+            return Err(ControllerError::LogEnd { expected, found });
+        }
+        let state = State {
+            replay: Replay::new(opened.loaded.image.clone()),
+            epoch: opened.epoch,
+            ended: false,
+            bytes_since_snapshot: opened.loaded.bytes_since_snapshot,
+            last_append: Timestamp(0),
+        };
+        let controller = Rc::new(Self {
+            config,
+            identity: opened.identity.clone(),
+            voters: opened.loaded.voters.clone(),
+            log,
+            publisher,
+            directory,
+            runtime,
+            turn: Semaphore::new(1),
+            state: RefCell::new(state),
+            broker_epoch: Cell::new(-1),
+        });
+        let _turn = controller.turn.acquire(1).await;
+        controller.append_leader_change().await?;
+        if opened.loaded.open_transaction {
+            let reason = Some("the controller that began it stopped".to_owned());
+            controller.append_uncounted(AbortTransaction { reason }.into()).await?;
+        }
+        if !opened.bootstrap.is_empty() {
+            let least = controller.config.topics.min_insync_replicas;
+            controller.append(bootstrap(&opened.bootstrap, least)).await?;
+        }
+        controller.register(listeners).await?;
+        let image = Arc::new(controller.image());
+        controller.publisher.publish(image).await;
+        Ok(controller)
+    }
+
+    /// The epoch of this broker's registration.
+    pub fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.get()
+    }
+
+    /// The state after everything that is durable.
+    pub fn image(&self) -> Image {
+        self.state.borrow().replay.image().clone()
+    }
+
+    /// Decides by the newest image, writes and publishes what was decided, and answers.
+    pub async fn decide<T: 'static>(
+        self: &Rc<Self>,
+        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T> + 'static,
+    ) -> Result<T, AdminError> {
+        let answer: Rc<RefCell<Option<Result<T, AdminError>>>> = Rc::default();
+        // Held by the task, and free again when it is done.
+        let done = Semaphore::new(1);
+        let running = done.try_acquire(1).expect("it is new");
+        let (controller, slot) = (self.clone(), answer.clone());
+        // A task of its own: the caller may go away between the append and the publication.
+        self.runtime.spawn(
+            async move {
+                let decided = controller.decide_in_turn(decide).await;
+                slot.replace(Some(decided));
+                drop(running);
+            }
+            .boxed_local(),
+        );
+        drop(done.acquire(1).await);
+        answer.take().expect("set before the permit was returned")
+    }
+
+    async fn decide_in_turn<T>(
+        &self,
+        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T>,
+    ) -> Result<T, AdminError> {
+        let _turn = self.turn.acquire(1).await;
+        if self.state.borrow().ended {
+            return Err(AdminError::new(ResponseError::NotController, "The controller has stopped."));
+        }
+        let Decision { records, answer } = decide(&self.image(), &self.rules());
+        if !records.is_empty() {
+            self.append(records).await.map_err(|error| {
+                tracing::error!(%error, "the metadata log failed; no more changes until the next start");
+                AdminError::new(ResponseError::KafkaStorageError, error.to_string())
+            })?;
+            self.publisher.publish(Arc::new(self.image())).await;
+            self.snapshot_when_due().await;
+        }
+        Ok(answer)
+    }
+
+    /// Leaves the partitions to whoever starts next on the directory, and writes no more.
+    pub async fn stop(&self) -> Result<(), ControllerError> {
+        let _turn = self.turn.acquire(1).await;
+        if self.state.borrow().ended {
+            return Ok(());
+        }
+        let records = resign(&self.image(), &self.rules(), self.broker_epoch());
+        let appended = self.append(records).await;
+        self.state.borrow_mut().ended = true;
+        appended
+    }
+
+    /// What the groups' own topics are like.
+    pub(super) fn groups(&self) -> &GroupConfig {
+        &self.config.groups
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            node_id: self.identity.node_id,
+            directory_id: self.identity.directory_id,
+            topics: self.config.topics,
+            settings: &self.config.settings,
+        }
+    }
+
+    async fn register(&self, listeners: &[ListenerConfig]) -> Result<(), ControllerError> {
+        let broker_epoch = self.log.end_offset().0;
+        let registration = Registration {
+            rack: self.config.node.rack.clone(),
+            incarnation_id: uuid_text::random(),
+            listeners,
+            broker_epoch,
+        };
+        let records = register(&self.image(), &self.rules(), &registration);
+        self.append(records).await?;
+        self.broker_epoch.set(broker_epoch);
+        Ok(())
+    }
+
+    async fn append_leader_change(&self) -> Result<(), ControllerError> {
+        let leader = self.identity.node_id;
+        let voter = Voter { id: leader, directory: None };
+        let change =
+            ControlRecord::LeaderChange { leader, voters: vec![voter], granting_voters: vec![voter] };
+        let builder = BatchBuilder::control(self.now(), &change);
+        let appended = self.append_batch(builder).await?;
+        let mut state = self.state.borrow_mut();
+        let epoch = state.epoch;
+        state.replay.skip(appended.last_offset.0, epoch);
+        Ok(())
+    }
+
+    /// Appends a record that the image does not see: the end of what it never saw begin.
+    async fn append_uncounted(&self, record: Record) -> Result<(), ControllerError> {
+        let appended = self.append_batch(self.batch(&[record])).await?;
+        let mut state = self.state.borrow_mut();
+        let epoch = state.epoch;
+        state.replay.skip(appended.last_offset.0, epoch);
+        Ok(())
+    }
+
+    /// Appends records, as one batch if they are those of one request, and applies them when durable.
+    async fn append(&self, records: Vec<Record>) -> Result<(), ControllerError> {
+        for records in records.chunks(RECORDS_PER_REQUEST_MAX) {
+            let appended = self.append_batch(self.batch(records)).await?;
+            let mut state = self.state.borrow_mut();
+            let epoch = state.epoch;
+            for (offset, record) in (appended.base_offset.0..).zip(records) {
+                state
+                    .replay
+                    .apply(offset, epoch, record.clone())
+                    .expect("a decision fits the image that it was made for");
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&self, records: &[Record]) -> BatchBuilder {
+        let levels = self.levels(records);
+        let now = self.now();
+        let mut builder = BatchBuilder::new();
+        let mut bytes = Vec::new();
+        for record in records {
+            bytes.clear();
+            record.write(&mut bytes, levels);
+            builder.append(now, None, Some(&bytes), &[]);
+        }
+        builder
+    }
+
+    /// The levels of the image; while it has none, what the records themselves begin with.
+    fn levels(&self, records: &[Record]) -> Levels {
+        use crate::metadata::image::METADATA_VERSION;
+        let image = self.image();
+        let set = records.iter().find_map(|record| match record {
+            Record::FeatureLevel(feature) if feature.name == METADATA_VERSION => Some(feature.level),
+            _ => None,
+        });
+        match set {
+            Some(metadata_version) => Levels { metadata_version },
+            None => image.levels(),
+        }
+    }
+
+    async fn append_batch(&self, builder: BatchBuilder) -> Result<Appended, AppendError> {
+        let batches = CheckedBatches::from_internal(vec![builder]);
+        let length = batches.length() as u64;
+        let appended = self.log.append(batches).await;
+        let mut state = self.state.borrow_mut();
+        match &appended {
+            Ok(_) => {
+                state.bytes_since_snapshot += length;
+                state.last_append = self.now();
+            }
+            Err(_) => state.ended = true,
+        }
+        appended
+    }
+
+    async fn snapshot_when_due(&self) {
+        if self.state.borrow().bytes_since_snapshot < BYTES_BETWEEN_SNAPSHOTS {
+            return;
+        }
+        // Before it is written: one that fails is tried again after as many bytes, not at every change.
+        let last_append = {
+            let mut state = self.state.borrow_mut();
+            state.bytes_since_snapshot = 0;
+            state.last_append
+        };
+        let image = self.image();
+        let levels = image.levels();
+        let records: Vec<Vec<u8>> = image.records().iter().map(|record| record.to_bytes(levels)).collect();
+        let bytes = log::snapshot_bytes(&records, image.epoch(), self.now(), last_append, &self.voters);
+        let folder = PathBuf::from(METADATA_FOLDER);
+        let name = log::snapshot_name(image.offset() + 1, image.epoch());
+        match self.directory.replace(&folder.join(&name), bytes).await {
+            Ok(()) => tracing::info!(snapshot = name, "metadata snapshot written"),
+            Err(error) => {
+                tracing::warn!(snapshot = name, %error, "cannot write a metadata snapshot; the log is whole");
+                return;
+            }
+        }
+        let Ok(entries) = self.directory.list(&folder).await else { return };
+        let snapshots: Vec<String> = entries
+            .into_iter()
+            .map(|entry| entry.name)
+            .filter(|name| name.ends_with(".checkpoint"))
+            .collect();
+        // Sorted by name is sorted by offset.
+        for old in snapshots.iter().rev().skip(SNAPSHOTS_KEPT) {
+            if let Err(error) = self.directory.remove_file(&folder.join(old)).await {
+                tracing::warn!(snapshot = old, %error, "cannot remove an old metadata snapshot");
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.runtime.wall_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What the other rooms ask of the controller.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::protocol::StrBytes;
+
+use super::driver::Controller;
+use super::{
+    AdminError, ConfigChange, Decision, alter_configs, create_partitions, create_topics, delete_topics,
+};
+use crate::config::GroupConfig;
+use crate::metadata::image::ConfigResource;
+use crate::metadata::records::ProducerIds;
+use crate::metadata::topic_name::{self, CONSUMER_OFFSETS};
+use crate::metadata::uuid_text;
+
+/// Producer ids that a broker is given at once. Kafka: `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+impl Controller {
+    /// CreateTopics.
+    pub async fn create_topics(
+        self: &Rc<Self>,
+        topics: Vec<CreatableTopic>,
+        validate_only: bool,
+    ) -> Result<Vec<CreatableTopicResult>, AdminError> {
+        self.decide(move |image, rules| {
+            create_topics(image, rules, &topics, validate_only, uuid_text::random)
+        })
+        .await
+    }
+
+    /// DeleteTopics.
+    pub async fn delete_topics(
+        self: &Rc<Self>,
+        request: DeleteTopicsRequest,
+    ) -> Result<Vec<DeletableTopicResult>, AdminError> {
+        self.decide(move |image, rules| delete_topics(image, rules, &request)).await
+    }
+
+    /// CreatePartitions.
+    pub async fn create_partitions(
+        self: &Rc<Self>,
+        topics: Vec<CreatePartitionsTopic>,
+        validate_only: bool,
+    ) -> Result<Vec<CreatePartitionsTopicResult>, AdminError> {
+        self.decide(move |image, rules| create_partitions(image, rules, &topics, validate_only)).await
+    }
+
+    /// AlterConfigs (`replace`) and IncrementalAlterConfigs, one resource.
+    pub async fn alter_configs(
+        self: &Rc<Self>,
+        resource: ConfigResource,
+        changes: Vec<ConfigChange>,
+        replace: bool,
+        validate_only: bool,
+    ) -> Result<(), AdminError> {
+        self.decide(move |image, rules| {
+            let mut decision = alter_configs(image, rules, &resource, &changes, replace);
+            if validate_only {
+                decision.records.clear();
+            }
+            decision
+        })
+        .await?
+    }
+
+    /// The first of [`PRODUCER_ID_BLOCK`] producer ids that nobody else gets, also after a crash.
+    pub async fn allocate_producer_ids(self: &Rc<Self>) -> Result<i64, AdminError> {
+        let broker_epoch = self.broker_epoch();
+        self.decide(move |image, rules| {
+            let first = image.next_producer_id();
+            let next_producer_id = first + PRODUCER_ID_BLOCK;
+            let record = ProducerIds { broker_id: rules.node_id, broker_epoch, next_producer_id };
+            Decision { records: vec![record.into()], answer: first }
+        })
+        .await
+    }
+
+    /// Creates a topic that a client asked the metadata of, with the broker's defaults. One that is there
+    /// meanwhile is no error.
+    pub async fn create_automatically(self: &Rc<Self>, name: &str) -> Result<(), AdminError> {
+        let topic = if topic_name::is_internal(name) {
+            internal_topic(name, self.groups())
+        } else {
+            CreatableTopic::default()
+                .with_name(TopicName(StrBytes::from_string(name.to_owned())))
+                .with_num_partitions(-1)
+                .with_replication_factor(-1)
+        };
+        self.create_unless_there(topic).await
+    }
+
+    /// Creates one of the broker's own topics if it is not there: `__consumer_offsets` with
+    /// `offsets.topic.num.partitions` and what Kafka configures for it.
+    pub async fn ensure_internal_topic(self: &Rc<Self>, name: &str) -> Result<(), AdminError> {
+        assert!(topic_name::is_internal(name), "{name} is no internal topic");
+        self.create_unless_there(internal_topic(name, self.groups())).await
+    }
+
+    async fn create_unless_there(self: &Rc<Self>, topic: CreatableTopic) -> Result<(), AdminError> {
+        if self.image().topic(&topic.name).is_some() {
+            return Ok(());
+        }
+        let result = self.create_topics(vec![topic], false).await?.remove(0);
+        let exists = ResponseError::TopicAlreadyExists.code();
+        match ResponseError::try_from_code(result.error_code) {
+            Some(error) if error.code() != exists => {
+                Err(AdminError { error, message: result.error_message.map(|message| message.to_string()) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Kafka: `DefaultAutoTopicCreationManager.creatableTopic`, `GroupCoordinatorService.groupMetadataTopicConfigs`.
+fn internal_topic(name: &str, groups: &GroupConfig) -> CreatableTopic {
+    let config = |name: &'static str, value: String| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_string(value)))
+    };
+    let mut configs = vec![config("cleanup.policy", "compact".into())];
+    let mut topic = CreatableTopic::default().with_name(TopicName(StrBytes::from_string(name.to_owned())));
+    if name == CONSUMER_OFFSETS {
+        topic.num_partitions = groups.offsets_partitions;
+        topic.replication_factor = groups.offsets_replication_factor;
+        configs.push(config("segment.bytes", groups.offsets_segment_bytes.to_string()));
+        configs.push(config("compression.type", "producer".into()));
+    } else {
+        topic.num_partitions = 50;
+        topic.replication_factor = -1;
+        configs.push(config("segment.bytes", (100 << 20).to_string()));
+        configs.push(config("compression.type", "uncompressed".into()));
+    }
+    topic.with_configs(configs)
+}
