@@ -11,10 +11,33 @@ use crate::index::{OffsetIndex, SegmentIndexes, TimeIndex, TransactionIndex};
 use crate::producers::{ProducerLimits, Producers, TransactionEnd};
 use crate::types::{LeaderEpoch, Offset, Position, Timestamp};
 
+/// A target's name, which is its corpus', and what it does with one input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// The targets of this crate.
+pub const TARGETS: &[Target] =
+    &[("batch", batch), ("index", index), ("producers", producers), ("text_files", text_files)];
+
 const LIMITS: BatchLimits = BatchLimits { max_message_bytes: 1 << 20 };
 
-/// Batches as a client, a leader or a disk sends them, placed in a log and read back.
+/// Where a batch's checksum ends and what it covers begins.
+const CRC_END: usize = 21;
+
+/// Batches as a client, a leader or a disk sends them, placed in a log and read back; and once more with the
+/// length and the checksum made right, so that what is behind those checks is reached.
 pub fn batch(bytes: &[u8]) {
+    one_batch(bytes);
+    if bytes.len() > CRC_END {
+        let mut sound = bytes.to_vec();
+        sound[8..12].copy_from_slice(&(bytes.len() as u32 - 12).to_be_bytes());
+        sound[16] = 2;
+        let crc = crc_fast::crc32_iscsi(&sound[CRC_END..]);
+        sound[CRC_END - 4..CRC_END].copy_from_slice(&crc.to_be_bytes());
+        one_batch(&sound);
+    }
+}
+
+fn one_batch(bytes: &[u8]) {
     let given = Bytes::copy_from_slice(bytes);
     for checked in [check(given.clone(), &LIMITS), check_verbatim(given, &LIMITS)].into_iter().flatten() {
         for log_append_time in [None, Some(Timestamp(i64::MAX)), Some(Timestamp(0))] {
@@ -75,8 +98,18 @@ pub fn index(bytes: &[u8]) {
     }
 }
 
-/// Producers, in Kafka's form and in the engine's own.
+/// Producers, in Kafka's form and in the engine's own; and once more with the checksum of the first made right.
 pub fn producers(bytes: &[u8]) {
+    some_producers(bytes);
+    if bytes.len() >= 6 {
+        let mut sound = bytes.to_vec();
+        let crc = crc_fast::crc32_iscsi(&sound[6..]);
+        sound[2..6].copy_from_slice(&crc.to_be_bytes());
+        some_producers(&sound);
+    }
+}
+
+fn some_producers(bytes: &[u8]) {
     let limits = ProducerLimits::default();
     let mut position = 0;
     let whole = Producers::read_whole(bytes, &mut position, limits).ok();

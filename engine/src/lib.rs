@@ -10,6 +10,7 @@ pub mod batch;
 pub mod checkpoints;
 mod engine;
 pub mod epochs;
+#[doc(hidden)]
 pub mod fuzzing;
 pub mod index;
 pub mod layout;

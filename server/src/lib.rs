@@ -7,6 +7,8 @@ pub mod connection;
 pub mod connections;
 pub mod dispatch;
 pub mod fetch_session;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod handlers;
 pub mod listener;

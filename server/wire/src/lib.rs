@@ -12,6 +12,8 @@
 pub mod bounds;
 pub mod fetch;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod leaders;
 pub mod primitives;
 pub mod produce;
