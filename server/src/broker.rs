@@ -159,6 +159,7 @@ struct Plan {
     controller_epoch: LeaderEpoch,
     cache_bytes: u64,
     request_memory_bytes: u64,
+    answer_memory_bytes: u64,
 }
 
 impl Plan {
@@ -187,6 +188,8 @@ impl Plan {
             opened,
             cache_bytes,
             request_memory_bytes,
+            // What is in the cache is there anyway; it is what stays beside it that counts.
+            answer_memory_bytes: (limit / 8).max(*REQUEST_MEMORY_BYTES.start()),
         }
     }
 
@@ -295,6 +298,7 @@ async fn start(
         image: plan.image.clone(),
         links,
         request_memory_bytes: plan.share(plan.request_memory_bytes),
+        answer_memory_bytes: plan.share(plan.answer_memory_bytes),
     };
     let shard = Shard::start(parts, receivers);
     placement::host_groups(&shard);

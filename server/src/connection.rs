@@ -26,7 +26,7 @@ use crate::config::ListenerConfig;
 use crate::connections::Presence;
 use crate::dispatch;
 use crate::handlers::{ConnectionFacts, Refusal, RequestContext, fetch, produce};
-use crate::memory::FREE_BYTES;
+use crate::memory::{FREE_BYTES, Held};
 use crate::semaphore::Permit;
 use crate::shard::Shard;
 
@@ -48,7 +48,12 @@ pub enum Response {
     /// One whole frame.
     Frame(Bytes),
     /// A frame in pieces, the records straight out of the cache.
-    Pieces(Vec<SendPiece>),
+    Pieces {
+        /// In order.
+        pieces: Vec<SendPiece>,
+        /// What they hold until they have left.
+        held: Held,
+    },
 }
 
 /// Serves a connection until it ends.
@@ -218,9 +223,10 @@ impl Connection {
     async fn send(&self, response: Response) -> io::Result<()> {
         match response {
             Response::Frame(frame) => self.socket.send(vec![SendPiece::Bytes(frame)]).await?,
-            Response::Pieces(pieces) => {
+            Response::Pieces { pieces, held } => {
                 let sendfile_bytes_min = self.shard.config().fetch.sendfile_bytes_min;
                 self.socket.transmit(pieces, sendfile_bytes_min).await?;
+                drop(held);
             }
         }
         self.presence.touch();

@@ -24,7 +24,7 @@ use crate::connections::Connections;
 use crate::fetch_session::{FetchSessions, SessionLimits};
 use crate::groups::coordinator::GroupCoordinator;
 use crate::groups::settings::GroupSettings;
-use crate::memory::RequestMemory;
+use crate::memory::{AnswerMemory, RequestMemory};
 use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
 use crate::metadata::controller::{AdminError, Controller};
 use crate::metadata::image::Image;
@@ -53,6 +53,7 @@ pub struct Shard {
     /// On core 0 only, once it has begun.
     controller: OnceCell<Rc<Controller>>,
     memory: RequestMemory,
+    answer_memory: AnswerMemory,
     connections: Connections,
     finished: Cell<bool>,
     finish_waker: RefCell<Option<Waker>>,
@@ -76,6 +77,8 @@ pub struct ShardParts {
     pub links: Links,
     /// Memory for the requests of this core's connections, in bytes.
     pub request_memory_bytes: usize,
+    /// What the answers to fetches may hold before they shrink, in bytes.
+    pub answer_memory_bytes: usize,
 }
 
 impl Shard {
@@ -100,6 +103,7 @@ impl Shard {
             visiting: RefCell::default(),
             controller: OnceCell::new(),
             memory,
+            answer_memory: AnswerMemory::new(parts.answer_memory_bytes),
             finished: Cell::new(false),
             finish_waker: RefCell::default(),
         });
@@ -191,6 +195,11 @@ impl Shard {
     /// Memory for requests.
     pub fn memory(&self) -> &RequestMemory {
         &self.memory
+    }
+
+    /// What answers to fetches hold.
+    pub fn answer_memory(&self) -> &AnswerMemory {
+        &self.answer_memory
     }
 
     /// The connections of this core.

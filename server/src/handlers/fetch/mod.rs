@@ -34,10 +34,9 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     })?;
     // What the session keeps is copied; nothing holds the body while the fetch waits.
     drop(body);
-    let correlation_id = context.request.correlation_id;
     let failed = |error: SessionError| {
         let response = FetchResponse { error_code: error.code(), ..Default::default() };
-        pieces(&response, std::iter::empty(), version, correlation_id)
+        pieces(context, &response, std::iter::empty())
     };
     let begun = shard.fetch_sessions().borrow_mut().begin(&request, version, shard.monotonic_ms());
     let session = match begun {
@@ -59,14 +58,15 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         topics: session.into_topics(answers, &finished.included),
         ..Default::default()
     };
-    Ok(pieces(&response, included.into_iter(), version, correlation_id))
+    Ok(pieces(context, &response, included.into_iter()))
 }
 
 fn bounds(context: &RequestContext, request: &FetchRequest) -> Bounds {
     let size = |number: i32| usize::try_from(number).unwrap_or(0);
+    let answer_bytes_max = context.shard.answer_memory().answer_bytes_max();
     Bounds {
         bytes_min: size(request.min_bytes),
-        bytes_max: size(request.max_bytes).min(context.shard.config().fetch.bytes_max),
+        bytes_max: size(request.max_bytes).min(context.shard.config().fetch.bytes_max).min(answer_bytes_max),
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         limit: match (request.replica_id >= 0, request.isolation_level) {
             (true, _) => ReadLimit::LogEnd,
@@ -180,12 +180,12 @@ fn word(index: i32, outcome: Gathered, limit: ReadLimit) -> (FetchPartitionRespo
 
 /// Puts the records, in the order of the answer, where the frame left room for them.
 fn pieces(
+    context: &RequestContext,
     response: &FetchResponse,
     mut reads: impl Iterator<Item = Read>,
-    version: i16,
-    correlation_id: i32,
 ) -> Response {
-    let framed = response.frame(version, correlation_id);
+    let framed = response.frame(context.request.version, context.request.correlation_id);
+    let held = context.shard.answer_memory().hold(framed.bytes);
     let mut pieces = Vec::with_capacity(framed.parts.len() + 4);
     for part in framed.parts {
         match part {
@@ -197,5 +197,5 @@ fn pieces(
             }
         }
     }
-    Response::Pieces(pieces)
+    Response::Pieces { pieces, held }
 }
