@@ -55,6 +55,7 @@ served! {
     ListGroups => crate::handlers::list_groups,
     ApiVersions => crate::handlers::api_versions,
     DeleteRecords => crate::handlers::delete_records,
+    InitProducerId => crate::handlers::init_producer_id,
     OffsetForLeaderEpoch => crate::handlers::offset_for_leader_epoch,
     DeleteGroups => crate::handlers::delete_groups,
     OffsetDelete => crate::handlers::offset_delete,

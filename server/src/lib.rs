@@ -17,5 +17,6 @@ pub mod messages;
 pub mod metadata;
 pub mod owners;
 pub mod placement;
+pub mod producer_ids;
 pub mod semaphore;
 pub mod shard;

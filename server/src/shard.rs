@@ -29,6 +29,7 @@ use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
 use crate::metadata::controller::{AdminError, Controller};
 use crate::metadata::image::Image;
 use crate::placement::METADATA_PARTITION;
+use crate::producer_ids::ProducerIds;
 
 /// Messages that are taken from one mailbox before other tasks have their turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -49,6 +50,7 @@ pub struct Shard {
     visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
     groups: GroupCoordinator,
     fetch_sessions: RefCell<FetchSessions>,
+    producer_ids: ProducerIds,
     started: Instant,
     /// On core 0 only, once it has begun.
     controller: OnceCell<Rc<Controller>>,
@@ -89,6 +91,7 @@ impl Shard {
             core: parts.core,
             cores: parts.cores,
             fetch_sessions: RefCell::new(fetch_sessions(&parts)),
+            producer_ids: ProducerIds::default(),
             started: parts.ring.now(),
             groups: GroupCoordinator::new(
                 RingRuntime::new(&parts.ring),
@@ -157,6 +160,11 @@ impl Shard {
     /// The fetch sessions of this core's connections.
     pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
         &self.fetch_sessions
+    }
+
+    /// Producer ids that this core gives.
+    pub fn producer_ids(&self) -> &ProducerIds {
+        &self.producer_ids
     }
 
     /// Milliseconds since the start; never goes back.

@@ -23,6 +23,7 @@ mod epochs;
 pub mod errors;
 pub mod fetch;
 pub mod heartbeat;
+pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
