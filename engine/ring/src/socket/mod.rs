@@ -121,6 +121,11 @@ impl Socket {
         set_option(self.raw(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
+    /// Whether the kernel probes a silent peer (SO_KEEPALIVE).
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        set_option(self.raw(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, libc::c_int::from(keepalive))
+    }
+
     /// The sizes of the kernel's buffers (SO_RCVBUF, SO_SNDBUF); `None` leaves one to the kernel's tuning.
     pub fn set_buffer_sizes(&self, receive: Option<usize>, send: Option<usize>) -> io::Result<()> {
         for (option, size) in [(libc::SO_RCVBUF, receive), (libc::SO_SNDBUF, send)] {
@@ -238,6 +243,14 @@ impl Socket {
         self.connection.unsent()
     }
 
+    /// How many bytes wait to be received (SIOCINQ). 0 if the socket is gone.
+    pub fn unread(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCINQ (FIONREAD by its other name) writes one int.
+        let result = unsafe { libc::ioctl(self.raw(), libc::FIONREAD, &raw mut bytes) };
+        if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+    }
+
     /// How many bytes were written to the connection, whatever became of them.
     pub fn written(&self) -> u64 {
         self.connection.pins.written()
@@ -267,5 +280,7 @@ impl std::fmt::Debug for Socket {
 
 #[cfg(test)]
 mod sendfile_tests;
+#[cfg(test)]
+mod stress_tests;
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,8 @@ struct Gathered {
     _descriptor: Rc<OwnedFd>,
     pieces: Vec<SendPiece>,
     vectors: Vec<libc::iovec>,
-    header: Box<libc::msghdr>,
+    /// Made when more than one piece is left.
+    header: Option<Box<libc::msghdr>>,
     /// The first piece that is not sent whole, and how much of it is.
     piece: usize,
     position: usize,
@@ -69,10 +70,9 @@ struct Gathered {
 
 impl Gathered {
     fn new(descriptor: Rc<OwnedFd>, pieces: Vec<SendPiece>) -> Self {
-        // SAFETY: a msghdr of zeros is valid: no name, no vectors, no control data.
-        let header = Box::new(unsafe { std::mem::zeroed() });
+        let vectors = Vec::new();
         let mut gathered =
-            Self { _descriptor: descriptor, pieces, vectors: Vec::new(), header, piece: 0, position: 0 };
+            Self { _descriptor: descriptor, pieces, vectors, header: None, piece: 0, position: 0 };
         gathered.advance(0);
         gathered
     }
@@ -91,7 +91,7 @@ impl Gathered {
     }
 
     /// Describes what is left to the kernel.
-    fn prepare(&mut self) {
+    fn prepare(&mut self) -> *const libc::msghdr {
         self.vectors.clear();
         let mut position = self.position;
         for piece in self.pieces[self.piece..].iter().take(PIECES_MAX) {
@@ -99,8 +99,11 @@ impl Gathered {
             position = 0;
             self.vectors.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
         }
-        self.header.msg_iov = self.vectors.as_mut_ptr();
-        self.header.msg_iovlen = self.vectors.len();
+        // SAFETY: a msghdr of zeros is valid: no name, no vectors, no control data.
+        let header = self.header.get_or_insert_with(|| Box::new(unsafe { std::mem::zeroed() }));
+        header.msg_iov = self.vectors.as_mut_ptr();
+        header.msg_iovlen = self.vectors.len();
+        &raw const **header
     }
 }
 
@@ -177,10 +180,8 @@ impl Socket {
                     opcode::Send::new(Fd(self.raw()), rest.as_ptr(), length).flags(flags).build()
                 }
                 _ => {
-                    gathered.prepare();
-                    opcode::SendMsg::new(Fd(self.raw()), &raw const *gathered.header)
-                        .flags(flags as u32)
-                        .build()
+                    let header = gathered.prepare();
+                    opcode::SendMsg::new(Fd(self.raw()), header).flags(flags as u32).build()
                 }
             };
             // SAFETY: the pieces' memory does not move (`Buffer`), the vectors and the header are on the heap;
