@@ -369,7 +369,7 @@ impl ClassicGroup {
             group_id: self.id.to_string(),
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             state: self.state.name(),
-            group_type: "Classic",
+            group_type: "classic",
         }
     }
 }

@@ -20,10 +20,11 @@ use flumen_engine::{AppendError, Offset, ReadError, Timestamp};
 use futures_util::future::LocalBoxFuture;
 use kafka_protocol::ResponseError;
 
+use super::fold::{Fold, Step};
 use super::log::{GroupLog, append_error};
 use super::messages::{Answer, Effects, ListedGroup, Now, Then, Waiter, Write};
 use super::partition::{GroupPartition, Request};
-use super::records::RecordError;
+use super::records::{Record, RecordError};
 use super::settings::GroupSettings;
 
 /// Records that are replayed before other tasks of the core have their turn.
@@ -64,6 +65,10 @@ struct Pending {
     /// None if nothing was to be appended: it only waits for its turn.
     append: Option<LocalBoxFuture<'static, Result<Offset, AppendError>>>,
     then: Then,
+    /// How many records are appended.
+    records: usize,
+    /// It is a piece of a fold.
+    folds: bool,
 }
 
 #[derive(Default)]
@@ -84,6 +89,7 @@ pub struct Hosted {
     waits_for_log: Cell<bool>,
     slots: RefCell<BTreeMap<Waiter, Slot>>,
     last_waiter: Cell<u64>,
+    fold: RefCell<Fold>,
     /// When the timer goes off that is armed, on the monotonic clock.
     armed_for_ms: Cell<Option<i64>>,
 }
@@ -106,6 +112,7 @@ impl Hosted {
             waits_for_log: Cell::new(false),
             slots: RefCell::default(),
             last_waiter: Cell::new(0),
+            fold: RefCell::default(),
             armed_for_ms: Cell::new(None),
         });
         let loading = hosted.clone();
@@ -179,25 +186,29 @@ impl Hosted {
         let mut writes: VecDeque<Write> = effects.writes.into();
         self.give(effects.answers);
         while let Some(Write { records, then }) = writes.pop_front() {
-            let mut pending = self.pending.borrow_mut();
             if !records.is_empty() {
-                let mut batch = BatchBuilder::new();
-                let timestamp = Timestamp(self.runtime.wall_ms());
-                for record in &records {
-                    batch.append(timestamp, Some(&record.key), record.value.as_deref(), &[]);
-                }
-                let append = Some(self.log.append(batch.build_checked()));
-                pending.push_back(Pending { append, then });
-            } else if !pending.is_empty() || self.waits_for_log.get() {
-                pending.push_back(Pending { append: None, then });
+                self.append(&records, then, false);
+            } else if !self.pending.borrow().is_empty() || self.waits_for_log.get() {
+                self.pending.borrow_mut().push_back(Pending { append: None, then, records: 0, folds: false });
             } else {
-                drop(pending);
                 let mut effects = Effects::default();
                 groups.written(then, Ok(self.log.start().0), self.now(), &mut effects);
                 self.give(effects.answers);
                 writes.extend(effects.writes);
             }
         }
+    }
+
+    fn append(&self, records: &[Record], then: Then, folds: bool) {
+        let mut batch = BatchBuilder::new();
+        let timestamp = Timestamp(self.runtime.wall_ms());
+        for record in records {
+            batch.append(timestamp, Some(&record.key), record.value.as_deref(), &[]);
+            self.fold.borrow_mut().note(&record.key, record.value.as_ref());
+        }
+        let append = Some(self.log.append(batch.build_checked()));
+        let pending = Pending { append, then, records: records.len(), folds };
+        self.pending.borrow_mut().push_back(pending);
     }
 
     fn give(&self, answers: Vec<(Waiter, Answer)>) {
@@ -238,7 +249,8 @@ impl Hosted {
 
     async fn wait_for_log(self: Rc<Self>) {
         loop {
-            let Some(Pending { append, then }) = self.pending.borrow_mut().pop_front() else { break };
+            let next = self.pending.borrow_mut().pop_front();
+            let Some(Pending { append, then, records, folds }) = next else { break };
             let result = match append {
                 Some(append) => append.await,
                 None => Ok(self.log.start()),
@@ -251,8 +263,40 @@ impl Hosted {
                     self.fail(ResponseError::NotCoordinator);
                 }
             }
+            if records > 0 {
+                self.go_on_folding(base_offset.ok().map(Offset), records, folds);
+            }
         }
         self.waits_for_log.set(false);
+    }
+
+    /// After an append: if the log holds much more than what is alive, or a piece of a fold is durable, the
+    /// next piece is appended; see [`super::fold`].
+    fn go_on_folding(self: &Rc<Self>, base_offset: Option<Offset>, records: usize, folds: bool) {
+        let state = self.state.borrow();
+        let State::Active(groups) = &*state else { return };
+        let mut fold = self.fold.borrow_mut();
+        let step = fold.appended(self.log.start(), base_offset, records, folds, groups);
+        drop(fold);
+        match step {
+            Step::Nothing => {}
+            Step::Append(batches) => {
+                for records in batches {
+                    self.append(&records, Then::Nothing, true);
+                }
+            }
+            Step::Trim(start) => {
+                let (index, trim) = (self.index, self.log.trim(start));
+                self.runtime.spawn(Box::pin(async move {
+                    match trim.await {
+                        Ok(()) => tracing::debug!(partition = index, %start, "group state is folded"),
+                        Err(error) => {
+                            tracing::warn!(partition = index, %error, "old group state stays in the log")
+                        }
+                    }
+                }));
+            }
+        }
     }
 
     /// Nothing is known for sure any more: everyone who waits is sent to look for the coordinator again.
@@ -325,6 +369,7 @@ impl Hosted {
                         }
                         Err(source) => return Err(LoadError::Record { offset: record.offset, source }),
                     }
+                    self.fold.borrow_mut().note(&key, value.as_ref());
                     count += 1;
                     if count % RECORDS_PER_TURN == 0 {
                         self.runtime.yield_now().await;

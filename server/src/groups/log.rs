@@ -27,6 +27,8 @@ pub trait GroupLog {
     fn append(&self, batch: CheckedBatches) -> LocalBoxFuture<'static, Result<Offset, AppendError>>;
     /// Reads from the batch that holds `from`.
     fn read(&self, from: Offset) -> LocalBoxFuture<'static, Result<LogPiece, ReadError>>;
+    /// Forgets everything before `start`, durably.
+    fn trim(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>>;
 }
 
 impl GroupLog for Partition {
@@ -49,6 +51,11 @@ impl GroupLog for Partition {
             }
             Ok(LogPiece { bytes: bytes.into(), end: read.high_watermark })
         })
+    }
+
+    fn trim(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>> {
+        let partition = self.clone();
+        Box::pin(async move { partition.delete_records(start).await.map(drop) })
     }
 }
 

@@ -223,7 +223,7 @@ pub struct ListedGroup {
     pub protocol_type: String,
     /// The state's name.
     pub state: &'static str,
-    /// `Classic` or `Consumer`.
+    /// `classic`, `consumer`, `share` or `streams`.
     pub group_type: &'static str,
 }
 

@@ -18,4 +18,5 @@ pub mod settings;
 pub mod timers;
 
 mod commits;
+mod fold;
 mod rebalance;

@@ -6,7 +6,8 @@
 //! Offsets inside of a transaction stay apart until its marker. A crash leaves what is durable, all of it
 //! readable from the log.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use kafka_protocol::ResponseError;
@@ -409,14 +410,33 @@ impl Offsets {
         all.into_iter().map(|((topic, index), commit)| (topic, index, commit)).collect()
     }
 
+    /// The next `count_max` groups behind `after`, in order, that have or will have offsets.
+    pub fn groups_after(&self, after: Option<&str>, count_max: usize) -> BTreeSet<Rc<str>> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let durable = self.durable.groups.range::<str, _>(range).map(|(id, _)| id).take(count_max);
+        let pending = self.pending.groups.range::<str, _>(range).map(|(id, _)| id).take(count_max);
+        let mut groups: BTreeSet<Rc<str>> = durable.chain(pending).cloned().collect();
+        while groups.len() > count_max {
+            groups.pop_last();
+        }
+        groups
+    }
+
+    /// How many offsets are durable.
+    pub fn count(&self) -> usize {
+        self.durable.groups.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
+    }
+
+    /// Whether any transaction is open.
+    pub fn has_transactions(&self) -> bool {
+        !self.transactions.is_empty()
+    }
+
     /// Every offset of a topic, in every group.
     pub fn of_topic(&self, topic: &str) -> Vec<(Rc<str>, i32)> {
         let mut found = Vec::new();
-        let durable = self.durable.groups.keys();
-        let pending = self.pending.groups.keys();
-        let groups: std::collections::BTreeSet<_> = durable.chain(pending).collect();
-        for group in groups {
-            let offsets = self.newest_of(group).into_iter();
+        for group in self.groups_after(None, usize::MAX) {
+            let offsets = self.newest_of(&group).into_iter();
             found.extend(
                 offsets.filter(|(name, ..)| **name == *topic).map(|(_, index, _)| (group.clone(), index)),
             );

@@ -400,6 +400,34 @@ impl GroupPartition {
         self.offsets.end_transaction(producer_id, committed);
     }
 
+    /// Whether offsets are in transactions that are open.
+    pub(super) fn has_transactions(&self) -> bool {
+        self.offsets.has_transactions()
+    }
+
+    /// How many offsets are durable.
+    pub(super) fn offsets_count(&self) -> usize {
+        self.offsets.count()
+    }
+
+    /// The next `count_max` groups behind `after`, in order, that have offsets.
+    pub(super) fn groups_with_offsets_after(
+        &self,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> BTreeSet<Rc<str>> {
+        self.offsets.groups_after(after, count_max)
+    }
+
+    /// Records that say what a group's offsets are once everything that was written is durable.
+    pub(super) fn offset_records(&self, group: &str) -> Vec<Record> {
+        let offsets = self.offsets.newest_of(group).into_iter();
+        let record = |(topic, index, commit): (Rc<str>, i32, Option<&records::OffsetCommit>)| {
+            commit.map(|commit| Record::offset(group, &topic, index, commit))
+        };
+        offsets.filter_map(record).collect()
+    }
+
     /// Everything was replayed: from now on members have to show that they are alive.
     pub fn loaded(&mut self, now: Now, effects: &mut Effects) {
         let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
@@ -465,9 +493,9 @@ fn listed_foreign(id: &Rc<str>, keys: &BTreeSet<Bytes>) -> ListedGroup {
     let version =
         keys.first().and_then(|key| key.get(..2)).map_or(3, |key| i16::from_be_bytes([key[0], key[1]]));
     let (group_type, protocol_type) = match version {
-        3..=8 | 16 => ("Consumer", "consumer"),
-        9..=15 => ("Share", "share"),
-        _ => ("Streams", "streams"),
+        3..=8 | 16 => ("consumer", "consumer"),
+        9..=15 => ("share", "share"),
+        _ => ("streams", "streams"),
     };
     ListedGroup {
         group_id: id.to_string(),

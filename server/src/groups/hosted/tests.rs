@@ -17,6 +17,7 @@ struct SlowLog {
     durable: Rc<Cell<i64>>,
     delay_ms: u64,
     broken: Cell<Option<fn() -> AppendError>>,
+    start: Rc<Cell<i64>>,
 }
 
 impl SlowLog {
@@ -28,6 +29,7 @@ impl SlowLog {
             durable: Rc::default(),
             delay_ms,
             broken: Cell::new(None),
+            start: Rc::default(),
         })
     }
 
@@ -48,7 +50,16 @@ impl SlowLog {
 
 impl GroupLog for SlowLog {
     fn start(&self) -> Offset {
-        Offset(0)
+        Offset(self.start.get())
+    }
+
+    fn trim(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>> {
+        let (first, sleep) = (self.start.clone(), simulated_ms(&*self.runtime, 3));
+        Box::pin(async move {
+            sleep.await;
+            first.set(start.0);
+            Ok(())
+        })
     }
 
     fn append(&self, batch: CheckedBatches) -> LocalBoxFuture<'static, Result<Offset, AppendError>> {
@@ -158,6 +169,10 @@ fn join(member_id: &str) -> Request {
 }
 
 fn stored(offset: i64) -> Record {
+    stored_in("group", offset)
+}
+
+fn stored_in(group: &str, offset: i64) -> Record {
     let commit = OffsetCommit {
         offset,
         leader_epoch: -1,
@@ -166,7 +181,7 @@ fn stored(offset: i64) -> Record {
         expire_ms: None,
         topic_id: Uuid::nil(),
     };
-    Record::offset("group", "topic", 0, &commit)
+    Record::offset(group, "topic", 0, &commit)
 }
 
 #[test]
@@ -359,4 +374,53 @@ fn without_groups_no_timer_is_armed() {
     let hosted = open(&runtime, &log);
     runtime.run(ask(&hosted, "group", fetch())).unwrap().unwrap();
     assert_eq!(hosted.armed_for_ms.get(), None);
+}
+
+#[test]
+fn a_long_log_is_folded_while_commits_go_on_and_says_the_same_afterwards() {
+    let runtime = runtime();
+    let log = SlowLog::new(&runtime, 1);
+    let metadata =
+        GroupMetadata { protocol_type: "consumer".into(), generation: 7, ..GroupMetadata::default() };
+    let foreign = Bytes::from_static(&[0, 3, 0, 5, b'o', b't', b'h', b'e', b'r']);
+    log.place(&[
+        Record::group("group", &metadata),
+        Record { key: foreign, value: Some(Bytes::from_static(&[0, 0])) },
+    ]);
+    for round in 0..60 {
+        let offsets: Vec<Record> =
+            (0..1_000).map(|offset| stored_in(&format!("group-{}", offset % 700), round)).collect();
+        log.place(&offsets);
+    }
+    let hosted = open(&runtime, &log);
+    runtime
+        .run(async {
+            for offset in 0..50 {
+                assert_eq!(commit_error(ask(&hosted, "group", commit(offset)).await), None);
+                assert_eq!(commit_error(ask(&hosted, &format!("group-{offset}"), commit(1_000)).await), None);
+            }
+            simulated_ms(&*runtime, 1_000).await;
+        })
+        .unwrap();
+    assert!(log.start.get() >= 60_002, "{}", log.start.get());
+    let left = log.end.get() - log.start.get();
+    assert!((700..1_000).contains(&left), "{left}");
+    let again = open(&runtime, &log);
+    runtime
+        .run(async {
+            assert_eq!(offset(ask(&again, "group", fetch()).await), 49);
+            for index in 0..700 {
+                let expected = if index < 50 { 1_000 } else { 59 };
+                assert_eq!(
+                    offset(ask(&again, &format!("group-{index}"), fetch()).await),
+                    expected,
+                    "{index}"
+                );
+            }
+        })
+        .unwrap();
+    let listed = again.list().unwrap();
+    assert_eq!(listed.len(), 702);
+    assert_eq!(listed.iter().find(|group| group.group_id == "group").unwrap().protocol_type, "consumer");
+    assert_eq!(listed.iter().find(|group| group.group_id == "other").unwrap().group_type, "consumer");
 }

@@ -273,7 +273,7 @@ fn a_group_of_the_newer_protocol_keeps_its_offsets_and_becomes_a_classic_one_whe
     harness.reload();
     assert_eq!(harness.committed("group"), 4);
     let listed = harness.partition.list();
-    assert_eq!((listed.len(), listed[0].group_type, listed[0].state), (1, "Consumer", "Empty"));
+    assert_eq!((listed.len(), listed[0].group_type, listed[0].state), (1, "consumer", "Empty"));
     let before = harness.log.len();
     harness.stable("group", &["a"]);
     let taken_back: Vec<_> =
