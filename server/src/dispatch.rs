@@ -47,6 +47,7 @@ served! {
     ListOffsets => crate::handlers::list_offsets,
     OffsetCommit => crate::handlers::offset_commit,
     OffsetFetch => crate::handlers::offset_fetch,
+    FindCoordinator => crate::handlers::find_coordinator,
     JoinGroup => crate::handlers::join_group,
     Heartbeat => crate::handlers::heartbeat,
     LeaveGroup => crate::handlers::leave_group,

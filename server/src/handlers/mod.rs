@@ -22,6 +22,7 @@ pub mod describe_groups;
 mod epochs;
 pub mod errors;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;

@@ -1,0 +1,94 @@
+//! FindCoordinator (10): which broker decides for a group. The first request creates `__consumer_offsets`.
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Refusal, RequestContext, errors};
+use crate::groups::coordinator::{GROUP_METADATA_TOPIC, partition_of};
+use crate::metadata::image::Image;
+
+/// Versions that are served.
+pub const VERSIONS: RangeInclusive<i16> = 0..=6;
+
+/// From this version on several keys are looked up at once (KIP-699).
+const KEYS_FROM: i16 = 4;
+/// `key_type` of groups; 1 are transactional ids, 2 share groups' partitions, both of which have no
+/// coordinator here.
+const GROUPS: i8 = 0;
+
+/// Where a coordinator is.
+struct Node {
+    id: i32,
+    host: String,
+    port: i32,
+}
+
+/// Finds the coordinator.
+pub async fn handle(
+    context: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> Result<FindCoordinatorResponse, Refusal> {
+    if context.request.version < KEYS_FROM {
+        return Ok(match find(context, request.key_type, &request.key).await {
+            Ok(node) => FindCoordinatorResponse::default()
+                .with_error_message(Some(StrBytes::from_static_str("NONE")))
+                .with_node_id(BrokerId(node.id))
+                .with_host(StrBytes::from_string(node.host))
+                .with_port(node.port),
+            Err(error) => FindCoordinatorResponse::default()
+                .with_error_code(error.code())
+                .with_error_message(Some(StrBytes::from_string(error.to_string())))
+                .with_node_id(BrokerId(-1))
+                .with_port(-1),
+        });
+    }
+    let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    for key in request.coordinator_keys {
+        let found = find(context, request.key_type, &key).await;
+        let error = errors::code(found.as_ref().err().copied());
+        let node = found.unwrap_or(Node { id: -1, host: String::new(), port: -1 });
+        coordinators.push(
+            Coordinator::default()
+                .with_key(key)
+                .with_node_id(BrokerId(node.id))
+                .with_host(StrBytes::from_string(node.host))
+                .with_port(node.port)
+                .with_error_code(error),
+        );
+    }
+    Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
+}
+
+async fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node, ResponseError> {
+    if key_type != GROUPS {
+        return Err(ResponseError::InvalidRequest);
+    }
+    if context.shard.image().topic(GROUP_METADATA_TOPIC).is_none() {
+        let created = context.shard.with_controller(async move |controller| {
+            controller.ensure_internal_topic(GROUP_METADATA_TOPIC).await
+        });
+        if let Err(error) = created.await {
+            tracing::warn!(error = %error.error, message = error.message, "cannot create {GROUP_METADATA_TOPIC}");
+            return Err(ResponseError::CoordinatorNotAvailable);
+        }
+    }
+    leader(context, &context.shard.image(), key).ok_or(ResponseError::CoordinatorNotAvailable)
+}
+
+/// The leader of the partition that holds a group, as this listener's clients reach it.
+fn leader(context: &RequestContext, image: &Image, key: &str) -> Option<Node> {
+    let topic = image.topic(GROUP_METADATA_TOPIC)?;
+    let count = i32::try_from(topic.partitions.len()).ok().filter(|count| *count > 0)?;
+    let id = topic.partition(partition_of(key, count))?.leader;
+    let listener = &context.connection.listener;
+    if id == context.shard.config().node_id() {
+        let (host, port) = (listener.advertised_host.clone(), i32::from(listener.advertised_port));
+        return Some(Node { id, host, port });
+    }
+    let endpoint = image.cluster().broker(id)?.endpoint(&listener.name)?;
+    Some(Node { id, host: endpoint.host.clone(), port: i32::from(endpoint.port) })
+}
