@@ -1,0 +1,1 @@
+"""What every suite of real clients stands on: brokers, drivers, ports, waiting."""
