@@ -108,7 +108,7 @@ pub async fn handle(
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let place = places.next().expect("one place for each partition");
-            word(partition.partition_index, place.and_then(|place| found[place]))
+            word(partition.partition_index, place.and_then(|place| found[place]), context.request.version)
         });
         let partitions = partitions.collect();
         ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
@@ -151,17 +151,23 @@ async fn answer(partition: Option<Partition>, question: Question) -> Result<Foun
     }
 }
 
-fn word(index: i32, found: Result<Found, ResponseError>) -> ListOffsetsPartitionResponse {
+/// The first version that tells the leader epoch.
+const LEADER_EPOCH_FROM: i16 = 4;
+
+fn word(index: i32, found: Result<Found, ResponseError>, version: i16) -> ListOffsetsPartitionResponse {
     let (code, (offset, timestamp, leader_epoch)) = match found {
         Ok(found) => (0, found),
         Err(error) => (error.code(), NONE),
     };
-    ListOffsetsPartitionResponse::default()
+    let answer = ListOffsetsPartitionResponse::default()
         .with_partition_index(index)
         .with_error_code(code)
         .with_offset(offset)
-        .with_timestamp(timestamp)
-        .with_leader_epoch(leader_epoch)
+        .with_timestamp(timestamp);
+    match version >= LEADER_EPOCH_FROM {
+        true => answer.with_leader_epoch(leader_epoch),
+        false => answer,
+    }
 }
 
 #[cfg(test)]
