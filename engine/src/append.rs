@@ -1,12 +1,13 @@
 //! The handle of an append: how it ends, and when.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use crate::producers::ProducerError;
+use crate::{Offset, Timestamp};
 
 /// Who appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,34 +45,9 @@ pub enum AppendError {
     /// The partition was deleted, or the engine closed.
     #[error("the partition was deleted or is closing")]
     Deleted,
-    /// A sequence that does not follow the producer's last one.
-    #[error("producer {producer_id}: sequence {found} where {expected} was expected")]
-    OutOfOrderSequence {
-        /// The producer.
-        producer_id: ProducerId,
-        /// The sequence that would follow.
-        expected: i32,
-        /// What came.
-        found: i32,
-    },
-    /// A duplicate of a batch too old for its offset to be known.
-    #[error("producer {producer_id}: sequence {found} was appended long ago")]
-    DuplicateSequence {
-        /// The producer.
-        producer_id: ProducerId,
-        /// What came.
-        found: i32,
-    },
-    /// The producer's epoch is below the newest one.
-    #[error("producer {producer_id}: epoch {found} is below {newest}")]
-    InvalidProducerEpoch {
-        /// The producer.
-        producer_id: ProducerId,
-        /// The newest epoch seen.
-        newest: ProducerEpoch,
-        /// What came.
-        found: ProducerEpoch,
-    },
+    /// The batch does not follow what its producer wrote before.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
     /// A timestamp outside of what the topic accepts.
     #[error("timestamp {timestamp} is outside of what the topic accepts")]
     InvalidTimestamp {
@@ -104,16 +80,27 @@ pub struct Append {
     slot: Rc<AppendSlot>,
 }
 
+/// Where the outcome of one append is left for whoever asked.
 #[derive(Default)]
 pub(crate) struct AppendSlot {
     result: Cell<Option<Result<Appended, AppendError>>>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl AppendSlot {
+    /// Leaves the outcome, once.
+    pub(crate) fn complete(&self, result: Result<Appended, AppendError>) {
+        self.result.set(Some(result));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Append {
-    pub(crate) fn ready(result: Result<Appended, AppendError>) -> Self {
-        let slot = AppendSlot { result: Cell::new(Some(result)), waker: RefCell::new(None) };
-        Self { slot: Rc::new(slot) }
+    /// The handle of an append whose outcome will be left in `slot`.
+    pub(crate) fn waiting(slot: Rc<AppendSlot>) -> Self {
+        Self { slot }
     }
 }
 
@@ -124,7 +111,7 @@ impl Future for Append {
         if let Some(result) = self.slot.result.take() {
             return Poll::Ready(result);
         }
-        *self.slot.waker.borrow_mut() = Some(context.waker().clone());
+        self.slot.waker.set(Some(context.waker().clone()));
         Poll::Pending
     }
 }

@@ -7,20 +7,28 @@
 
 mod append;
 pub mod batch;
+mod cache;
+mod checkpoint;
 pub mod checkpoints;
+mod core;
 mod engine;
 pub mod epochs;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 pub mod index;
+pub mod journal;
 pub mod layout;
 mod log_config;
 mod partition;
 pub mod producers;
 mod read;
 pub mod recovery;
+mod retention;
+mod segment;
 pub mod storage;
 mod types;
+mod write_behind;
 
 pub use append::{Append, AppendError, AppendOrigin, Appended};
 pub use engine::{CloseError, CreateError, Engine, EngineConfig, EngineStats, OpenError, OpenPartition};

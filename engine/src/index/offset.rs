@@ -87,6 +87,21 @@ impl OffsetIndex {
         (before < self.entries.len()).then(|| self.entry(before))
     }
 
+    /// Adds the entries of a later part of the same segment.
+    pub fn extend_from(&mut self, later: &Self) {
+        for index in 0..later.len() {
+            let entry = later.entry(index);
+            self.push(entry.offset, entry.position);
+        }
+    }
+
+    /// Where the newest batch with an entry starts that does not start behind `position`; the segment's start
+    /// if there is none.
+    pub fn floor_of_position(&self, position: Position) -> Position {
+        let behind = self.entries.partition_point(|entry| u64::from(entry.1) <= position.0);
+        behind.checked_sub(1).map_or(Position(0), |index| self.entry(index).position)
+    }
+
     /// The newest entry.
     pub fn last(&self) -> Option<OffsetEntry> {
         self.entries.len().checked_sub(1).map(|index| self.entry(index))

@@ -79,6 +79,13 @@ impl TimeIndex {
         }
     }
 
+    /// Adds the entries of a later part of the same segment.
+    pub fn extend_from(&mut self, later: &Self) {
+        for index in 0..later.len() {
+            self.push(later.entry(index));
+        }
+    }
+
     /// The newest entry.
     pub fn last(&self) -> Option<TimeEntry> {
         self.entries.len().checked_sub(1).map(|index| self.entry(index))

@@ -96,6 +96,15 @@ impl ProducerEntry {
         }
     }
 
+    /// Forgets the batches at or behind `end`; says whether anything is left.
+    pub(super) fn truncate_to(&mut self, end: Offset) -> bool {
+        let kept = self.batches().iter().take_while(|batch| batch.last_offset < end).count();
+        self.batches[kept..].fill(NO_BATCH);
+        self.batch_count = kept as u8;
+        self.transaction_first = self.transaction_first.filter(|first| *first < end);
+        kept > 0 || self.transaction_first.is_some()
+    }
+
     pub(super) fn push(&mut self, epoch: ProducerEpoch, batch: ProducerBatch) {
         self.enter(epoch);
         if usize::from(self.batch_count) == BATCHES_MAX {

@@ -258,6 +258,13 @@ impl Producers {
         before - self.entries.len()
     }
 
+    /// The log now ends at `end`: batches behind it go, and so do producers of which nothing is left.
+    pub fn truncate_to(&mut self, end: Offset) {
+        self.entries.retain(|_, entry| entry.truncate_to(end));
+        self.open.retain(|first, _| *first < end);
+        self.ended.retain(|_, marker| *marker < end);
+    }
+
     /// Forgets all: the log was cut, and its state is made anew from a snapshot and the batches behind it.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -1,6 +1,7 @@
 //! The one table from the engine's errors to Kafka's codes.
 
 use flumen_engine::batch::{BatchError, BatchErrorKind};
+use flumen_engine::producers::ProducerError;
 use flumen_engine::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
 
@@ -26,9 +27,12 @@ pub fn of_append(error: &AppendError) -> ResponseError {
         // answers make the producer try again.
         AppendError::NoSpace | AppendError::Offline => ResponseError::KafkaStorageError,
         AppendError::Deleted => ResponseError::UnknownTopicOrPartition,
-        AppendError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
-        AppendError::DuplicateSequence { .. } => ResponseError::DuplicateSequenceNumber,
-        AppendError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
+        AppendError::Producer(error) => match error {
+            ProducerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
+            ProducerError::InvalidEpoch { .. } => ResponseError::InvalidProducerEpoch,
+            ProducerError::InvalidTransactionState { .. } => ResponseError::InvalidTxnState,
+            ProducerError::CoordinatorFenced { .. } => ResponseError::TransactionCoordinatorFenced,
+        },
         AppendError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
         AppendError::KeylessOnCompacted => ResponseError::InvalidRecord,
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,

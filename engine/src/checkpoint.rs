@@ -1,0 +1,204 @@
+//! The private checkpoint of one core: how far each of its partitions is durable in its segments, and what
+//! recovery needs to go on from there without reading what lies below.
+//!
+//! One regular file per core, `.flumen-checkpoint-N`, replaced as a whole; removed at a clean stop. What it says
+//! is durable before it is said; what it says no longer is in the journal's ring for good.
+//!
+//! ```text
+//! magic 8 · CRC-32C of the rest u32 · life u64 · journal id u128 · count u32 · partitions
+//! partition: topic id 16 · index i32 · log start i64 · segment i64 · position u64 · offset i64 ·
+//!            void journal sequence u64 · epochs u32 × (i32, i64) · producers (their own form)
+//! ```
+//! Little-endian, but for the producers.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::epochs::{EpochStart, LeaderEpochs};
+use crate::gate::Turn;
+use crate::journal::format::{JournalId, crc32c};
+use crate::partition::{Partition, Point};
+use crate::producers::{ProducerLimits, Producers};
+use crate::storage::{StorageError, StorageErrorKind};
+use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
+
+/// What the names of these files start with.
+pub(crate) const CHECKPOINT_PREFIX: &str = ".flumen-checkpoint-";
+/// A checkpoint longer than this is not ours, in bytes.
+pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
+
+const MAGIC: [u8; 8] = *b"FLUMCHK1";
+const HEADER_BYTES: usize = 12;
+
+/// What a checkpoint says of one partition.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionCheckpoint {
+    pub(crate) id: PartitionId,
+    pub(crate) log_start: Offset,
+    /// Everything below is durable in the segments.
+    pub(crate) recovery: Point,
+    /// Entries of the journal up to this group say nothing any more: the log was cut after them.
+    pub(crate) void_through: u64,
+    /// As of the log's end then; what lies at or behind `recovery` may be lost.
+    pub(crate) epochs: LeaderEpochs,
+    /// As `epochs`.
+    pub(crate) producers: Producers,
+}
+
+/// One core's checkpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkpoint {
+    /// Which start of the broker wrote it; the newest one counts.
+    pub(crate) life: u64,
+    /// The journal that `void_through` counts in.
+    pub(crate) journal: JournalId,
+    pub(crate) partitions: Vec<PartitionCheckpoint>,
+}
+
+/// When checkpoints are written, and that they are written in order.
+#[derive(Default)]
+pub(crate) struct CheckpointWriter {
+    turn: Turn,
+    started: Cell<u64>,
+}
+
+/// The path of a core's checkpoint.
+pub(crate) fn checkpoint_path(core: CoreId) -> PathBuf {
+    PathBuf::from(format!("{CHECKPOINT_PREFIX}{core}"))
+}
+
+/// Completes once a checkpoint is durable that was begun after this call; then the ring may pass what it says.
+pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
+    let writer = &core.checkpoints;
+    let wanted = writer.started.get() + 1;
+    let _turn = writer.turn.take().await;
+    if writer.started.get() >= wanted {
+        return Ok(());
+    }
+    if let Some(error) = core.failure() {
+        return Err(error);
+    }
+    writer.started.set(writer.started.get() + 1);
+    core.write_behind.checkpoint_is_stale.set(false);
+    core.write_behind.flushed_bytes.set(0);
+    let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
+    let mut said = Vec::with_capacity(partitions.len());
+    let mut out = Vec::with_capacity(HEADER_BYTES + 128 * partitions.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&core.life.to_le_bytes());
+    out.extend_from_slice(&core.journal.id().to_le_bytes());
+    out.extend_from_slice(&(partitions.len() as u32).to_le_bytes());
+    for partition in &partitions {
+        said.push(encode_partition(partition, &mut out));
+    }
+    let crc = crc32c(&out[HEADER_BYTES..]);
+    out[8..12].copy_from_slice(&crc.to_le_bytes());
+    let result = core.directory.replace(&checkpoint_path(core.config.core), out).await;
+    if let Err(error) = result {
+        core.write_behind.checkpoint_is_stale.set(true);
+        if error.kind != StorageErrorKind::NoSpace {
+            core.take_offline(&error);
+        }
+        return Err(error);
+    }
+    let mut passed = Vec::new();
+    for (partition, point) in partitions.iter().zip(said) {
+        let mut log = partition.inner().log.borrow_mut();
+        log.checkpointed = point.segment;
+        while log.journaled.front().is_some_and(|entry| entry.end <= point) {
+            passed.extend(log.journaled.pop_front().map(|entry| entry.sequence));
+        }
+    }
+    core.journal.release(passed);
+    Ok(())
+}
+
+fn encode_partition(partition: &Partition, out: &mut Vec<u8>) -> Point {
+    let log = partition.inner().log.borrow();
+    let recovery = log.flushed();
+    let id = partition.id();
+    out.extend_from_slice(id.topic.as_bytes());
+    out.extend_from_slice(&id.partition.to_le_bytes());
+    out.extend_from_slice(&log.log_start.0.to_le_bytes());
+    out.extend_from_slice(&recovery.segment.0.to_le_bytes());
+    out.extend_from_slice(&recovery.position.0.to_le_bytes());
+    out.extend_from_slice(&recovery.offset.0.to_le_bytes());
+    out.extend_from_slice(&log.void_through.to_le_bytes());
+    out.extend_from_slice(&(log.epochs.starts().len() as u32).to_le_bytes());
+    for start in log.epochs.starts() {
+        out.extend_from_slice(&start.epoch.0.to_le_bytes());
+        out.extend_from_slice(&start.start.0.to_le_bytes());
+    }
+    log.producers.write_whole(out);
+    recovery
+}
+
+impl Checkpoint {
+    /// From a file's bytes; `None` if they are not a sound checkpoint.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.get(HEADER_BYTES..)?;
+        if bytes[..8] != MAGIC || bytes[8..12] != crc32c(rest).to_le_bytes() {
+            return None;
+        }
+        let mut reader = Reader { bytes, position: HEADER_BYTES };
+        let life = reader.u64()?;
+        let journal = u128::from_le_bytes(reader.take()?);
+        let count = u32::from_le_bytes(reader.take()?);
+        let mut partitions = Vec::new();
+        for _ in 0..count {
+            partitions.push(reader.partition()?);
+        }
+        (reader.position == bytes.len()).then_some(Self { life, journal, partitions })
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let taken = self.bytes.get(self.position..self.position + N)?;
+        self.position += N;
+        taken.try_into().ok()
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take()?))
+    }
+
+    fn offset(&mut self) -> Option<Offset> {
+        Some(Offset(i64::from_le_bytes(self.take()?))).filter(|offset| offset.0 >= 0)
+    }
+
+    fn partition(&mut self) -> Option<PartitionCheckpoint> {
+        let topic = Uuid::from_bytes(self.take()?);
+        let partition = i32::from_le_bytes(self.take()?);
+        let log_start = self.offset()?;
+        let segment = self.offset()?;
+        let position = Position(self.u64()?);
+        let offset = self.offset()?;
+        let void_through = self.u64()?;
+        let mut starts = Vec::new();
+        for _ in 0..u32::from_le_bytes(self.take()?) {
+            let epoch = LeaderEpoch(i32::from_le_bytes(self.take()?));
+            starts.push(EpochStart { epoch, start: self.offset()? });
+        }
+        let producers =
+            Producers::read_whole(self.bytes, &mut self.position, ProducerLimits::default()).ok()?;
+        Some(PartitionCheckpoint {
+            id: PartitionId { topic, partition },
+            log_start,
+            recovery: Point { segment, position, offset },
+            void_through,
+            epochs: LeaderEpochs::from_starts(starts),
+            producers,
+        })
+    }
+}

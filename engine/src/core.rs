@@ -1,0 +1,282 @@
+//! What everything on one core shares: the directory, the cache, the journal, what is dirty, and the verdict
+//! that the log directory is lost.
+//!
+//! Tasks of the core change it in single steps; nobody holds a borrow over an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::rc::{Rc, Weak};
+
+use flumen_ring::Region;
+
+use crate::cache::Cache;
+use crate::checkpoint::CheckpointWriter;
+use crate::engine::EngineConfig;
+use crate::gate::{Broadcast, Budget, Turn};
+use crate::journal::Journal;
+use crate::partition::{Log, Partition, PartitionInner};
+use crate::storage::{DataFile, Directory, Runtime, StorageError};
+use crate::write_behind::WriteBehind;
+use crate::{Offset, PartitionId};
+
+/// Bytes that cold reads of one core may hold while they are under way.
+const COLD_READ_BYTES_MAX: usize = 16 << 20;
+
+/// One core's context.
+pub(crate) struct Core {
+    pub(crate) runtime: Rc<dyn Runtime>,
+    pub(crate) directory: Rc<dyn Directory>,
+    pub(crate) config: EngineConfig,
+    /// Every partition of this core, by id.
+    pub(crate) partitions: RefCell<BTreeMap<PartitionId, Partition>>,
+    pub(crate) cache: RefCell<Cache>,
+    pub(crate) journal: Journal,
+    pub(crate) write_behind: WriteBehind,
+    pub(crate) checkpoints: CheckpointWriter,
+    /// Which start of the broker this is.
+    pub(crate) life: u64,
+    pub(crate) counters: Counters,
+    /// Bytes published and not yet in their segments, all partitions.
+    pub(crate) dirty_bytes: Cell<u64>,
+    /// One fdatasync at a time: more of them would queue up in the kernel's workers, and the commit's behind them.
+    sync_lane: Turn,
+    /// Bytes that cold reads may hold while they are under way.
+    pub(crate) cold_reads: Budget,
+    /// Extents in the order in which they were given out, by partition and segment.
+    extents: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
+    /// Nothing was clean when it was last looked for, and nothing became clean since.
+    nothing_clean: Cell<bool>,
+    /// Partitions whose appends wait for room, in order.
+    starving: RefCell<VecDeque<Weak<PartitionInner>>>,
+    admitting: Cell<bool>,
+    failure: RefCell<Option<StorageError>>,
+    closing: Cell<bool>,
+    ends: Broadcast,
+}
+
+/// Counters since the engine was opened.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) batches_appended: Cell<u64>,
+    pub(crate) bytes_appended: Cell<u64>,
+    pub(crate) commit_groups: Cell<u64>,
+    pub(crate) journal_bytes_written: Cell<u64>,
+    pub(crate) segment_bytes_written: Cell<u64>,
+    pub(crate) flushes: Cell<u64>,
+    pub(crate) cold_bytes_read: Cell<u64>,
+    pub(crate) appends_delayed: Cell<u64>,
+}
+
+/// Adds to a counter.
+pub(crate) fn count(counter: &Cell<u64>, by: u64) {
+    counter.set(counter.get() + by);
+}
+
+impl Core {
+    pub(crate) fn new(
+        runtime: Rc<dyn Runtime>,
+        directory: Rc<dyn Directory>,
+        config: EngineConfig,
+        journal: Journal,
+        life: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            runtime,
+            directory,
+            partitions: RefCell::new(BTreeMap::new()),
+            cache: RefCell::new(Cache::new(config.cache_bytes)),
+            journal,
+            write_behind: WriteBehind::default(),
+            checkpoints: CheckpointWriter::default(),
+            life,
+            counters: Counters::default(),
+            dirty_bytes: Cell::new(0),
+            sync_lane: Turn::default(),
+            cold_reads: Budget::new(COLD_READ_BYTES_MAX),
+            extents: RefCell::new(VecDeque::new()),
+            nothing_clean: Cell::new(false),
+            starving: RefCell::new(VecDeque::new()),
+            admitting: Cell::new(false),
+            failure: RefCell::new(None),
+            closing: Cell::new(false),
+            ends: Broadcast::default(),
+            config,
+        })
+    }
+
+    /// fdatasync, in this core's lane. A failure takes the log directory offline: what the device cache held is
+    /// unknown from then on.
+    pub(crate) async fn sync(&self, file: &Rc<dyn DataFile>) -> Result<(), StorageError> {
+        let _lane = self.sync_lane.take().await;
+        count(&self.counters.flushes, 1);
+        file.sync_data().await.inspect_err(|error| self.take_offline(error))
+    }
+
+    /// fsync of a folder; fails as [`Core::sync`].
+    pub(crate) async fn sync_directory(&self, path: &Path) -> Result<(), StorageError> {
+        self.directory.sync_directory(path).await.inspect_err(|error| self.take_offline(error))
+    }
+
+    /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is
+    /// no room; `None` if nothing is clean.
+    pub(crate) fn take_extent(
+        &self,
+        partition: &Partition,
+        log: &mut Log,
+        bytes_wanted: usize,
+    ) -> Option<Region> {
+        // Who waits has the first claim to what becomes free.
+        if self.is_starving() && !self.admitting.get() {
+            return None;
+        }
+        loop {
+            if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
+                let owner = (Rc::downgrade(partition.inner()), log.active().base);
+                self.extents.borrow_mut().push_back(owner);
+                return Some(region);
+            }
+            if !self.evict_one(partition, log) {
+                return None;
+            }
+        }
+    }
+
+    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> bool {
+        if self.nothing_clean.get() {
+            return false;
+        }
+        let attempts = self.extents.borrow().len();
+        for _ in 0..attempts {
+            let Some((partition, base)) = self.extents.borrow_mut().pop_front() else { break };
+            let Some(holder) = partition.upgrade() else { continue };
+            let evicted = if Rc::ptr_eq(&holder, own.inner()) {
+                evict_from(own_log, base)
+            } else {
+                evict_from(&mut holder.log.borrow_mut(), base)
+            };
+            match evicted {
+                Evicted::Region(region) => {
+                    self.cache.borrow_mut().release(region);
+                    return true;
+                }
+                Evicted::InUse => self.extents.borrow_mut().push_back((partition, base)),
+                Evicted::Gone => {}
+            }
+        }
+        self.nothing_clean.set(true);
+        false
+    }
+
+    /// Gives an extent's memory back.
+    pub(crate) fn release(&self, region: Region) {
+        self.cache.borrow_mut().release(region);
+        self.nothing_clean.set(false);
+    }
+
+    /// Bytes became clean, or memory free: appends that wait may have room now.
+    pub(crate) fn cleaned(&self) {
+        self.nothing_clean.set(false);
+        self.admit();
+    }
+
+    /// The appends of `partition` wait for room from now on.
+    pub(crate) fn starve(&self, partition: &Partition) {
+        count(&self.counters.appends_delayed, 1);
+        self.starving.borrow_mut().push_back(Rc::downgrade(partition.inner()));
+        self.write_behind.press();
+    }
+
+    /// Lets waiting appends in, in the order in which they came, for as long as there is room.
+    pub(crate) fn admit(&self) {
+        if self.admitting.replace(true) {
+            return;
+        }
+        loop {
+            let Some(first) = self.starving.borrow().front().cloned() else { break };
+            if let Some(partition) = first.upgrade()
+                && !Partition::from_inner(partition).append_queued()
+            {
+                break;
+            }
+            self.starving.borrow_mut().pop_front();
+        }
+        self.admitting.set(false);
+    }
+
+    /// Whether the one who asks for room is the one who has waited longest.
+    pub(crate) fn is_admitting(&self) -> bool {
+        self.admitting.get()
+    }
+
+    /// Whether appends wait for room.
+    pub(crate) fn is_starving(&self) -> bool {
+        !self.starving.borrow().is_empty()
+    }
+
+    /// The log directory is lost for this life: everything that waits fails, nothing is written again.
+    pub(crate) fn take_offline(&self, error: &StorageError) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        tracing::error!(%error, "the log directory is offline");
+        *self.failure.borrow_mut() = Some(error.clone());
+        self.starving.borrow_mut().clear();
+        let partitions: Vec<Partition> = self.partitions.borrow().values().cloned().collect();
+        for partition in partitions {
+            partition.poison();
+        }
+        self.journal.wake();
+        self.write_behind.wake();
+    }
+
+    /// Why the log directory is offline, if it is.
+    pub(crate) fn failure(&self) -> Option<StorageError> {
+        self.failure.borrow().clone()
+    }
+
+    /// Whether the log directory is offline.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Whether the background tasks shall end.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Completes when the background tasks shall end.
+    pub(crate) async fn closed(&self) {
+        while !self.is_closing() {
+            self.ends.wait().await;
+        }
+    }
+
+    /// Tells the background tasks to end.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.ends.raise();
+        self.journal.wake();
+        self.write_behind.wake();
+    }
+}
+
+enum Evicted {
+    Region(Region),
+    InUse,
+    Gone,
+}
+
+fn evict_from(log: &mut Log, base: Offset) -> Evicted {
+    let settled = log.settled;
+    let Some(segment) = log.segment_mut(base) else { return Evicted::Gone };
+    if !segment.has_extents() {
+        return Evicted::Gone;
+    }
+    let settled_bytes = match base.cmp(&settled.segment) {
+        std::cmp::Ordering::Less => u64::MAX,
+        std::cmp::Ordering::Equal => settled.position.0,
+        std::cmp::Ordering::Greater => 0,
+    };
+    segment.evict(settled_bytes, false).map_or(Evicted::InUse, Evicted::Region)
+}

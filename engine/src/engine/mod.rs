@@ -1,0 +1,348 @@
+//! One core of the storage engine: its partitions, its journal and what runs behind them.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::epochs::LeaderEpochs;
+use crate::journal::{self, Journal};
+use crate::layout::{FolderState, PartitionFolder, retired_folder};
+use crate::partition::Log;
+use crate::producers::{ProducerLimits, Producers};
+use crate::recovery::{self, ClosedCore, RecoveredJournal, RecoveryError};
+use crate::segment::Segment;
+use crate::storage::{Directory, Runtime, StorageError};
+use crate::{
+    CoreId, LeaderEpoch, LogConfig, Offset, Partition, PartitionId, checkpoint, retention, write_behind,
+};
+
+/// So many partitions are opened at a time.
+const OPENS_MAX: usize = 64;
+/// So many partitions are closed at a time.
+const CLOSES_MAX: usize = 16;
+
+/// Bounds of one core's engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// This core.
+    pub core: CoreId,
+    /// How many cores the broker runs on; at least 1.
+    pub cores: u16,
+    /// How much memory the cache of this core may take.
+    pub cache_bytes: usize,
+    /// The length of this core's journal; a multiple of 4 KiB, at least 1 MiB.
+    pub journal_bytes: u64,
+    /// How many bytes may be published and not yet written to their segments before appends wait.
+    pub dirty_bytes_max: usize,
+    /// A partition with at least this much in a commit group goes straight to its segment.
+    pub bulk_bytes_min: usize,
+}
+
+impl EngineConfig {
+    /// The defaults for one of `cores` cores: 256 MiB of cache and of journal.
+    pub fn new(core: CoreId, cores: u16) -> Self {
+        Self {
+            core,
+            cores,
+            cache_bytes: 256 << 20,
+            journal_bytes: 256 << 20,
+            dirty_bytes_max: 128 << 20,
+            bulk_bytes_min: 64 << 10,
+        }
+    }
+}
+
+/// A partition to open or to create on this core.
+#[derive(Debug, Clone)]
+pub struct OpenPartition {
+    /// Its topic's id and its index.
+    pub id: PartitionId,
+    /// The name of its folder, `topic-0`.
+    pub name: String,
+    /// Its log's settings.
+    pub config: LogConfig,
+    /// The epoch that batches appended from now on carry.
+    pub leader_epoch: LeaderEpoch,
+    /// The file holds exactly the acknowledged bytes at any time (`__cluster_metadata-0`).
+    pub exact: bool,
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why a partition could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is one with this id on this core.
+    #[error("partition {0} is there already")]
+    Exists(PartitionId),
+    /// The directory failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log directory is offline.
+    #[error("the log directory is offline")]
+    Offline,
+}
+
+/// Why an engine could not be stopped cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The directory failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log directory is offline.
+    #[error("the log directory is offline")]
+    Offline,
+}
+
+/// Counters since the engine was opened, and gauges of now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Batches placed.
+    pub batches_appended: u64,
+    /// Bytes placed.
+    pub bytes_appended: u64,
+    /// Commit groups made durable.
+    pub commit_groups: u64,
+    /// Bytes written to the journal, with headers and padding.
+    pub journal_bytes_written: u64,
+    /// Bytes written to segments.
+    pub segment_bytes_written: u64,
+    /// Flushes of any file.
+    pub flushes: u64,
+    /// Bytes read from segments.
+    pub cold_bytes_read: u64,
+    /// Appends that had to wait for room.
+    pub appends_delayed: u64,
+    /// Bytes of cache that extents take now.
+    pub cache_bytes_used: u64,
+    /// Bytes published and not yet written to their segments now.
+    pub dirty_bytes: u64,
+}
+
+/// The partitions of one core in one log directory. A handle; all handles are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Rc<EngineInner>,
+}
+
+struct EngineInner {
+    core: Rc<Core>,
+}
+
+impl Drop for EngineInner {
+    fn drop(&mut self) {
+        // Partitions and core hold each other.
+        self.core.close();
+        self.core.partitions.borrow_mut().clear();
+        self.core.journal.clear();
+        self.core.write_behind.clear();
+    }
+}
+
+impl Engine {
+    /// Opens this core's journal and `partitions`, each with what was recovered for it. A partition that is
+    /// damaged where it had been durable is there, offline.
+    pub async fn open(
+        runtime: Rc<dyn Runtime>,
+        directory: Rc<dyn Directory>,
+        config: EngineConfig,
+        partitions: Vec<OpenPartition>,
+        recovered: RecoveredJournal,
+    ) -> Result<Engine, OpenError> {
+        let journal = Journal::create(&*runtime, &*directory, config.core, config.journal_bytes).await?;
+        let core = Core::new(runtime, directory, config, journal, recovered.life());
+        let recovered = &recovered;
+        let opened: Vec<Partition> = iter(partitions)
+            .map(|open| open_or_offline(&core, open, recovered))
+            .buffer_unordered(OPENS_MAX)
+            .try_collect()
+            .await?;
+        core.partitions.borrow_mut().extend(opened.into_iter().map(|partition| (partition.id(), partition)));
+        // What recovery proved is not proved again, and later cuts have something to be measured by.
+        checkpoint::write(&core).await?;
+        if core.config.core == CoreId(0) {
+            remove_retired(&core).await?;
+        }
+        core.runtime.spawn(Box::pin(journal::run(core.clone())));
+        core.runtime.spawn(Box::pin(write_behind::run(core.clone())));
+        core.runtime.spawn(Box::pin(retention::run(core.clone())));
+        Ok(Engine { inner: Rc::new(EngineInner { core }) })
+    }
+
+    /// Creates a partition's folder and `partition.metadata`, durable before this returns.
+    pub async fn create_partition(&self, open: OpenPartition) -> Result<Partition, CreateError> {
+        let core = &self.inner.core;
+        if core.is_offline() || core.is_closing() {
+            return Err(CreateError::Offline);
+        }
+        let id = open.id;
+        if core.partitions.borrow().contains_key(&id) {
+            return Err(CreateError::Exists(id));
+        }
+        let partition = recovery::create_partition(core, open).await?;
+        if core.partitions.borrow().contains_key(&id) {
+            return Err(CreateError::Exists(id));
+        }
+        core.partitions.borrow_mut().insert(id, partition.clone());
+        Ok(partition)
+    }
+
+    /// Fails everything that waits for the partition, and removes its folder (renamed to `-delete` at once,
+    /// unlinked later). One that is not there is no error.
+    pub async fn delete_partition(&self, id: &PartitionId) -> Result<(), StorageError> {
+        let core = &self.inner.core;
+        let Some(partition) = core.partitions.borrow_mut().remove(id) else { return Ok(()) };
+        partition.close();
+        core.write_behind.forget(id);
+        let turn = partition.inner().io.take().await;
+        core.journal.settle_group().await;
+        partition.drop_memory();
+        let unique = Uuid::from_u64_pair(core.runtime.random(), core.runtime.random());
+        let Some(folder) = PartitionFolder::parse(partition.name()) else { return Ok(()) };
+        let retired = retired_folder(&folder.topic, folder.partition, unique, FolderState::Delete);
+        core.directory.rename(partition.folder(), Path::new(&retired)).await?;
+        core.sync_directory(Path::new("")).await?;
+        let passed: Vec<u64> =
+            partition.inner().log.borrow_mut().journaled.drain(..).map(|entry| entry.sequence).collect();
+        core.journal.release(passed);
+        drop(turn);
+        let delay_ms = partition.config().file_delete_delay_ms.max(0) as u64;
+        let core = core.clone();
+        core.runtime.clone().spawn(Box::pin(async move {
+            core.runtime.sleep(Duration::from_millis(delay_ms)).await;
+            if let Err(error) = core.directory.remove_directory(Path::new(&retired)).await {
+                tracing::warn!(%error, "a deleted partition's folder stays");
+            }
+        }));
+        Ok(())
+    }
+
+    /// The partition with this id, if it lives on this core.
+    pub fn partition(&self, id: &PartitionId) -> Option<Partition> {
+        self.inner.core.partitions.borrow().get(id).cloned()
+    }
+
+    /// Every partition of this core, by id.
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.inner.core.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Gives a partition new settings; says whether it is there.
+    pub fn set_config(&self, id: &PartitionId, config: LogConfig) -> bool {
+        match self.partition(id) {
+            Some(partition) => {
+                partition.inner().log.borrow_mut().config = config;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Looks for what retention lets go, now; otherwise that happens every five minutes.
+    pub async fn retain(&self) -> Result<(), StorageError> {
+        retention::check(&self.inner.core).await
+    }
+
+    /// Whether a failed flush, or a failed journal, took the log directory offline.
+    pub fn directory_offline(&self) -> bool {
+        self.inner.core.is_offline()
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> EngineStats {
+        let core = &self.inner.core;
+        let counters = &core.counters;
+        EngineStats {
+            batches_appended: counters.batches_appended.get(),
+            bytes_appended: counters.bytes_appended.get(),
+            commit_groups: counters.commit_groups.get(),
+            journal_bytes_written: counters.journal_bytes_written.get(),
+            segment_bytes_written: counters.segment_bytes_written.get(),
+            flushes: counters.flushes.get(),
+            cold_bytes_read: counters.cold_bytes_read.get(),
+            appends_delayed: counters.appends_delayed.get(),
+            cache_bytes_used: core.cache.borrow().bytes_used() as u64,
+            dirty_bytes: core.dirty_bytes.get(),
+        }
+    }
+
+    /// Stops cleanly: everything acknowledged is in Kafka's own files when this returns. What all cores
+    /// return goes to [`crate::recovery::seal`], which makes the directory Kafka's again.
+    pub async fn close(self) -> Result<ClosedCore, CloseError> {
+        let core = &self.inner.core;
+        core.close();
+        core.admit();
+        while !core.journal.is_idle() && !core.is_offline() {
+            core.journal.next_group().await;
+        }
+        if core.is_offline() {
+            return Err(CloseError::Offline);
+        }
+        let partitions = self.partitions();
+        let closed: Vec<_> = iter(partitions)
+            .map(|partition| async move { partition.close_files().await })
+            .buffer_unordered(CLOSES_MAX)
+            .try_collect()
+            .await?;
+        Ok(ClosedCore { partitions: closed })
+    }
+}
+
+/// A partition that cannot be recovered is offline; a directory that cannot be read is an error.
+async fn open_or_offline(
+    core: &Rc<Core>,
+    open: OpenPartition,
+    recovered: &RecoveredJournal,
+) -> Result<Partition, StorageError> {
+    let (id, name, exact) = (open.id, open.name.clone(), open.exact);
+    let (leader_epoch, config) = (open.leader_epoch, open.config.clone());
+    match recovery::open_partition(core, open, recovered).await {
+        Ok(partition) => Ok(partition),
+        Err(RecoveryError::Storage(error)) => Err(error),
+        Err(error @ RecoveryError::Damaged { .. }) => {
+            tracing::error!(partition = name, %error, "the partition is offline");
+            let log = Log::new(
+                VecDeque::from([Segment::new(Offset(0))]),
+                Offset(0),
+                leader_epoch,
+                LeaderEpochs::default(),
+                Producers::new(ProducerLimits::default()),
+                config,
+            );
+            let partition = Partition::new(core.clone(), id, name, exact, log);
+            partition.poison();
+            Ok(partition)
+        }
+    }
+}
+
+/// Folders of partitions that an earlier life deleted.
+async fn remove_retired(core: &Rc<Core>) -> Result<(), StorageError> {
+    for entry in core.directory.list(Path::new("")).await? {
+        let retired = entry.is_directory
+            && PartitionFolder::parse(&entry.name).is_some_and(|folder| folder.state == FolderState::Delete);
+        if retired {
+            let removal = core.directory.remove_directory(Path::new(&entry.name));
+            core.runtime.spawn(Box::pin(async move {
+                if let Err(error) = removal.await {
+                    tracing::warn!(%error, "a deleted partition's folder stays");
+                }
+            }));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! How tasks of one core wait for each other: a signal with one waiter, and a lock that is fair.
+//!
+//! No system call, no time: what is woken runs when the executor comes to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Wakes one task. A signal that comes before the wait is kept; several are one.
+#[derive(Default)]
+pub(crate) struct Signal {
+    raised: Cell<bool>,
+    waiter: RefCell<Option<Waker>>,
+}
+
+impl Signal {
+    /// Wakes the waiter, or the next one that comes.
+    pub(crate) fn raise(&self) {
+        self.raised.set(true);
+        if let Some(waiter) = self.waiter.borrow_mut().take() {
+            waiter.wake();
+        }
+    }
+
+    /// Completes once the signal was raised, and lowers it.
+    pub(crate) fn wait(&self) -> impl Future<Output = ()> + '_ {
+        poll_fn(|context| {
+            if self.raised.take() {
+                return Poll::Ready(());
+            }
+            *self.waiter.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+/// Any number of tasks that wait for one event, woken all at once.
+#[derive(Default)]
+pub(crate) struct Broadcast {
+    /// How often it was raised.
+    epoch: Cell<u64>,
+    waiters: RefCell<Vec<Waker>>,
+}
+
+impl Broadcast {
+    /// Wakes all that wait now.
+    pub(crate) fn raise(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        for waiter in self.waiters.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Completes at the next `raise` after this call.
+    pub(crate) fn wait(&self) -> impl Future<Output = ()> + '_ {
+        let epoch = self.epoch.get();
+        poll_fn(move |context| {
+            if self.epoch.get() != epoch {
+                return Poll::Ready(());
+            }
+            self.waiters.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+/// A lock of one core: one holder, the others in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Turn {
+    inner: Rc<TurnInner>,
+}
+
+#[derive(Default)]
+struct TurnInner {
+    held: Cell<bool>,
+    next_ticket: Cell<u64>,
+    queue: RefCell<VecDeque<(u64, Option<Waker>)>>,
+}
+
+/// Holds a [`Turn`] until it is dropped.
+pub(crate) struct TurnGuard {
+    inner: Rc<TurnInner>,
+}
+
+impl Turn {
+    /// Takes the lock if nobody holds it or waits for it.
+    pub(crate) fn try_take(&self) -> Option<TurnGuard> {
+        if self.inner.held.get() || !self.inner.queue.borrow().is_empty() {
+            return None;
+        }
+        self.inner.held.set(true);
+        Some(TurnGuard { inner: self.inner.clone() })
+    }
+
+    /// Waits for its turn.
+    pub(crate) fn take(&self) -> TurnWait {
+        let ticket = self.inner.next_ticket.get();
+        self.inner.next_ticket.set(ticket + 1);
+        self.inner.queue.borrow_mut().push_back((ticket, None));
+        TurnWait { inner: self.inner.clone(), ticket, done: false }
+    }
+}
+
+/// The wait of [`Turn::take`]. Dropping it leaves the queue.
+pub(crate) struct TurnWait {
+    inner: Rc<TurnInner>,
+    ticket: u64,
+    done: bool,
+}
+
+impl Future for TurnWait {
+    type Output = TurnGuard;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TurnGuard> {
+        let inner = self.inner.clone();
+        let mut queue = inner.queue.borrow_mut();
+        let first = queue.front().is_some_and(|(ticket, _)| *ticket == self.ticket);
+        if first && !inner.held.get() {
+            queue.pop_front();
+            inner.held.set(true);
+            self.done = true;
+            return Poll::Ready(TurnGuard { inner: inner.clone() });
+        }
+        let ticket = self.ticket;
+        let place = queue.iter_mut().find(|(waiting, _)| *waiting == ticket);
+        place.expect("a waiter is in the queue until its turn").1 = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for TurnWait {
+    fn drop(&mut self) {
+        if !self.done {
+            self.inner.queue.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
+            self.inner.wake_first();
+        }
+    }
+}
+
+impl Drop for TurnGuard {
+    fn drop(&mut self) {
+        self.inner.held.set(false);
+        self.inner.wake_first();
+    }
+}
+
+impl TurnInner {
+    fn wake_first(&self) {
+        if self.held.get() {
+            return;
+        }
+        let waker = self.queue.borrow_mut().front_mut().and_then(|(_, waker)| waker.take());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A number of units that tasks take shares of and give back; who finds too few waits, in order.
+pub(crate) struct Budget {
+    inner: Rc<BudgetInner>,
+}
+
+struct BudgetInner {
+    units_max: usize,
+    used: Cell<usize>,
+    turn: Turn,
+    freed: Signal,
+}
+
+/// A share of a [`Budget`], until it is dropped.
+pub(crate) struct Share {
+    inner: Rc<BudgetInner>,
+    units: usize,
+}
+
+impl Budget {
+    /// `units_max` units.
+    pub(crate) fn new(units_max: usize) -> Self {
+        let inner =
+            BudgetInner { units_max, used: Cell::new(0), turn: Turn::default(), freed: Signal::default() };
+        Self { inner: Rc::new(inner) }
+    }
+
+    /// Waits for `units`; more than there are in all are had alone.
+    pub(crate) async fn take(&self, units: usize) -> Share {
+        let inner = self.inner.clone();
+        let _first = inner.turn.take().await;
+        while inner.used.get() > 0 && inner.used.get() + units > inner.units_max {
+            inner.freed.wait().await;
+        }
+        inner.used.set(inner.used.get() + units);
+        Share { inner: inner.clone(), units }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.inner.used.set(self.inner.used.get() - self.units);
+        self.inner.freed.raise();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn a_turn_is_taken_in_the_order_of_asking() {
+        let turn = Turn::default();
+        let first = turn.try_take().expect("free");
+        let mut second = Box::pin(turn.take());
+        let mut third = Box::pin(turn.take());
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(third.as_mut().now_or_never().is_none(), "the second came before");
+        assert!(turn.try_take().is_none(), "others wait");
+        drop(second);
+        assert!(third.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_signal_before_the_wait_is_kept() {
+        let signal = Signal::default();
+        signal.raise();
+        signal.raise();
+        assert!(signal.wait().now_or_never().is_some());
+        assert!(signal.wait().now_or_never().is_none());
+    }
+}

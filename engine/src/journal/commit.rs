@@ -1,0 +1,403 @@
+//! The task that commits: one group after the other, for as long as somebody waits.
+
+use std::rc::Rc;
+
+use flumen_ring::Region;
+use futures_util::future::join_all;
+
+use super::format::{
+    ENTRY_BYTES, Entry, EntryBytes, GROUP_HEADER_BYTES, GroupHeader, encode_group, group_bytes,
+};
+use crate::append::{AppendSlot, Appended};
+use crate::core::{Core, count};
+use crate::gate::TurnGuard;
+use crate::partition::{JournalEntry, Partition, Point, Status};
+use crate::storage::{StorageError, WriteSource};
+use crate::write_behind::{self, Extent};
+
+/// A group holds at most this many copied bytes, unless one partition alone has more.
+const GROUP_COPIED_BYTES_MAX: usize = 1 << 20;
+/// A group has at most this many partitions.
+const GROUP_PARTITIONS_MAX: usize = 4096;
+
+/// What one partition has in a group.
+struct Member {
+    partition: Partition,
+    /// Ranges of its log, one per segment, as (from, to).
+    ranges: Vec<(Point, Point)>,
+    way: Way,
+}
+
+/// How a member's bytes become durable.
+enum Way {
+    /// Through the journal.
+    Copied,
+    /// Straight to the segment, held for the group's time; an entry says so.
+    InSegment(TurnGuard),
+    /// As `InSegment`, and the file is cut to its exact length; no entry.
+    Exact(TurnGuard),
+}
+
+impl Member {
+    fn bytes(&self) -> usize {
+        unsettled_bytes(&self.ranges)
+    }
+
+    fn end(&self) -> Point {
+        self.ranges.last().expect("a member has a range").1
+    }
+}
+
+/// Commits until the engine closes and nobody waits, or the log directory is lost.
+pub(crate) async fn run(core: Rc<Core>) {
+    loop {
+        let journal = &core.journal;
+        let idle = journal.waiting.borrow().is_empty() && !journal.wants_barrier.get();
+        if core.is_offline() || (idle && core.is_closing()) {
+            journal.clear();
+            journal.done.raise();
+            return;
+        }
+        if idle {
+            journal.work.wait().await;
+            continue;
+        }
+        core.journal.is_committing.set(true);
+        if let Err(error) = commit(&core).await {
+            core.take_offline(&error);
+        }
+        core.journal.is_committing.set(false);
+        core.journal.done.raise();
+    }
+}
+
+/// One group, from taking its members to answering them.
+async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
+    flush_relaxed_past(core).await;
+    let members = take_members(core).await;
+    let wants_barrier = core.journal.wants_barrier.take();
+    if members.is_empty() && !wants_barrier {
+        return Ok(());
+    }
+    let entries = entries_of(&members);
+    let copied: usize = entries.iter().map(Entry::copied_bytes).sum();
+    let length = group_bytes(entries.len(), copied);
+    let is_journaled = !entries.is_empty() || wants_barrier;
+    let position = core.journal.ring.borrow().place(length, true);
+    if is_journaled && position.is_none() {
+        core.journal.wants_barrier.set(wants_barrier);
+        put_back(core, members);
+        return make_room(core).await;
+    }
+
+    let write_segments = join_all(members.iter().map(|member| write_member(core, member)));
+    let (failed, journal) = match position.filter(|_| is_journaled) {
+        None => (write_segments.await, Ok(None)),
+        Some(position) => {
+            let write_journal = write_group(core, &members, &entries, position, length);
+            let (failed, journal) = futures_util::future::join(write_segments, write_journal).await;
+            (failed, journal.map(Some))
+        }
+    };
+    let tail_sequence = journal?;
+    for (member, failed) in members.iter().zip(&failed) {
+        if failed.is_none() && !matches!(member.way, Way::Copied) {
+            flush_member(core, member).await?;
+        }
+    }
+    if let Some(tail_sequence) = tail_sequence {
+        core.sync(&core.journal.file).await?;
+        committed(core, &members, &entries, tail_sequence);
+    }
+    if failed.iter().any(Option::is_some) {
+        // Recovery checks what the newest group says of segments, and would drop all of it for the one that
+        // failed. Behind another group it is not asked.
+        write_empty_group(core).await?;
+    }
+    count(&core.counters.commit_groups, 1);
+    for (member, failed) in members.into_iter().zip(failed) {
+        match failed {
+            None => settle(&member.partition, member.end()),
+            Some(error) => {
+                tracing::error!(partition = member.partition.name(), %error, "the partition is offline");
+                member.partition.poison();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// They come first in the next group.
+fn put_back(core: &Rc<Core>, members: Vec<Member>) {
+    for member in members.into_iter().rev() {
+        if !member.partition.inner().wants_commit.replace(true) {
+            core.journal.waiting.borrow_mut().push_front(member.partition);
+        }
+    }
+}
+
+/// Completes when the ring may have room: moves its tail, or waits for write-behind.
+async fn make_room(core: &Rc<Core>) -> Result<(), StorageError> {
+    if core.journal.ring.borrow().can_move_tail() {
+        return write_empty_group(core).await;
+    }
+    core.journal.waits_for_room.set(true);
+    core.write_behind.press();
+    core.journal.room.wait().await;
+    core.journal.waits_for_room.set(false);
+    Ok(())
+}
+
+/// A group without entries: it says where the tail is, and that the group before it is done.
+async fn write_empty_group(core: &Rc<Core>) -> Result<(), StorageError> {
+    let length = group_bytes(0, 0);
+    let position = core.journal.ring.borrow().place(length, false).expect("a block is kept in reserve");
+    let tail_sequence = write_group(core, &[], &[], position, length).await?;
+    core.sync(&core.journal.file).await?;
+    committed(core, &[], &[], tail_sequence);
+    Ok(())
+}
+
+/// Partitions that were of a relaxed class have bytes below `settled` that no journal holds. Before anything
+/// above them is acknowledged as durable, they are flushed.
+async fn flush_relaxed_past(core: &Rc<Core>) {
+    let relaxed: Vec<Partition> = {
+        let waiting = core.journal.waiting.borrow();
+        let past = |partition: &&Partition| partition.inner().log.borrow().has_unflushed_past;
+        waiting.iter().filter(past).cloned().collect()
+    };
+    for partition in relaxed {
+        let turn = partition.inner().io.take().await;
+        write_behind::flush(core, &partition, &turn).await;
+    }
+}
+
+/// Takes those who wait, in order, as long as they fit a group.
+async fn take_members(core: &Rc<Core>) -> Vec<Member> {
+    let mut members = Vec::new();
+    let mut copied = 0;
+    let mut left = core.journal.waiting.borrow().len().min(GROUP_PARTITIONS_MAX);
+    while left > 0 && (copied < GROUP_COPIED_BYTES_MAX || members.is_empty()) {
+        left -= 1;
+        let Some(partition) = core.journal.waiting.borrow_mut().pop_front() else { break };
+        partition.inner().wants_commit.set(false);
+        let Some(member) = member_of(core, partition).await else { continue };
+        let bytes = member.bytes();
+        if matches!(member.way, Way::Copied) && copied > 0 && copied + bytes > GROUP_COPIED_BYTES_MAX {
+            put_back(core, vec![member]);
+            break;
+        }
+        if matches!(member.way, Way::Copied) {
+            copied += bytes;
+        }
+        members.push(member);
+    }
+    members
+}
+
+/// What the partition has to commit now, and how; `None` if there is nothing, or it has to come again later.
+async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
+    let is_exact = partition.inner().is_exact;
+    let wants_segment = {
+        let log = partition.inner().log.borrow();
+        let online = matches!(log.status, Status::Online | Status::Full);
+        if !online || log.has_unflushed_past {
+            return None;
+        }
+        let bytes = unsettled_bytes(&log.unsettled());
+        is_exact || bytes >= core.config.bulk_bytes_min
+    };
+    let turn = if wants_segment { partition.inner().io.try_take() } else { None };
+    let mut way = Way::Copied;
+    if let Some(turn) = turn {
+        let end = partition.inner().log.borrow().end();
+        match write_behind::prepare(core, &partition, end, &turn).await {
+            Ok(()) if is_exact => way = Way::Exact(turn),
+            Ok(()) => way = Way::InSegment(turn),
+            // On a full disk the journal still has its room.
+            Err(error) => write_behind::write_failed(core, &partition, &error),
+        }
+    }
+    let log = partition.inner().log.borrow();
+    let mut ranges = log.unsettled();
+    if let Way::InSegment(_) | Way::Exact(_) = way {
+        // What came while the file was prepared may not fit what was prepared.
+        let prepared = log.prepared_end();
+        ranges.retain(|(_, to)| *to <= prepared);
+    }
+    if ranges.is_empty() || !matches!(log.status, Status::Online | Status::Full) {
+        return None;
+    }
+    let copied_bytes_max = core.journal.copied_bytes_max();
+    let is_full = log.status == Status::Full;
+    drop(log);
+    let fits = unsettled_bytes(&ranges) <= copied_bytes_max && !is_exact;
+    if matches!(way, Way::Copied) && !fits {
+        // Its files are busy, or the disk is full: it comes when they are free, or there is space.
+        if !is_full {
+            core.journal.retry_later(&partition, core);
+        }
+        return None;
+    }
+    Some(Member { partition, ranges, way })
+}
+
+fn unsettled_bytes(ranges: &[(Point, Point)]) -> usize {
+    ranges.iter().map(|(from, to)| (to.position.0 - from.position.0) as usize).sum()
+}
+
+fn entries_of(members: &[Member]) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(members.len());
+    for member in members {
+        let log = member.partition.inner().log.borrow();
+        for (from, to) in &member.ranges {
+            let segment = log.segment(from.segment).expect("what is not settled is in a segment");
+            let bytes = match &member.way {
+                Way::Exact(_) => continue,
+                Way::Copied => EntryBytes::Copied,
+                Way::InSegment(_) => {
+                    let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+                    for slice in segment.cached(from.position.0, to.position.0) {
+                        crc.update(&slice);
+                    }
+                    EntryBytes::InSegment { crc: crc.finalize() as u32 }
+                }
+            };
+            entries.push(Entry {
+                partition: member.partition.id(),
+                leader_epoch: log.leader_epoch,
+                base_offset: from.offset,
+                end_offset: to.offset,
+                segment_base: from.segment,
+                position: from.position,
+                length: (to.position.0 - from.position.0) as u32,
+                bytes,
+            });
+        }
+    }
+    entries
+}
+
+/// Puts a group together and writes it. Returns the tail that it says.
+async fn write_group(
+    core: &Rc<Core>,
+    members: &[Member],
+    entries: &[Entry],
+    position: u64,
+    length: usize,
+) -> Result<u64, StorageError> {
+    let journal = &core.journal;
+    let (sequence, previous_crc) = journal.ring.borrow().next();
+    let tail_sequence = journal.ring.borrow().tail_sequence();
+    let header = GroupHeader { journal: journal.id, sequence, tail_sequence, previous_crc };
+    let mut scratch = journal
+        .scratch
+        .take()
+        .filter(|region| region.capacity() >= length)
+        .unwrap_or_else(|| Region::on_heap(length.max(64 << 10)));
+    let mut crc = 0;
+    let slice = scratch.append_with(length, |out| {
+        let mut at = GROUP_HEADER_BYTES + entries.len() * ENTRY_BYTES;
+        for member in members.iter().filter(|member| matches!(member.way, Way::Copied)) {
+            let log = member.partition.inner().log.borrow();
+            for (from, to) in &member.ranges {
+                let segment = log.segment(from.segment).expect("what is not settled is in a segment");
+                for slice in segment.cached(from.position.0, to.position.0) {
+                    out[at..at + slice.len()].copy_from_slice(&slice);
+                    at += slice.len();
+                }
+            }
+        }
+        crc = encode_group(&header, entries, out);
+    });
+    journal.ring.borrow_mut().push(position, length, crc);
+    if !entries.is_empty() {
+        // From now on, not only from when it is durable: a checkpoint meanwhile must not let the ring pass it.
+        journal.needed.borrow_mut().insert(sequence, entries.len());
+    }
+    let (result, source) = journal.file.write(WriteSource::Slice(slice), position).await;
+    drop(source);
+    count(&core.counters.journal_bytes_written, length as u64);
+    if scratch.try_clear() && scratch.capacity() <= 2 * GROUP_COPIED_BYTES_MAX {
+        journal.scratch.replace(Some(scratch));
+    }
+    result.map(|()| tail_sequence)
+}
+
+async fn write_member(core: &Rc<Core>, member: &Member) -> Option<StorageError> {
+    match &member.way {
+        Way::Copied => None,
+        Way::InSegment(turn) | Way::Exact(turn) => {
+            write_behind::write_out(core, &member.partition, Extent::UpTo(member.end()), turn).await.err()
+        }
+    }
+}
+
+async fn flush_member(core: &Rc<Core>, member: &Member) -> Result<(), StorageError> {
+    let end = member.end();
+    let file = {
+        let log = member.partition.inner().log.borrow();
+        log.segment(end.segment).and_then(|segment| segment.file.clone()).expect("it was written to")
+    };
+    if matches!(member.way, Way::Exact(_)) {
+        write_behind::cut_exact(core, &member.partition, &file, end).await?;
+    }
+    core.sync(&file).await?;
+    write_behind::flushed(core, &member.partition, end);
+    Ok(())
+}
+
+/// A group is durable.
+fn committed(core: &Rc<Core>, members: &[Member], entries: &[Entry], tail_sequence: u64) {
+    let journal = &core.journal;
+    let sequence = journal.ring.borrow().next().0 - 1;
+    journal.ring.borrow_mut().committed(tail_sequence);
+    let in_segments = entries.iter().any(|entry| matches!(entry.bytes, EntryBytes::InSegment { .. }));
+    journal.newest.set((sequence, in_segments));
+    for member in members.iter().filter(|member| !matches!(member.way, Way::Exact(_))) {
+        let mut log = member.partition.inner().log.borrow_mut();
+        for (_, to) in &member.ranges {
+            log.journaled.push_back(JournalEntry { sequence, end: *to });
+        }
+    }
+    if core.journal.is_pressed() {
+        core.write_behind.press();
+    }
+}
+
+/// Everything of the partition below `point` is durable: who waited for that is told.
+pub(crate) fn settle(partition: &Partition, point: Point) {
+    let (done, raised): (Vec<(Appended, Rc<AppendSlot>)>, bool) = {
+        let mut log = partition.inner().log.borrow_mut();
+        if !matches!(log.status, Status::Online | Status::Full) {
+            return;
+        }
+        log.settle(point);
+        let settled = log.settled;
+        let raised = log.raise_high_watermark(settled);
+        (log.waiters_done().map(|waiter| (waiter.appended, waiter.slot)).collect(), raised)
+    };
+    for (appended, slot) in done {
+        slot.complete(Ok(appended));
+    }
+    if raised {
+        partition.inner().watchers.notify();
+    }
+}
+
+impl super::Journal {
+    /// More than this of one partition is not copied: it waits until its segment can be written.
+    fn copied_bytes_max(&self) -> usize {
+        (self.ring.borrow().capacity() / 8) as usize
+    }
+
+    /// The partition cannot be part of a group now: it is put back once its files are free.
+    fn retry_later(&self, partition: &Partition, core: &Rc<Core>) {
+        let partition = partition.clone();
+        let core_of_task = core.clone();
+        core.runtime.spawn(Box::pin(async move {
+            drop(partition.inner().io.take().await);
+            core_of_task.journal.enqueue(&partition);
+        }));
+    }
+}

@@ -1,0 +1,254 @@
+//! The commit journal of one core: whatever wants to be durable, in one write and one flush.
+//!
+//! A commit group is what came in while the last flush ran. One group is under way at a time; so a group that
+//! recovery finds whole proves every group before it. The order of one group:
+//!
+//! 1. Take the partitions that wait, as long as they fit; wait for room in the ring if there is none.
+//! 2. Copy what is small behind the group's header; what is large goes straight to its segment.
+//! 3. Write all of it; flush the segments that were written to, then the journal.
+//! 4. Settle: high watermarks rise, producers are answered, readers wake.
+//!
+//! Invariants: the commit changes no file-system metadata but of files that it flushes itself. The ring passes
+//! an entry only once the core's checkpoint file says that its segment holds it durably ([`Journal::release`]).
+//! A crash leaves the groups up to the last one that was flushed, perhaps the one after it, and stale blocks.
+
+mod commit;
+pub mod format;
+mod ring;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use flumen_ring::{AlignedBuffer, Region};
+
+use crate::CoreId;
+use crate::gate::{Broadcast, Signal};
+use crate::partition::Partition;
+use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
+use format::JournalId;
+use ring::Ring;
+
+pub(crate) use commit::{run, settle};
+
+/// The folder of the journals, below the log directory. Kafka refuses to start on a directory that has it.
+pub const JOURNAL_FOLDER: &str = "flumen-journal";
+/// What is prepared before the first append; the file grows by doubling, while it is in use.
+const PREPARED_BYTES_MIN: u64 = 4 << 20;
+/// Zeros are written in pieces of this many bytes.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// The journal of one core.
+pub(crate) struct Journal {
+    id: JournalId,
+    file: Rc<dyn DataFile>,
+    bytes_max: u64,
+    ring: RefCell<Ring>,
+    /// Partitions that have something to commit, in order.
+    waiting: RefCell<VecDeque<Partition>>,
+    /// How many entries of each group are not in the checkpoint yet.
+    needed: RefCell<BTreeMap<u64, usize>>,
+    /// Where groups are put together; empty between them.
+    scratch: RefCell<Option<Region>>,
+    /// Raised when there may be something to commit.
+    work: Signal,
+    /// Raised when the ring may have room again.
+    room: Signal,
+    /// The commit waits for room.
+    waits_for_room: Cell<bool>,
+    /// Raised at the end of every group.
+    done: Broadcast,
+    /// The newest group that is durable, and whether bytes of it are in segments only.
+    newest: Cell<(u64, bool)>,
+    /// A group without entries was asked for.
+    wants_barrier: Cell<bool>,
+    is_growing: Cell<bool>,
+    /// A group is under way.
+    is_committing: Cell<bool>,
+}
+
+/// The path of a core's journal.
+pub(crate) fn journal_path(core: CoreId) -> PathBuf {
+    Path::new(JOURNAL_FOLDER).join(format!("core-{core}"))
+}
+
+impl Journal {
+    /// A new, empty journal. There must be none of this core.
+    pub(crate) async fn create(
+        runtime: &dyn Runtime,
+        directory: &dyn Directory,
+        core: CoreId,
+        bytes_max: u64,
+    ) -> Result<Self, StorageError> {
+        let folder = Path::new(JOURNAL_FOLDER);
+        directory.create_directory(folder).await?;
+        directory.sync_directory(Path::new("")).await?;
+        let file = directory.open(&journal_path(core), OpenMode::CreateNew).await?;
+        let prepared = PREPARED_BYTES_MIN.min(bytes_max);
+        let id = (u128::from(runtime.random()) << 64) | u128::from(runtime.random());
+        file.allocate(0, prepared).await?;
+        write_zeros(&*file, 0, prepared).await?;
+        let mut header = AlignedBuffer::zeroed(format::BLOCK_BYTES);
+        format::encode_file_header(id, &mut header);
+        file.write(WriteSource::Buffer(header), 0).await.0?;
+        file.sync_data().await?;
+        directory.sync_directory(folder).await?;
+        Ok(Self {
+            id,
+            file,
+            bytes_max,
+            ring: RefCell::new(Ring::new(prepared)),
+            waiting: RefCell::new(VecDeque::new()),
+            needed: RefCell::new(BTreeMap::new()),
+            scratch: RefCell::new(None),
+            work: Signal::default(),
+            room: Signal::default(),
+            waits_for_room: Cell::new(false),
+            done: Broadcast::default(),
+            newest: Cell::new((0, false)),
+            wants_barrier: Cell::new(false),
+            is_growing: Cell::new(false),
+            is_committing: Cell::new(false),
+        })
+    }
+
+    /// The file's identity.
+    pub(crate) fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// The number that the next group gets.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.ring.borrow().next().0
+    }
+
+    /// The partition has something to commit.
+    pub(crate) fn enqueue(&self, partition: &Partition) {
+        if !partition.inner().wants_commit.replace(true) {
+            self.waiting.borrow_mut().push_back(partition.clone());
+        }
+        self.work.raise();
+    }
+
+    /// Lets the commit look around.
+    pub(crate) fn wake(&self) {
+        self.work.raise();
+        self.room.raise();
+        self.done.raise();
+    }
+
+    /// Forgets who waits: the engine goes away.
+    pub(crate) fn clear(&self) {
+        self.waiting.borrow_mut().clear();
+    }
+
+    /// Whether the ring is so full, or the commit so stuck, that entries should be made unneeded.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let ring = self.ring.borrow();
+        self.waits_for_room.get() || ring.needed_bytes() > ring.capacity() / 2
+    }
+
+    /// Entries of these groups are in the checkpoint now.
+    pub(crate) fn release(&self, sequences: impl IntoIterator<Item = u64>) {
+        let mut needed = self.needed.borrow_mut();
+        for sequence in sequences {
+            if let Some(count) = needed.get_mut(&sequence) {
+                *count -= 1;
+                if *count == 0 {
+                    needed.remove(&sequence);
+                }
+            }
+        }
+        let mut ring = self.ring.borrow_mut();
+        let next = ring.next().0;
+        let oldest = needed.first_key_value().map_or(next, |(sequence, _)| *sequence);
+        ring.release(oldest.min(next));
+        drop(ring);
+        self.room.raise();
+    }
+
+    /// Completes once the group that is under way now, if any, is done.
+    pub(crate) async fn settle_group(&self) {
+        if self.is_committing.get() {
+            self.done.wait().await;
+        }
+    }
+
+    /// Whether nobody waits and nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.borrow().is_empty() && !self.is_committing.get()
+    }
+
+    /// Completes at the end of the next group.
+    pub(crate) async fn next_group(&self) {
+        self.done.wait().await;
+    }
+
+    /// Whether the commit waits for room in the ring.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.waits_for_room.get()
+    }
+
+    /// How much more of the file could be prepared, as (from, to), if the ring could use it.
+    pub(crate) fn growth(&self) -> Option<(u64, u64)> {
+        let capacity = self.ring.borrow().capacity();
+        (capacity < self.bytes_max && !self.is_growing.get())
+            .then(|| (capacity, (capacity * 2).min(self.bytes_max)))
+    }
+
+    /// Prepares more of the file, so that the ring need not be passed so soon. Failing to is no harm, unless
+    /// the flush fails.
+    pub(crate) async fn grow(&self, core: &crate::core::Core) {
+        let Some((from, to)) = self.growth() else { return };
+        self.is_growing.set(true);
+        let prepared = async {
+            self.file.allocate(from, to - from).await?;
+            write_zeros(&*self.file, from, to - from).await
+        };
+        match prepared.await {
+            Ok(()) => {
+                if core.sync(&self.file).await.is_ok() {
+                    self.ring.borrow_mut().grow(to);
+                    self.room.raise();
+                    self.is_growing.set(false);
+                }
+            }
+            // It stays "growing": what there is must do for this life.
+            Err(error) => tracing::warn!(%error, "the journal cannot grow"),
+        }
+    }
+
+    /// Completes once the newest durable group holds all of its bytes itself, so that files may be changed
+    /// which a group could still be checked against; see `docs/disk-format.md`.
+    pub(crate) async fn barrier(&self, core: &crate::core::Core) -> Result<(), StorageError> {
+        while self.newest.get().1 {
+            if let Some(error) = core.failure() {
+                return Err(error);
+            }
+            self.wants_barrier.set(true);
+            self.work.raise();
+            self.done.wait().await;
+        }
+        Ok(())
+    }
+}
+
+/// Writes zeros, so that later writes convert no extents.
+async fn write_zeros(file: &dyn DataFile, from: u64, length: u64) -> Result<(), StorageError> {
+    let mut zeros = AlignedBuffer::zeroed(ZERO_BYTES.min(length as usize));
+    let mut at = from;
+    while at < from + length {
+        let left = (from + length - at) as usize;
+        if left < zeros.len() {
+            zeros = AlignedBuffer::zeroed(left);
+        }
+        let written = zeros.len() as u64;
+        let (result, source) = file.write(WriteSource::Buffer(zeros), at).await;
+        result?;
+        let WriteSource::Buffer(buffer) = source else { unreachable!("the source comes back") };
+        zeros = buffer;
+        at += written;
+    }
+    Ok(())
+}

@@ -1,0 +1,387 @@
+//! The way in: validate, place, and say when it is acknowledged.
+//!
+//! Everything here happens in one step, without an await: what is validated is placed, or nothing is. An append
+//! that finds no room waits in the partition's queue, and every later one behind it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Partition;
+use super::log::{Log, Point, QueuedAppend, Waiter};
+use crate::append::{Append, AppendError, AppendOrigin, AppendSlot, Appended};
+use crate::batch::{CheckedBatches, Placement};
+use crate::core::count;
+use crate::producers::{TransactionEnd, Verdict};
+use crate::segment::Segment;
+use crate::{LogConfig, Offset, Position, Timestamp};
+
+/// Why batches were not placed in this step.
+enum Refusal {
+    /// There is no room now.
+    NoRoom,
+    Error(AppendError),
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What became of batches that were accepted.
+enum Outcome {
+    /// Placed; acknowledged once durable.
+    Durable(Appended),
+    /// Placed; acknowledged now.
+    Relaxed(Appended),
+    /// They had been placed before; acknowledged once those are.
+    Duplicate(Appended),
+}
+
+impl Partition {
+    /// Validates and places `batches`, in this very call, unless appends wait for room or earlier appends
+    /// wait before this one; then in the order of the calls. The future completes once they are acknowledged.
+    pub fn append(&self, batches: CheckedBatches, origin: AppendOrigin) -> Append {
+        let slot = Rc::new(AppendSlot::default());
+        let mut log = self.inner.log.borrow_mut();
+        if log.queue.is_empty() && !log.is_frozen {
+            match self.try_append(&mut log, &batches, origin) {
+                Ok(outcome) => {
+                    let relaxed = self.accept(&mut log, outcome, &slot);
+                    drop(log);
+                    self.appended(relaxed);
+                }
+                Err(Refusal::Error(error)) => slot.complete(Err(error)),
+                Err(Refusal::NoRoom) => {
+                    log.queue.push_back(QueuedAppend { batches, origin, slot: slot.clone() });
+                    drop(log);
+                    self.core().starve(self);
+                }
+            }
+        } else {
+            log.queue.push_back(QueuedAppend { batches, origin, slot: slot.clone() });
+        }
+        Append::waiting(slot)
+    }
+
+    /// Places what waits in the queue, for as long as there is room. Says whether the queue is empty.
+    pub(crate) fn append_queued(&self) -> bool {
+        let mut placed = false;
+        let mut relaxed = false;
+        let empty = loop {
+            let mut log = self.inner.log.borrow_mut();
+            if log.is_frozen {
+                // Whoever froze it lets the queue in.
+                break true;
+            }
+            let Some(queued) = log.queue.pop_front() else { break true };
+            match self.try_append(&mut log, &queued.batches, queued.origin) {
+                Ok(outcome) => {
+                    relaxed |= self.accept(&mut log, outcome, &queued.slot);
+                    placed = true;
+                }
+                Err(Refusal::Error(error)) => {
+                    drop(log);
+                    queued.slot.complete(Err(error));
+                }
+                Err(Refusal::NoRoom) => {
+                    log.queue.push_front(queued);
+                    break false;
+                }
+            }
+        };
+        if placed {
+            self.appended(relaxed);
+        }
+        empty
+    }
+
+    /// Leaves the acknowledgement to whom it is due. Says whether something became visible now.
+    fn accept(&self, log: &mut Log, outcome: Outcome, slot: &Rc<AppendSlot>) -> bool {
+        match outcome {
+            Outcome::Relaxed(appended) => {
+                slot.complete(Ok(appended));
+                true
+            }
+            Outcome::Duplicate(appended) if appended.last_offset < log.settled.offset => {
+                slot.complete(Ok(appended));
+                false
+            }
+            Outcome::Durable(appended) | Outcome::Duplicate(appended) => {
+                let last_offset = appended.last_offset;
+                let at = log.waiters.partition_point(|waiter| waiter.last_offset <= last_offset);
+                log.waiters.insert(at, Waiter { last_offset, appended, slot: slot.clone() });
+                false
+            }
+        }
+    }
+
+    /// Something was placed: tells those who carry it on.
+    fn appended(&self, relaxed: bool) {
+        if relaxed {
+            self.inner.watchers.notify();
+        }
+        let (wants_commit, wants_flush) = {
+            let log = self.inner.log.borrow();
+            (log.settled < log.end(), log.unflushed_records >= log.config.flush_messages)
+        };
+        if wants_commit {
+            self.core().journal.enqueue(self);
+        }
+        self.core().write_behind.dirtied(self, wants_flush && !wants_commit);
+    }
+
+    fn try_append(
+        &self,
+        log: &mut Log,
+        batches: &CheckedBatches,
+        origin: AppendOrigin,
+    ) -> Result<Outcome, Refusal> {
+        if let Some(refusal) = log.append_refusal() {
+            return Err(refusal.into());
+        }
+        if self.core().is_closing() {
+            return Err(AppendError::Deleted.into());
+        }
+        let now_ms = self.core().runtime.wall_ms();
+        match origin {
+            AppendOrigin::Client => validate(&log.config, batches, now_ms)?,
+            AppendOrigin::Coordinator => validate_size(&log.config, batches)?,
+            AppendOrigin::Replica => validate_verbatim(log, batches)?,
+        }
+        if origin != AppendOrigin::Replica
+            && let Some(appended) = Self::check_producers(log, batches, origin)?
+        {
+            return Ok(Outcome::Duplicate(appended));
+        }
+        self.make_room(log, batches, now_ms)?;
+        Ok(self.place(log, batches, origin, now_ms))
+    }
+
+    /// Whether the batches follow what their producer wrote; the place of the first one if they were written
+    /// before.
+    fn check_producers(
+        log: &Log,
+        batches: &CheckedBatches,
+        origin: AppendOrigin,
+    ) -> Result<Option<Appended>, AppendError> {
+        let mut duplicate = None;
+        for summary in batches.summaries() {
+            if summary.control
+                && let (Some(stamp), Some(end)) =
+                    (summary.producer, TransactionEnd::of_batch(&batches.bytes()[summary.range()]))
+            {
+                log.producers.check_end(stamp.id, &end)?;
+            }
+            if let Verdict::Duplicate(batch) = log.producers.check(summary, origin)? {
+                duplicate.get_or_insert(batch);
+            }
+        }
+        Ok(duplicate.map(|batch| Appended {
+            base_offset: batch.base_offset(),
+            last_offset: batch.last_offset,
+            log_append_time: if log.config.log_append_time { batch.timestamp } else { Timestamp(-1) },
+            log_start_offset: log.log_start,
+        }))
+    }
+
+    /// Rolls the segment if these batches ask for it, and reserves the memory that they need.
+    fn make_room(&self, log: &mut Log, batches: &CheckedBatches, now_ms: i64) -> Result<(), Refusal> {
+        let core = self.core();
+        let length = batches.length();
+        let dirty = core.dirty_bytes.get();
+        if dirty > 0 && dirty + length as u64 > core.config.dirty_bytes_max as u64 {
+            return Err(Refusal::NoRoom);
+        }
+        if self.must_roll(log, batches, now_ms) {
+            let base = log.active().next;
+            log.segments.push_back(Segment::new(base));
+        }
+        loop {
+            let room = log.spare.iter().map(|region| region.capacity()).sum();
+            let Some(wanted) = log.active().extent_wanted(length, room) else { return Ok(()) };
+            match core.take_extent(self, log, wanted) {
+                Some(region) => log.spare.push_back(region),
+                None => {
+                    // What one holds while it waits, another could use; only the first may collect.
+                    if !core.is_admitting() {
+                        for region in log.spare.drain(..) {
+                            core.release(region);
+                        }
+                    }
+                    return Err(Refusal::NoRoom);
+                }
+            }
+        }
+    }
+
+    fn must_roll(&self, log: &Log, batches: &CheckedBatches, now_ms: i64) -> bool {
+        let active = log.active();
+        if active.end == 0 {
+            return false;
+        }
+        let config = &log.config;
+        let length = batches.length() as u64;
+        let last_offset = log.active().next.0 + batches.offsets() as i64;
+        let largest = batches.summaries().iter().map(|summary| summary.max_timestamp.0).max().unwrap_or(-1);
+        // Kafka compares the records' own times; where there are none, its own clock.
+        let age_ms = match active.first_timestamp {
+            Some(first) if first.0 >= 0 => largest.max(if largest < 0 { now_ms } else { -1 }) - first.0,
+            _ => 0,
+        };
+        active.end + length > u64::from(config.segment_bytes)
+            || last_offset - active.base.0 > i64::from(i32::MAX)
+            || age_ms > config.segment_ms
+            || active.lookup.as_ref().is_some_and(|lookup| lookup.indexes.is_full(config.segment_index_bytes))
+    }
+
+    /// Copies the batches behind the log's end, with their offsets and epoch.
+    fn place(&self, log: &mut Log, batches: &CheckedBatches, origin: AppendOrigin, now_ms: i64) -> Outcome {
+        let now = self.core().runtime.monotonic();
+        let base_offset = match origin {
+            AppendOrigin::Replica => batches.summaries()[0].base_offset,
+            AppendOrigin::Client | AppendOrigin::Coordinator => log.active().next,
+        };
+        let append_time =
+            (log.config.log_append_time && origin != AppendOrigin::Replica).then_some(Timestamp(now_ms));
+        let before = log.end();
+        for summary in batches.summaries() {
+            let (header, placement) = match origin {
+                AppendOrigin::Replica => {
+                    let placement = Placement {
+                        base_offset: summary.base_offset,
+                        leader_epoch: summary.leader_epoch,
+                        log_append_time: None,
+                    };
+                    (batches.verbatim_header(summary), placement)
+                }
+                AppendOrigin::Client | AppendOrigin::Coordinator => {
+                    let placement = Placement {
+                        base_offset: log.active().next,
+                        leader_epoch: log.leader_epoch,
+                        log_append_time: append_time,
+                    };
+                    (batches.placed_header(summary, &placement), placement)
+                }
+            };
+            let end = if summary.control {
+                TransactionEnd::of_batch(&batches.bytes()[summary.range()])
+            } else {
+                None
+            };
+            let max_timestamp = placement.log_append_time.unwrap_or(summary.max_timestamp);
+            log.epochs.assign(placement.leader_epoch, placement.base_offset);
+            log.producers.note(summary, placement.base_offset, max_timestamp, end);
+            let last_offset = Offset(placement.base_offset.0 + i64::from(summary.offsets) - 1);
+            publish(log, last_offset, max_timestamp, [&header, batches.body(summary)], now);
+        }
+        let end = log.end();
+        let (batch_count, bytes) = (batches.summaries().len() as u64, batches.length() as u64);
+        let core = self.core();
+        count(&core.counters.batches_appended, batch_count);
+        count(&core.counters.bytes_appended, bytes);
+        core.dirty_bytes.set(core.dirty_bytes.get() + bytes);
+        log.dirty_since.get_or_insert(now);
+        log.last_append = now;
+        let appended = Appended {
+            base_offset,
+            last_offset: Offset(end.offset.0 - 1),
+            log_append_time: append_time.unwrap_or(Timestamp(-1)),
+            log_start_offset: log.log_start,
+        };
+        // A relaxed class may not overtake batches that still wait for their commit group.
+        let relaxed = log.config.flush_messages > 1 && !self.inner.is_exact && log.settled == before;
+        if relaxed {
+            log.unflushed_records += batches.offsets() as i64;
+            log.has_unflushed_past = true;
+            log.settle(end);
+            log.raise_high_watermark(end);
+            Outcome::Relaxed(appended)
+        } else {
+            Outcome::Durable(appended)
+        }
+    }
+}
+
+/// Copies one batch behind the log's end.
+fn publish(log: &mut Log, last_offset: Offset, max_timestamp: Timestamp, bytes: [&[u8]; 2], now: Duration) {
+    let interval_bytes = log.config.index_interval_bytes;
+    let mut spare = std::mem::take(&mut log.spare);
+    let active = log.active_mut();
+    let position = active.end;
+    for part in bytes {
+        active.publish(part, &mut spare, now);
+    }
+    active.next = Offset(last_offset.0 + 1);
+    active.first_timestamp.get_or_insert(max_timestamp);
+    if max_timestamp > active.largest.0 {
+        active.largest = (max_timestamp, last_offset);
+    }
+    let length = active.end - position;
+    if let Some(lookup) = &mut active.lookup {
+        lookup.indexes.note_batch(Position(position), length, last_offset, max_timestamp, interval_bytes);
+    }
+    log.spare = spare;
+}
+
+impl Log {
+    /// Consumers see everything below `point`.
+    pub(crate) fn raise_high_watermark(&mut self, point: Point) -> bool {
+        let raised = point > self.high_watermark;
+        self.high_watermark = self.high_watermark.max(point);
+        raised
+    }
+}
+
+/// What only a client can get wrong.
+fn validate(config: &LogConfig, batches: &CheckedBatches, now_ms: i64) -> Result<(), AppendError> {
+    validate_size(config, batches)?;
+    for summary in batches.summaries() {
+        if config.compact && summary.has_keyless == Some(true) {
+            return Err(AppendError::KeylessOnCompacted);
+        }
+        if config.log_append_time {
+            continue;
+        }
+        let (oldest, newest) = (
+            now_ms.saturating_sub(config.timestamp_before_max_ms),
+            now_ms.saturating_add(config.timestamp_after_max_ms),
+        );
+        for timestamp in [summary.min_timestamp, summary.max_timestamp] {
+            if timestamp.0 >= 0 && !(oldest..=newest).contains(&timestamp.0) {
+                return Err(AppendError::InvalidTimestamp { timestamp });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn validate_size(config: &LogConfig, batches: &CheckedBatches) -> Result<(), AppendError> {
+    for summary in batches.summaries() {
+        if summary.length > config.max_message_bytes as usize {
+            return Err(AppendError::TooLarge {
+                length: summary.length,
+                length_max: config.max_message_bytes as usize,
+            });
+        }
+    }
+    if batches.length() > config.segment_bytes as usize {
+        return Err(AppendError::TooLarge {
+            length: batches.length(),
+            length_max: config.segment_bytes as usize,
+        });
+    }
+    Ok(())
+}
+
+/// What a follower fetched goes on where its log ends.
+fn validate_verbatim(log: &Log, batches: &CheckedBatches) -> Result<(), AppendError> {
+    let first = batches.summaries()[0];
+    if first.base_offset < log.active().next {
+        return Err(AppendError::Misplaced { reason: "the offsets do not follow the log's end" });
+    }
+    if log.epochs.latest().is_some_and(|latest| first.leader_epoch < latest) {
+        return Err(AppendError::Misplaced { reason: "the leader epoch goes back" });
+    }
+    Ok(())
+}

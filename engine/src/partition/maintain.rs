@@ -1,0 +1,455 @@
+//! Cutting the log at either end, and looking into it by time.
+
+use flumen_ring::Region;
+
+use super::log::{Log, Point, Status};
+use super::{Partition, segment_path};
+use crate::batch::{BatchHeader, batches, records};
+use crate::checkpoint;
+use crate::checkpoints::encode_epochs;
+use crate::engine::CloseError;
+use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFileKind};
+use crate::read::{ReadError, ReadLimit, TimestampedOffset};
+use crate::recovery::{ClosedPartition, remove_segment};
+use crate::segment::Segment;
+use crate::storage::{OpenMode, StorageError, StorageErrorKind};
+use crate::write_behind;
+use crate::{Offset, Timestamp};
+
+/// Batches are read in pieces of this many bytes when a record is looked for.
+const LOOK_BYTES: usize = 64 << 10;
+
+impl Partition {
+    /// Moves the log's start up to `before`, durably, and returns it. Above the high watermark: out of range.
+    /// Segments that lie below go by and by.
+    pub async fn delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
+        {
+            let mut log = self.inner.log.borrow_mut();
+            let end = log.high_watermark.offset;
+            if let Some(refusal) = log.read_refusal() {
+                return Err(refusal);
+            }
+            if before > end || before.0 < 0 {
+                let log_start_offset = log.log_start;
+                return Err(ReadError::OutOfRange { offset: before, log_start_offset, end });
+            }
+            if before <= log.log_start {
+                return Ok(log.log_start);
+            }
+            log.raise_start(before);
+        }
+        self.inner.watchers.notify();
+        self.core().write_behind.checkpoint_is_stale.set(true);
+        checkpoint::write(self.core()).await?;
+        self.remove_old_segments().await?;
+        Ok(self.log_start_offset())
+    }
+
+    /// Removes the files of segments that lie wholly below the log's start. The checkpoint that says so is
+    /// durable before, so no entry of the journal brings one back.
+    pub(crate) async fn remove_old_segments(&self) -> Result<(), StorageError> {
+        let _turn = self.inner.io.take().await;
+        let core = self.core().clone();
+        let removed: Vec<Segment> = {
+            let mut log = self.inner.log.borrow_mut();
+            let start = log.log_start;
+            let keep_from = log.checkpointed;
+            let count = log
+                .segments
+                .iter()
+                .take(log.segments.len() - 1)
+                .take_while(|segment| segment.is_sealed && segment.next <= start && segment.base < keep_from)
+                .count();
+            if count == 0 {
+                return Ok(());
+            }
+            log.cuts += 1;
+            log.hints.clear();
+            log.segments.drain(..count).collect()
+        };
+        core.journal.barrier(&core).await?;
+        for mut segment in removed {
+            for region in segment.drop_extents() {
+                core.release(region);
+            }
+            remove_segment(&core, self.folder(), segment.base).await?;
+        }
+        core.cleaned();
+        Ok(())
+    }
+
+    /// Cuts the log so that `end` is its end, or leaves it when it ends before that. A batch that holds `end`
+    /// goes whole. Durable when it returns; appends wait meanwhile.
+    pub async fn truncate_to(&self, end: Offset) -> Result<(), StorageError> {
+        while std::mem::replace(&mut self.inner.log.borrow_mut().is_frozen, true) {
+            self.core().runtime.yield_now().await;
+        }
+        let result = self.truncate_frozen(end).await;
+        self.inner.log.borrow_mut().is_frozen = false;
+        self.append_queued();
+        result
+    }
+
+    async fn truncate_frozen(&self, end: Offset) -> Result<(), StorageError> {
+        let core = self.core().clone();
+        // Everything that was placed is durable first: then the journal says nothing that the files do not.
+        let turn = loop {
+            if let Some(error) = core.failure() {
+                return Err(error);
+            }
+            let turn = self.inner.io.take().await;
+            let flushed = write_behind::flush(&core, self, &turn).await;
+            let settled = {
+                let log = self.inner.log.borrow();
+                flushed && log.settled == log.end() && log.flushed() == log.end()
+            };
+            if settled {
+                break turn;
+            }
+            if matches!(self.inner.log.borrow().status, Status::Poisoned | Status::Full | Status::Closed) {
+                return Err(self.refused("truncate"));
+            }
+        };
+        // A group that was taken before the flush may still be on its way; the next one is not.
+        core.journal.settle_group().await;
+        let Some(cut) = self.find_cut(end).await? else { return Ok(()) };
+        let (removed, passed, freed) = {
+            let mut log = self.inner.log.borrow_mut();
+            log.void_through = core.journal.next_sequence() - 1;
+            let passed: Vec<u64> = log.journaled.drain(..).map(|entry| entry.sequence).collect();
+            let (removed, freed) = log.cut_at(cut);
+            (removed, passed, freed)
+        };
+        for region in freed {
+            core.release(region);
+        }
+        self.inner.watchers.notify();
+        core.write_behind.checkpoint_is_stale.set(true);
+        checkpoint::write(&core).await?;
+        core.journal.release(passed);
+        core.journal.barrier(&core).await?;
+        for mut segment in removed.into_iter().rev() {
+            for region in segment.drop_extents() {
+                core.release(region);
+            }
+            remove_segment(&core, self.folder(), segment.base).await?;
+        }
+        let file = match self.segment_file(cut.segment).await {
+            Ok(file) => file,
+            Err(ReadError::Storage(error)) if error.kind == StorageErrorKind::NotFound => return Ok(()),
+            Err(ReadError::Storage(error)) => return Err(error),
+            Err(_) => return Err(self.refused("truncate")),
+        };
+        file.truncate(cut.position.0).await.inspect_err(|error| {
+            write_behind::write_failed(&core, self, error);
+        })?;
+        core.sync(&file).await?;
+        core.sync_directory(self.folder()).await?;
+        if let Some(segment) = self.inner.log.borrow_mut().segment_mut(cut.segment) {
+            segment.allocated = cut.position.0;
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    /// Where the batch that holds `end` starts, with the bytes of its block kept.
+    async fn find_cut(&self, end: Offset) -> Result<Option<Point>, StorageError> {
+        let (start, log_end) = {
+            let log = self.inner.log.borrow();
+            (log.log_start, log.end())
+        };
+        if end >= log_end.offset {
+            return Ok(None);
+        }
+        let end = end.max(start);
+        let found = self.position_of(end).await;
+        let point = match found {
+            Ok(point) => point,
+            Err(ReadError::Storage(error)) => return Err(error),
+            Err(_) => return Err(self.refused("truncate")),
+        };
+        // The tail moves to memory of its own: what readers hold of the old one does not change.
+        let block = crate::segment::align_down(point.position.0);
+        let in_block = (point.position.0 - block) as usize;
+        let tail = if in_block == 0 {
+            Vec::new()
+        } else {
+            let file = match self.segment_file(point.segment).await {
+                Ok(file) => file,
+                Err(ReadError::Storage(error)) => return Err(error),
+                Err(_) => return Err(self.refused("truncate")),
+            };
+            let (result, buffer) = file
+                .read(
+                    flumen_ring::AlignedBuffer::zeroed(crate::segment::BLOCK_BYTES as usize),
+                    block,
+                    crate::segment::BLOCK_BYTES as usize,
+                )
+                .await;
+            let read = result?;
+            if read < in_block {
+                return Err(self.refused("truncate"));
+            }
+            buffer[..in_block].to_vec()
+        };
+        self.inner.log.borrow_mut().cut_tail = tail;
+        Ok(Some(point))
+    }
+
+    /// The start of the batch that holds `offset`.
+    async fn position_of(&self, offset: Offset) -> Result<Point, ReadError> {
+        let (_, found) = self.read_from(offset, 1, true, ReadLimit::LogEnd).await?;
+        found.ok_or(ReadError::Offline)
+    }
+
+    fn refused(&self, operation: &'static str) -> StorageError {
+        StorageError {
+            operation,
+            path: segment_path(self, self.inner.log.borrow().active().base, SegmentFileKind::Log),
+            position: 0,
+            length: 0,
+            kind: StorageErrorKind::Errno(5),
+        }
+    }
+
+    /// Gives back all memory: the partition is deleted.
+    pub(crate) fn drop_memory(&self) {
+        let core = self.core();
+        let freed: Vec<Region> = {
+            let mut log = self.inner.log.borrow_mut();
+            let dirty = log.dirty_bytes();
+            core.dirty_bytes.set(core.dirty_bytes.get() - dirty);
+            for segment in &mut log.segments {
+                segment.written = segment.end;
+            }
+            let spare: Vec<Region> = log.spare.drain(..).collect();
+            log.segments.iter_mut().flat_map(Segment::drop_extents).chain(spare).collect()
+        };
+        for region in freed {
+            core.release(region);
+        }
+        core.cleaned();
+    }
+
+    /// The last steps of a clean stop: durable, cut to the exact length, with all that Kafka looks for beside it.
+    pub(crate) async fn close_files(&self) -> Result<ClosedPartition, CloseError> {
+        let core = self.core().clone();
+        let turn = self.inner.io.take().await;
+        if self.is_offline() || !write_behind::flush(&core, self, &turn).await {
+            return Err(CloseError::Offline);
+        }
+        let (active, end) = {
+            let log = self.inner.log.borrow();
+            (log.active().base, log.end())
+        };
+        let is_created = self.inner.log.borrow().active().is_created;
+        let file = if is_created {
+            match self.segment_file(active).await {
+                Ok(file) => file,
+                Err(ReadError::Storage(error)) => return Err(error.into()),
+                Err(_) => return Err(CloseError::Offline),
+            }
+        } else {
+            let path = segment_path(self, active, SegmentFileKind::Log);
+            core.directory.open(&path, OpenMode::CreateOrOpen).await?
+        };
+        file.truncate(end.position.0).await?;
+        core.sync(&file).await?;
+        write_behind::seal_index(self, active).await;
+        let (snapshot, epochs, closed) = {
+            let log = self.inner.log.borrow();
+            let snapshot = (!log.producers.is_empty()).then(|| log.producers.to_snapshot());
+            let closed = ClosedPartition {
+                name: self.name().to_owned(),
+                log_start: log.log_start,
+                first_segment: log.first_base(),
+                high_watermark: log.high_watermark.offset,
+                end: end.offset,
+            };
+            (snapshot, encode_epochs(&log.epochs), closed)
+        };
+        if let Some(snapshot) = snapshot {
+            let path = segment_path(self, end.offset, SegmentFileKind::ProducerSnapshot);
+            core.directory.replace(&path, snapshot).await?;
+        }
+        let path = self.folder().join(LEADER_EPOCH_CHECKPOINT);
+        core.directory.replace(&path, epochs.into_bytes()).await?;
+        core.sync_directory(self.folder()).await?;
+        self.close();
+        Ok(closed)
+    }
+
+    /// The first record below `limit` whose timestamp is at or after `timestamp`.
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp: Timestamp,
+        limit: ReadLimit,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (start, end, bases) = {
+            let log = self.inner.log.borrow();
+            if let Some(refusal) = log.read_refusal() {
+                return Err(refusal);
+            }
+            let bases: Vec<Offset> = log.segments.iter().map(|segment| segment.base).collect();
+            (log.log_start, Self::limit(&log, limit), bases)
+        };
+        for base in bases {
+            let Some((largest, from)) = self.time_floor(base, timestamp).await? else { continue };
+            if largest < timestamp {
+                continue;
+            }
+            if let Some(found) = self.search_time(from.max(start), end, timestamp, limit).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest timestamp of a segment, and where to begin to look for `timestamp` in it.
+    async fn time_floor(
+        &self,
+        base: Offset,
+        timestamp: Timestamp,
+    ) -> Result<Option<(Timestamp, Offset)>, ReadError> {
+        let complete = {
+            let log = self.inner.log.borrow();
+            let Some(segment) = log.segment(base) else { return Ok(None) };
+            segment.lookup.as_ref().is_some_and(|lookup| lookup.is_complete())
+        };
+        if !complete {
+            match self.load_lookup(base).await {
+                Ok(()) => {}
+                Err(ReadError::Storage(error)) if error.kind == StorageErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let log = self.inner.log.borrow();
+        let Some(segment) = log.segment(base) else { return Ok(None) };
+        let floor = segment.lookup.as_ref().map_or(base, |lookup| lookup.floor_of_time(timestamp));
+        Ok(Some((segment.largest.0, floor)))
+    }
+
+    async fn search_time(
+        &self,
+        from: Offset,
+        end: Offset,
+        timestamp: Timestamp,
+        limit: ReadLimit,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let mut at = from;
+        while at < end {
+            let read = self.read(at, LOOK_BYTES, true, limit).await?;
+            let bytes: Vec<u8> = read.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let before = at;
+            for batch in batches(&bytes) {
+                let Ok((header, batch)) = batch else { return Ok(None) };
+                at = Offset(header.last_offset().0 + 1);
+                if header.max_timestamp() >= timestamp
+                    && let Some(found) = first_at_or_after(header, batch, timestamp, from)
+                {
+                    return Ok((found.offset < end).then_some(found));
+                }
+            }
+            if at == before {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp (the first of them), if there is a record.
+    pub async fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+        let bases: Vec<Offset> = {
+            let log = self.inner.log.borrow();
+            if let Some(refusal) = log.read_refusal() {
+                return Err(refusal);
+            }
+            log.segments.iter().map(|segment| segment.base).collect()
+        };
+        let mut largest: Option<Timestamp> = None;
+        for base in bases {
+            if let Some((timestamp, _)) = self.time_floor(base, Timestamp(i64::MAX)).await?
+                && timestamp.0 >= 0
+            {
+                largest = largest.max(Some(timestamp));
+            }
+        }
+        match largest {
+            Some(largest) => self.offset_for_timestamp(largest, ReadLimit::HighWatermark).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// The first record of a batch at or after `timestamp`. The records of a compressed batch are not opened here:
+/// its first one stands for them.
+fn first_at_or_after(
+    header: &BatchHeader,
+    batch: &[u8],
+    timestamp: Timestamp,
+    from: Offset,
+) -> Option<TimestampedOffset> {
+    let leader_epoch = header.leader_epoch();
+    if header.is_log_append_time() {
+        let offset = header.base_offset().max(from);
+        return Some(TimestampedOffset { offset, timestamp: header.max_timestamp(), leader_epoch });
+    }
+    if header.is_compressed() {
+        let base = Timestamp(header.base_timestamp.get());
+        let found = if base >= timestamp { base } else { header.max_timestamp() };
+        return Some(TimestampedOffset {
+            offset: header.base_offset().max(from),
+            timestamp: found,
+            leader_epoch,
+        });
+    }
+    records(batch)
+        .ok()?
+        .flatten()
+        .find(|record| record.timestamp >= timestamp && record.offset >= from)
+        .map(|record| TimestampedOffset { offset: record.offset, timestamp: record.timestamp, leader_epoch })
+}
+
+impl Log {
+    /// The log's start rises to `start`.
+    pub(crate) fn raise_start(&mut self, start: Offset) {
+        self.log_start = self.log_start.max(start);
+        self.epochs.truncate_from_start(self.log_start);
+    }
+
+    /// Everything behind `cut` goes from memory; the segments that go whole are returned.
+    fn cut_at(&mut self, cut: Point) -> (Vec<Segment>, Vec<Region>) {
+        self.cuts += 1;
+        self.hints.clear();
+        let keep = self.segments.partition_point(|segment| segment.base <= cut.segment);
+        let removed: Vec<Segment> = self.segments.drain(keep..).collect();
+        let mut held = self.segments.pop_back().expect("the cut is in a segment");
+        let mut segment =
+            Segment::recovered(cut.segment, cut.offset, cut.position.0, std::mem::take(&mut self.cut_tail));
+        segment.allocated = held.allocated;
+        segment.file = held.file.clone();
+        segment.is_created = held.is_created;
+        segment.first_timestamp = held.first_timestamp.filter(|_| cut.position.0 > 0);
+        segment.lookup = held.lookup.clone();
+        if let Some(lookup) = &mut segment.lookup {
+            lookup.truncate(cut.offset, cut.position);
+            segment.largest = lookup
+                .largest()
+                .map_or((Timestamp(-1), cut.segment), |largest| (largest.timestamp, largest.offset));
+        }
+        self.segments.push_back(segment);
+        let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
+        self.settled = end;
+        self.high_watermark = self.high_watermark.min(end);
+        self.epochs.truncate_from_end(cut.offset);
+        self.producers.truncate_to(cut.offset);
+        (removed, held.drop_extents().collect())
+    }
+
+    /// The base offset of the first segment.
+    pub(crate) fn first_base(&self) -> Offset {
+        self.segments.front().map_or(Offset(0), |segment| segment.base)
+    }
+}

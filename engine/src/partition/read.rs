@@ -1,0 +1,392 @@
+//! The way out: from an offset to slices of whole batches, out of the cache or from the disk.
+//!
+//! A read looks once without waiting. What it needs from the disk it fetches, and looks again: the log may have
+//! changed meanwhile, so nothing found before an await is trusted after it.
+
+use std::rc::Rc;
+
+use flumen_ring::{AlignedBuffer, Slice};
+use zerocopy::FromBytes;
+
+use super::log::{Log, Point, Status};
+use super::{Partition, segment_path};
+use crate::batch::{BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
+use crate::core::count;
+use crate::layout::SegmentFileKind;
+use crate::read::{AbortedTransaction, Read, ReadError, ReadLimit};
+use crate::segment::{BLOCK_BYTES, Segment, align_down};
+use crate::storage::{DataFile, OpenMode};
+use crate::{Offset, Position};
+
+/// At most this comes from the disk in one read, unless one batch is larger, in bytes.
+const COLD_BYTES_MAX: u64 = 1 << 20;
+/// What is read beyond what was asked for, so that the batch that holds the offset is found in the same read.
+const COLD_SLACK_BYTES: u64 = 16 << 10;
+
+/// What one look found.
+enum Look {
+    /// What was asked for.
+    Found(Read, Option<Point>),
+    /// The look-up of this segment is needed.
+    NeedsLookup(Offset),
+    /// It is on the disk.
+    Cold(Cold),
+}
+
+/// Where on the disk to look.
+#[derive(Clone, Copy)]
+struct Cold {
+    segment: Offset,
+    /// The start of a batch at or before the one that holds the offset.
+    start: u64,
+    /// Bytes to read at least.
+    length: u64,
+    /// How often the log was cut when this was planned.
+    cuts: u64,
+}
+
+/// Bytes of a segment that came from the disk, and what the cache holds behind them.
+struct View<'a> {
+    segment: &'a Segment,
+    cold: Slice,
+    cold_start: u64,
+}
+
+impl Partition {
+    /// How many bytes a read of at most `bytes_max` from `from` would find below `limit`: exact near the log's
+    /// end, an estimate where only the disk knows.
+    pub fn available(&self, from: Offset, bytes_max: usize, limit: ReadLimit) -> Result<usize, ReadError> {
+        let log = self.inner.log.borrow();
+        let end = Self::limit(&log, limit);
+        Self::check_readable(&log, from, end)?;
+        if from == end {
+            return Ok(0);
+        }
+        let Some(first) = log.segment_index_of(from) else { return Ok(0) };
+        let mut available = 0;
+        for segment in log.segments.iter().skip(first) {
+            let start = if segment.base <= from { position_near(&log, segment, from) } else { 0 };
+            let upto = limit_position(&log, segment, end).unwrap_or(segment.end);
+            available += upto.saturating_sub(start);
+            if available >= bytes_max as u64 || segment.next >= end {
+                break;
+            }
+        }
+        Ok(available.min(bytes_max as u64).max(1) as usize)
+    }
+
+    /// Reads whole batches from the one that holds `from`, at most `bytes_max`, but at least one batch if
+    /// `at_least_one`. At most 1 MiB comes from the disk in one read.
+    pub async fn read(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        limit: ReadLimit,
+    ) -> Result<Read, ReadError> {
+        self.read_from(from, bytes_max, at_least_one, limit).await.map(|(read, _)| read)
+    }
+
+    /// As [`Partition::read`]; also says where the first batch starts.
+    pub(super) async fn read_from(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        limit: ReadLimit,
+    ) -> Result<(Read, Option<Point>), ReadError> {
+        let request = Request { from, bytes_max: bytes_max as u64, at_least_one, limit };
+        let mut cold: Option<(Cold, Slice)> = None;
+        loop {
+            let look = self.look(&request, cold.take())?;
+            match look {
+                Look::Found(read, first) => return Ok((read, first)),
+                Look::NeedsLookup(segment) => self.load_lookup(segment).await?,
+                Look::Cold(wanted) => cold = Some((wanted, self.read_cold(&wanted).await?)),
+            }
+        }
+    }
+
+    fn look(&self, request: &Request, cold: Option<(Cold, Slice)>) -> Result<Look, ReadError> {
+        let mut log = self.inner.log.borrow_mut();
+        let end = Self::limit(&log, request.limit);
+        Self::check_readable(&log, request.from, end)?;
+        let nothing = || Read {
+            slices: Vec::new(),
+            high_watermark: log.high_watermark.offset,
+            last_stable_offset: log.last_stable(),
+            log_start_offset: log.log_start,
+            aborted: Vec::new(),
+        };
+        let mut read = nothing();
+        if request.from == end {
+            return Ok(Look::Found(read, None));
+        }
+        let index = log.segment_index_of(request.from).expect("an offset of the log is in a segment");
+        let segment = &log.segments[index];
+        let limit = limit_position(&log, segment, end);
+        let (view, start) =
+            match cold.filter(|(cold, _)| cold.segment == segment.base && cold.cuts == log.cuts) {
+                Some((cold, bytes)) => {
+                    (View { segment, cold: bytes, cold_start: align_down(cold.start) }, cold.start)
+                }
+                None => {
+                    let Some(start) = start_of(&log, segment, request.from) else {
+                        return Ok(Look::NeedsLookup(segment.base));
+                    };
+                    let cold = Slice::from_buffer(AlignedBuffer::zeroed(0), 0);
+                    (View { segment, cold, cold_start: segment.cached_from() }, start)
+                }
+            };
+        // What a batch needs is read whole; of what was asked for, only so much at a time.
+        let wants = |start: u64, length: u64| {
+            Ok(Look::Cold(Cold { segment: segment.base, start, length, cuts: log.cuts }))
+        };
+        // Walk to the batch that holds the offset.
+        let mut position = start;
+        let first = loop {
+            let header = match view.header(position) {
+                Some(header) => self.check_header(segment, position, &header)?,
+                None => {
+                    return wants(position, (request.bytes_max + COLD_SLACK_BYTES).min(COLD_BYTES_MAX));
+                }
+            };
+            if header.last_offset() >= request.from {
+                break header;
+            }
+            position += header.batch_bytes() as u64;
+        };
+        let first_end = position + first.batch_bytes() as u64;
+        let upto = match view.end_of_batches(self, position, request.bytes_max, limit, end)? {
+            Some(upto) if upto > position => upto,
+            _ if !request.at_least_one => return Ok(Look::Found(read, None)),
+            _ if view.end() < first_end => return wants(position, first.batch_bytes() as u64),
+            _ => first_end,
+        };
+        read.slices = view.slices(position, upto);
+        if request.limit == ReadLimit::LastStable {
+            read.aborted = log.aborted_from(request.from);
+        }
+        let next =
+            if upto == segment.end { Some(segment.next) } else { view.header(upto).map(|h| h.base_offset()) };
+        let base = segment.base;
+        if let Some(offset) = next {
+            log.remember(Point { segment: base, position: Position(upto), offset });
+        }
+        let found = Point { segment: base, position: Position(position), offset: first.base_offset() };
+        Ok(Look::Found(read, Some(found)))
+    }
+
+    /// Refuses a header that cannot be one of this segment: the bytes on the disk changed.
+    fn check_header(
+        &self,
+        segment: &Segment,
+        position: u64,
+        header: &BatchHeader,
+    ) -> Result<BatchHeader, ReadError> {
+        let (base, last) = (header.base_offset(), header.last_offset());
+        let sound = header.magic == 2
+            && header.length.get() >= (HEADER_BYTES - LOG_OVERHEAD_BYTES) as i32
+            && position + header.batch_bytes() as u64 <= segment.end
+            && segment.base <= base
+            && base <= last
+            && last < segment.next;
+        if sound {
+            return Ok(*header);
+        }
+        Err(ReadError::Corrupt {
+            file: segment_path(self, segment.base, SegmentFileKind::Log).display().to_string(),
+            position,
+            reason: format!("no batch of offsets {}..{} starts here", segment.base, segment.next),
+        })
+    }
+
+    async fn read_cold(&self, cold: &Cold) -> Result<Slice, ReadError> {
+        let file = self.segment_file(cold.segment).await?;
+        let written = {
+            let log = self.inner.log.borrow();
+            match log.segment(cold.segment) {
+                Some(segment) if log.cuts == cold.cuts => segment.written,
+                _ => return Ok(Slice::from_buffer(AlignedBuffer::zeroed(0), 0)),
+            }
+        };
+        let from = align_down(cold.start);
+        let slack = cold.start - from;
+        let length =
+            (slack + cold.length).min(written.saturating_sub(from)).next_multiple_of(BLOCK_BYTES) as usize;
+        let core = self.core();
+        let _permit = core.cold_reads.take(length).await;
+        let (result, buffer) = file.read(AlignedBuffer::zeroed(length), from, length).await;
+        let read = result.map_err(ReadError::Storage)?;
+        count(&core.counters.cold_bytes_read, read as u64);
+        let sound = read.min(written.saturating_sub(from) as usize);
+        if (sound as u64) <= slack {
+            return Err(ReadError::Corrupt {
+                file: segment_path(self, cold.segment, SegmentFileKind::Log).display().to_string(),
+                position: cold.start,
+                reason: format!("the file ends at {}, its log at {written}", from + read as u64),
+            });
+        }
+        Ok(Slice::from_buffer(buffer, sound))
+    }
+
+    /// The open file of a segment; opens it on its first use.
+    pub(crate) async fn segment_file(&self, base: Offset) -> Result<Rc<dyn DataFile>, ReadError> {
+        let open = {
+            let log = self.inner.log.borrow();
+            let segment = log.segment(base).ok_or(ReadError::Offline)?;
+            segment.file.clone()
+        };
+        if let Some(file) = open {
+            return Ok(file);
+        }
+        let path = segment_path(self, base, SegmentFileKind::Log);
+        let file = self.core().directory.open(&path, OpenMode::Existing).await?;
+        if let Some(segment) = self.inner.log.borrow_mut().segment_mut(base) {
+            return Ok(segment.file.get_or_insert(file).clone());
+        }
+        Ok(file)
+    }
+}
+
+struct Request {
+    from: Offset,
+    bytes_max: u64,
+    at_least_one: bool,
+    limit: ReadLimit,
+}
+
+impl View<'_> {
+    /// Whether what came from the disk meets what the cache holds.
+    fn is_joined(&self) -> bool {
+        self.segment.cached_from() <= self.cold_end()
+    }
+
+    fn cold_end(&self) -> u64 {
+        self.cold_start + self.cold.len() as u64
+    }
+
+    /// The end of what can be seen.
+    fn end(&self) -> u64 {
+        if self.is_joined() { self.segment.end } else { self.cold_end() }
+    }
+
+    fn slices(&self, from: u64, to: u64) -> Vec<Slice> {
+        let split = self.cold_end().clamp(from, to);
+        let mut slices = Vec::with_capacity(2);
+        if from < split {
+            let start = (from - self.cold_start) as usize;
+            slices.push(self.cold.slice(start..start + (split - from) as usize));
+        }
+        if split < to {
+            slices.extend(self.segment.cached(split, to));
+        }
+        slices
+    }
+
+    fn header(&self, position: u64) -> Option<BatchHeader> {
+        let upto = position + HEADER_BYTES as u64;
+        if position < self.cold_start.min(self.segment.cached_from()) || upto > self.end() {
+            return None;
+        }
+        if self.cold_end() <= position || self.cold.is_empty() {
+            return (self.segment.cached_from() <= position).then(|| self.segment.cached_header(position));
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        let mut filled = 0;
+        for slice in self.slices(position, upto) {
+            bytes[filled..filled + slice.len()].copy_from_slice(&slice);
+            filled += slice.len();
+        }
+        BatchHeader::read_from_bytes(&bytes).ok()
+    }
+
+    /// The end of the last whole batch that starts at or behind `start`, fits `bytes_max` and lies below the
+    /// limit; `start` if there is none.
+    fn end_of_batches(
+        &self,
+        partition: &Partition,
+        start: u64,
+        bytes_max: u64,
+        limit: Option<u64>,
+        end: Offset,
+    ) -> Result<Option<u64>, ReadError> {
+        let room = start.saturating_add(bytes_max).min(self.end());
+        if let Some(limit) = limit
+            && limit <= room
+        {
+            return Ok(Some(limit));
+        }
+        // Where the limit is known by its offset only, every batch below it is looked at.
+        let jump = match limit {
+            Some(_) => self.segment.lookup.as_ref().map(|lookup| lookup.floor_of_position(Position(room)).0),
+            None => None,
+        };
+        let mut at = jump.filter(|at| start < *at && *at <= room).unwrap_or(start);
+        while let Some(header) = self.header(at) {
+            partition.check_header(self.segment, at, &header)?;
+            let next = at + header.batch_bytes() as u64;
+            if next > room || header.base_offset() >= end {
+                break;
+            }
+            at = next;
+            if at == self.segment.end {
+                break;
+            }
+        }
+        Ok(Some(at))
+    }
+}
+
+/// Where the batch that holds `from` is looked for; `None` if the look-up is not there yet.
+fn start_of(log: &Log, segment: &Segment, from: Offset) -> Option<u64> {
+    if let Some(hint) = log.hint(from).filter(|hint| hint.segment == segment.base) {
+        return Some(hint.position.0);
+    }
+    if from == segment.base {
+        return Some(0);
+    }
+    let lookup = segment.lookup.as_ref().filter(|lookup| lookup.covers(from))?;
+    Some(lookup.floor(from).0)
+}
+
+fn position_near(log: &Log, segment: &Segment, from: Offset) -> u64 {
+    let mut position = start_of(log, segment, from).unwrap_or(0);
+    if position < segment.cached_from() {
+        return position;
+    }
+    while position < segment.end {
+        let header = segment.cached_header(position);
+        if header.last_offset() >= from {
+            break;
+        }
+        position += header.batch_bytes() as u64;
+    }
+    position
+}
+
+/// The position in `segment` of the end of what may be seen, if it is known without a walk.
+fn limit_position(log: &Log, segment: &Segment, end: Offset) -> Option<u64> {
+    if segment.next <= end {
+        return Some(segment.end);
+    }
+    let watermark = log.high_watermark;
+    (watermark.offset == end && watermark.segment == segment.base).then_some(watermark.position.0)
+}
+
+impl Log {
+    /// The end of what `read_committed` consumers see.
+    pub(crate) fn last_stable(&self) -> Offset {
+        let open = self.producers.first_unstable_offset();
+        open.map_or(self.high_watermark.offset, |open| open.min(self.high_watermark.offset))
+    }
+
+    fn aborted_from(&self, _from: Offset) -> Vec<AbortedTransaction> {
+        Vec::new()
+    }
+
+    /// Whether it can be read and appended to.
+    pub(crate) fn is_online(&self) -> bool {
+        self.status == Status::Online
+    }
+}

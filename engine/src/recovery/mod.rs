@@ -1,0 +1,163 @@
+//! From what a crash or a clean stop left to partitions that can be opened, and back.
+//!
+//! [`replay`] runs once, before any core: it folds every journal into the segments, whatever the number of cores
+//! was, makes that durable, and removes the journals. Then each core opens its own partitions ([`open`]): only
+//! what lies behind the recovery point is read. [`seal`] ends a clean stop.
+//!
+//! Every step may be cut off by a crash and be done again: folding writes the same bytes to the same places, and
+//! the journals go last.
+
+mod fold;
+mod open;
+mod scan;
+mod seal;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::checkpoint::{CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
+use crate::checkpoints::decode_offsets;
+use crate::journal::JOURNAL_FOLDER;
+use crate::layout::{CLEAN_SHUTDOWN, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use crate::partition::Point;
+use crate::storage::{Directory, Runtime, StorageError, StorageErrorKind};
+use crate::{Offset, PartitionId};
+
+pub(crate) use open::{create_partition, open_partition, remove_segment};
+pub(crate) use seal::ClosedPartition;
+pub use seal::{ClosedCore, seal};
+
+/// A small file of Kafka's is not longer than this, in bytes.
+const SMALL_FILE_BYTES_MAX: usize = 64 << 20;
+
+/// What the life before left; goes to every core's [`crate::Engine::open`].
+#[derive(Debug, Clone, Default)]
+pub struct RecoveredJournal {
+    inner: Arc<Recovered>,
+}
+
+#[derive(Debug, Default)]
+struct Recovered {
+    clean: bool,
+    /// The number of the life that starts now.
+    life: u64,
+    checkpoints: BTreeMap<PartitionId, PartitionCheckpoint>,
+    /// How far the journals prove each log durable.
+    durable: BTreeMap<PartitionId, Point>,
+    /// Kafka's checkpoints, by folder.
+    recovery_points: BTreeMap<String, Offset>,
+    log_starts: BTreeMap<String, Offset>,
+}
+
+impl RecoveredJournal {
+    /// Whether the life before stopped cleanly.
+    pub fn stopped_cleanly(&self) -> bool {
+        self.inner.clean
+    }
+
+    pub(crate) fn life(&self) -> u64 {
+        self.inner.life
+    }
+}
+
+/// Why a directory could not be recovered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The directory failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file is damaged where it had been durable: what is missing cannot be told apart from what was
+    /// acknowledged.
+    #[error("{path}: damaged at {position}: {reason}")]
+    Damaged {
+        /// The file, below the log directory.
+        path: String,
+        /// Where in it.
+        position: u64,
+        /// What was expected and what was found.
+        reason: String,
+    },
+}
+
+/// Reads what the life before left: once, before any core opens, whatever the number of cores was.
+pub async fn replay(
+    runtime: Rc<dyn Runtime>,
+    directory: Rc<dyn Directory>,
+) -> Result<RecoveredJournal, RecoveryError> {
+    let clean = read_small(&*directory, CLEAN_SHUTDOWN).await?.is_some();
+    let mut recovered = Recovered {
+        clean,
+        life: 1,
+        recovery_points: read_offsets(&*directory, RECOVERY_POINT_CHECKPOINT).await?,
+        log_starts: read_offsets(&*directory, LOG_START_CHECKPOINT).await?,
+        ..Recovered::default()
+    };
+    let checkpoints = read_checkpoints(&*directory).await?;
+    for checkpoint in &checkpoints {
+        recovered.life = recovered.life.max(checkpoint.life + 1);
+    }
+    // A clean stop leaves none; whatever is there is older than what Kafka's files say.
+    if !clean {
+        fold::fold(&runtime, &directory, &checkpoints, &mut recovered).await?;
+        for checkpoint in checkpoints {
+            for partition in checkpoint.partitions {
+                recovered.checkpoints.entry(partition.id).or_insert(partition);
+            }
+        }
+    }
+    directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
+    directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
+    directory.sync_directory(Path::new("")).await?;
+    Ok(RecoveredJournal { inner: Arc::new(recovered) })
+}
+
+/// Every sound checkpoint, of the newest life first.
+async fn read_checkpoints(directory: &dyn Directory) -> Result<Vec<Checkpoint>, StorageError> {
+    let mut checkpoints = Vec::new();
+    for entry in directory.list(Path::new("")).await? {
+        if entry.is_directory || !entry.name.starts_with(CHECKPOINT_PREFIX) {
+            continue;
+        }
+        let bytes = directory.read(Path::new(&entry.name), CHECKPOINT_BYTES_MAX).await?;
+        match Checkpoint::decode(&bytes) {
+            Some(checkpoint) => checkpoints.push(checkpoint),
+            None => tracing::warn!(
+                file = entry.name,
+                "not a checkpoint; its partitions are read from farther back"
+            ),
+        }
+    }
+    checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.life));
+    Ok(checkpoints)
+}
+
+/// The contents of a small file, if it is there.
+async fn read_small(
+    directory: &dyn Directory,
+    path: impl AsRef<Path>,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    match directory.read(path.as_ref(), SMALL_FILE_BYTES_MAX).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read_offsets(
+    directory: &dyn Directory,
+    name: &str,
+) -> Result<BTreeMap<String, Offset>, StorageError> {
+    let Some(bytes) = read_small(directory, name).await? else { return Ok(BTreeMap::new()) };
+    match decode_offsets(&bytes) {
+        Ok(offsets) => Ok(offsets
+            .into_iter()
+            .map(|entry| (crate::layout::partition_folder(&entry.topic, entry.partition), entry.offset))
+            .collect()),
+        Err(error) => {
+            tracing::warn!(file = name, %error, "not a checkpoint of Kafka's; it is left out");
+            Ok(BTreeMap::new())
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Opening one partition: its folder, what lies behind its recovery point, and the cut of its torn end.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::scan::{ScanState, scan};
+use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
+use crate::checkpoints::{decode_epochs, encode_partition_metadata};
+use crate::core::Core;
+use crate::engine::OpenPartition;
+use crate::epochs::LeaderEpochs;
+use crate::layout::{
+    LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, SegmentFile, SegmentFileKind, SegmentFileState,
+};
+use crate::partition::{Log, Partition, Point};
+use crate::producers::{ProducerLimits, Producers};
+use crate::segment::{Lookup, Segment};
+use crate::storage::{DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
+use crate::{Offset, Position};
+
+/// The live files of a partition's folder.
+struct Listing {
+    /// Base offset and length of every `.log`, by offset.
+    logs: Vec<(Offset, u64)>,
+    /// Offsets of the snapshots, rising.
+    snapshots: Vec<Offset>,
+}
+
+/// Where the scan starts, and what is known there.
+struct Start {
+    point: Point,
+    epochs: LeaderEpochs,
+    producers: Producers,
+    log_start: Offset,
+    lookup: Option<Lookup>,
+}
+
+/// Makes a partition's folder, durably, and its empty log.
+pub(crate) async fn create_partition(
+    core: &Rc<Core>,
+    open: OpenPartition,
+) -> Result<Partition, StorageError> {
+    let folder = Path::new(&open.name);
+    core.directory.create_directory(folder).await?;
+    let metadata = encode_partition_metadata(open.id.topic);
+    core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
+    core.sync_directory(Path::new("")).await?;
+    let log = Log::new(
+        VecDeque::from([Segment::new(Offset(0))]),
+        Offset(0),
+        open.leader_epoch,
+        LeaderEpochs::default(),
+        Producers::new(ProducerLimits::default()),
+        open.config,
+    );
+    Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log))
+}
+
+/// Opens a partition that may be there; creates it if it is not.
+pub(crate) async fn open_partition(
+    core: &Rc<Core>,
+    open: OpenPartition,
+    recovered: &RecoveredJournal,
+) -> Result<Partition, RecoveryError> {
+    let folder = PathBuf::from(&open.name);
+    let listed = match core.directory.list(&folder).await {
+        Ok(listed) => listed,
+        Err(error) if error.kind == StorageErrorKind::NotFound => {
+            return Ok(create_partition(core, open).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if read_small(&*core.directory, folder.join(PARTITION_METADATA)).await?.is_none() {
+        let metadata = encode_partition_metadata(open.id.topic);
+        core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
+    }
+    let listing = clear(core, &folder, listed).await?;
+    let recovered = &*recovered.inner;
+    let start = find_start(core, &folder, &listing, &open, recovered).await?;
+    let durable = recovered.durable.get(&open.id).copied();
+    let log = open_log(core, &folder, &listing, &open, start, durable).await?;
+    Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log))
+}
+
+/// Removes what a crash of Kafka left half done, and lists what counts.
+async fn clear(
+    core: &Rc<Core>,
+    folder: &Path,
+    listed: Vec<DirectoryEntry>,
+) -> Result<Listing, RecoveryError> {
+    let mut listing = Listing { logs: Vec::new(), snapshots: Vec::new() };
+    for entry in listed {
+        let Some(file) = SegmentFile::parse(&entry.name) else { continue };
+        match (file.state, file.kind) {
+            (SegmentFileState::Live, SegmentFileKind::Log) => listing.logs.push((file.offset, entry.length)),
+            (SegmentFileState::Live, SegmentFileKind::ProducerSnapshot) => {
+                listing.snapshots.push(file.offset)
+            }
+            (SegmentFileState::Live, _) => {}
+            (SegmentFileState::Deleted | SegmentFileState::Cleaned, _) => {
+                core.directory.remove_file(&folder.join(&entry.name)).await?;
+            }
+            (SegmentFileState::Swap, _) => {
+                return Err(RecoveryError::Damaged {
+                    path: folder.join(&entry.name).display().to_string(),
+                    position: 0,
+                    reason: "a compaction was cut off while it swapped segments; start Apache Kafka once on \
+                             this directory and stop it cleanly"
+                        .to_owned(),
+                });
+            }
+        }
+    }
+    listing.logs.sort_unstable();
+    listing.snapshots.sort_unstable();
+    Ok(listing)
+}
+
+/// The newest point from which on everything is read, and the state there.
+async fn find_start(
+    core: &Rc<Core>,
+    folder: &Path,
+    listing: &Listing,
+    open: &OpenPartition,
+    recovered: &Recovered,
+) -> Result<Start, RecoveryError> {
+    let first = listing.logs.first().map_or(Offset(0), |(base, _)| *base);
+    let segment_of = |offset: Offset| {
+        let index = listing.logs.partition_point(|(base, _)| *base <= offset);
+        index.checked_sub(1).map_or(first, |index| listing.logs[index].0)
+    };
+    if !recovered.clean
+        && let Some(said) = recovered.checkpoints.get(&open.id)
+    {
+        let mut epochs = said.epochs.clone();
+        epochs.truncate_from_end(said.recovery.offset);
+        let mut producers = said.producers.clone();
+        producers.truncate_to(said.recovery.offset);
+        return Ok(Start {
+            point: said.recovery,
+            epochs,
+            producers,
+            log_start: said.log_start.max(first),
+            lookup: None,
+        });
+    }
+    let log_start = recovered.log_starts.get(&open.name).copied().unwrap_or(first).max(first);
+    let mut epochs = match read_small(&*core.directory, folder.join(LEADER_EPOCH_CHECKPOINT)).await? {
+        Some(bytes) => decode_epochs(&bytes).unwrap_or_default(),
+        None => LeaderEpochs::default(),
+    };
+    let last = listing.logs.last().map_or(first, |(base, _)| *base);
+    // After a clean stop all is durable, and only the end of the last segment is looked at.
+    let point = recovered.recovery_points.get(&open.name).copied().unwrap_or(first);
+    let begin = if recovered.clean { last } else { segment_of(point.max(first)).min(last) };
+    let mut producers = Producers::new(ProducerLimits::default());
+    let mut known_at = first;
+    for snapshot in listing.snapshots.iter().rev() {
+        let usable = recovered.clean || *snapshot <= point.max(begin);
+        if !usable {
+            continue;
+        }
+        let path = folder.join(SegmentFile::live(*snapshot, SegmentFileKind::ProducerSnapshot).name());
+        let bytes = read_small(&*core.directory, path).await?.unwrap_or_default();
+        if let Ok(read) = Producers::from_snapshot(&bytes, ProducerLimits::default()) {
+            producers = read;
+            known_at = *snapshot;
+            break;
+        }
+    }
+    let mut lookup = None;
+    let mut start = Point { segment: begin, position: Position(0), offset: begin };
+    if recovered.clean {
+        if let Some((length, found)) = read_lookup(core, folder, listing).await? {
+            let last = found.indexes.offsets.last();
+            if let Some(last) = last.filter(|last| last.position.0 < length) {
+                // The entry is the last offset of the batch; its first is read from the batch itself.
+                start = Point { segment: begin, position: last.position, offset: Offset(-1) };
+                let header = read_header_offset(core, folder, begin, last.position).await?;
+                match header {
+                    Some(offset) if begin <= offset && offset <= last.offset => {
+                        start.offset = offset;
+                        lookup = Some(found);
+                    }
+                    _ => start = Point { segment: begin, position: Position(0), offset: begin },
+                }
+            }
+        }
+    } else if known_at < begin {
+        let segment = segment_of(known_at);
+        start = Point { segment, position: Position(0), offset: segment };
+        if segment > known_at || listing.snapshots.is_empty() {
+            start = Point { segment: first, position: Position(0), offset: first };
+            // Without a snapshot Kafka starts producers anew too; what is durable is not read for their sake.
+            if listing.snapshots.is_empty() {
+                start = Point { segment: begin, position: Position(0), offset: begin };
+            }
+        }
+    }
+    if !recovered.clean {
+        epochs.truncate_from_end(start.offset);
+        producers.truncate_to(start.offset.max(known_at));
+    }
+    Ok(Start { point: start, epochs, producers, log_start, lookup })
+}
+
+async fn read_lookup(
+    core: &Rc<Core>,
+    folder: &Path,
+    listing: &Listing,
+) -> Result<Option<(u64, Lookup)>, StorageError> {
+    let Some((base, length)) = listing.logs.last().copied() else { return Ok(None) };
+    let path = |kind| folder.join(SegmentFile::live(base, kind).name());
+    let offsets = read_small(&*core.directory, path(SegmentFileKind::OffsetIndex)).await?;
+    let times = read_small(&*core.directory, path(SegmentFileKind::TimeIndex)).await?;
+    let (Some(offsets), Some(times)) = (offsets, times) else { return Ok(None) };
+    Ok(Lookup::from_files(base, &offsets, &times, length).map(|lookup| (length, lookup)))
+}
+
+async fn read_header_offset(
+    core: &Rc<Core>,
+    folder: &Path,
+    base: Offset,
+    position: Position,
+) -> Result<Option<Offset>, StorageError> {
+    let path = folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
+    let file = core.directory.open(&path, OpenMode::Existing).await?;
+    let bytes = super::fold::read_range(&*file, position.0, 8).await?;
+    Ok(bytes.try_into().ok().map(|bytes| Offset(i64::from_be_bytes(bytes))))
+}
+
+/// Scans from the start on, cuts what does not count, and builds the log.
+async fn open_log(
+    core: &Rc<Core>,
+    folder: &Path,
+    listing: &Listing,
+    open: &OpenPartition,
+    start: Start,
+    durable: Option<Point>,
+) -> Result<Log, RecoveryError> {
+    let Start { point, mut epochs, mut producers, log_start, lookup } = start;
+    let mut lookup = lookup;
+    let proven = durable.map_or(point, |durable| durable.max(point));
+    let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
+    let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
+        path: path_of(base).display().to_string(),
+        position,
+        reason,
+    };
+    let mut segments = VecDeque::new();
+    let mut logs = listing.logs.iter().copied().peekable();
+    // Below the start all is durable; how it ends is said by what follows.
+    while let Some((base, length)) = logs.next_if(|(base, _)| *base < point.segment) {
+        let next = logs.peek().map_or(point.segment, |(next, _)| *next);
+        let mut segment = Segment::recovered(base, next, length, Vec::new());
+        segment.is_sealed = true;
+        segments.push_back(segment);
+    }
+    let mut at = point;
+    let mut stopped = None;
+    let mut behind = Vec::new();
+    while let Some((base, length)) = logs.next() {
+        if stopped.is_some() || base != at.segment {
+            behind.push(base);
+            continue;
+        }
+        if length < at.position.0 {
+            return Err(damaged(base, length, format!("the file ends before its durable {}", at.position)));
+        }
+        let file = core.directory.open(&path_of(base), OpenMode::Existing).await?;
+        let mut state = ScanState {
+            epochs: &mut epochs,
+            producers: &mut producers,
+            is_compacted: open.config.compact,
+            index_interval_bytes: open.config.index_interval_bytes,
+        };
+        let scanned = scan(&file, length, at, &mut state).await?;
+        let end = scanned.end;
+        let goes_on = logs.peek().is_some_and(|(next, _)| {
+            *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())
+        });
+        if end.position.0 < length {
+            if (proven.segment, proven.position) > (base, end.position) && !(goes_on && proven.segment > base)
+            {
+                let reason = scanned.stopped.clone().unwrap_or_default();
+                return Err(damaged(base, end.position.0, reason));
+            }
+            file.truncate(end.position.0).await?;
+            file.sync_data().await?;
+        }
+        let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
+        segment.largest = scanned.largest;
+        segment.first_timestamp = scanned.first_timestamp;
+        segment.file = Some(file);
+        segment.is_sealed = goes_on;
+        segment.lookup = match lookup.take() {
+            // What the files say below the scan, and what the scan saw.
+            Some(mut files) => {
+                files.continue_with(scanned.lookup);
+                Some(files)
+            }
+            None => Some(scanned.lookup),
+        };
+        if let Some(largest) = segment.lookup.as_ref().and_then(Lookup::largest) {
+            segment.largest = (largest.timestamp, largest.offset);
+        }
+        segments.push_back(segment);
+        if goes_on {
+            let next = logs.peek().expect("it goes on").0;
+            at = Point { segment: next, position: Position(0), offset: next };
+        } else {
+            at = end;
+            stopped = Some(scanned.stopped);
+        }
+    }
+    if (proven.segment, proven.position) > (at.segment, at.position) {
+        let reason =
+            format!("the log ends here; it was durable up to {} in {}", proven.position, proven.segment);
+        return Err(damaged(at.segment, at.position.0, reason));
+    }
+    for base in behind.iter().rev() {
+        remove_segment(core, folder, *base).await?;
+    }
+    if !behind.is_empty() {
+        core.sync_directory(folder).await?;
+    }
+    if segments.is_empty() || segments.back().is_some_and(|last| last.is_sealed) {
+        segments.push_back(Segment::new(at.segment.max(log_start)));
+    }
+    let end = segments.back().expect("there is one").next;
+    epochs.truncate_from_start(log_start);
+    let mut log =
+        Log::new(segments, log_start.min(end), open.leader_epoch, epochs, producers, open.config.clone());
+    log.last_append = core.runtime.monotonic();
+    log.producers.advance_high_watermark(end);
+    Ok(log)
+}
+
+/// Removes a segment's files.
+pub(crate) async fn remove_segment(core: &Rc<Core>, folder: &Path, base: Offset) -> Result<(), StorageError> {
+    for kind in [
+        SegmentFileKind::Log,
+        SegmentFileKind::OffsetIndex,
+        SegmentFileKind::TimeIndex,
+        SegmentFileKind::TransactionIndex,
+    ] {
+        core.directory.remove_file(&folder.join(SegmentFile::live(base, kind).name())).await?;
+    }
+    Ok(())
+}

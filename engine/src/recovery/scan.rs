@@ -1,0 +1,258 @@
+//! Reading a segment batch by batch: where it ends, and what its batches tell.
+//!
+//! A batch counts if bounds, magic and CRC hold, its offset is the expected one (or, compacted, not below it),
+//! and its epoch does not go back. The first that does not count is the end.
+
+use std::rc::Rc;
+
+use flumen_ring::AlignedBuffer;
+
+use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_verbatim};
+use crate::epochs::LeaderEpochs;
+use crate::partition::{Partition, Point};
+use crate::producers::{Producers, TransactionEnd};
+use crate::read::ReadError;
+use crate::segment::{BLOCK_BYTES, Lookup, align_down};
+use crate::storage::{DataFile, StorageError};
+use crate::{LeaderEpoch, Offset, Position, Timestamp};
+
+/// The file is read in pieces of this many bytes; a larger batch enlarges it.
+const CHUNK_BYTES: usize = 256 << 10;
+/// The first piece: most logs have nothing behind the recovery point.
+const FIRST_CHUNK_BYTES: usize = 8 << 10;
+
+/// What a scan found.
+pub(super) struct Scanned {
+    /// Where the sound batches end.
+    pub(super) end: Point,
+    /// The largest timestamp among them, and the last offset of its batch.
+    pub(super) largest: (Timestamp, Offset),
+    pub(super) first_timestamp: Option<Timestamp>,
+    pub(super) lookup: Lookup,
+    /// The bytes from the start of the end's block to the end.
+    pub(super) tail: Vec<u8>,
+    /// Why the batch at the end does not count; `None` at the end of the file.
+    pub(super) stopped: Option<String>,
+}
+
+/// What the batches are applied to, and what they must keep to.
+pub(super) struct ScanState<'a> {
+    pub(super) epochs: &'a mut LeaderEpochs,
+    pub(super) producers: &'a mut Producers,
+    pub(super) is_compacted: bool,
+    pub(super) index_interval_bytes: u32,
+}
+
+/// Bytes of the file from `start` on.
+struct Window<'a> {
+    file: &'a Rc<dyn DataFile>,
+    length: u64,
+    buffer: AlignedBuffer,
+    start: u64,
+    filled: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a Rc<dyn DataFile>, length: u64) -> Self {
+        Self { file, length, buffer: AlignedBuffer::zeroed(0), start: 0, filled: 0 }
+    }
+
+    /// `bytes` at `position`, or fewer at the end of the file.
+    async fn at(&mut self, position: u64, bytes: usize, chunk: usize) -> Result<&[u8], StorageError> {
+        let held = self.start <= position && position + bytes as u64 <= self.start + self.filled as u64;
+        if !held && position < self.length {
+            let start = align_down(position);
+            let wanted = ((position - start) as usize + bytes).max(chunk);
+            let length = wanted.next_multiple_of(BLOCK_BYTES as usize);
+            let mut buffer = std::mem::replace(&mut self.buffer, AlignedBuffer::zeroed(0));
+            if buffer.len() < length {
+                buffer = AlignedBuffer::zeroed(length);
+            }
+            let (result, buffer) = self.file.read(buffer, start, length).await;
+            self.filled = result?.min(self.length.saturating_sub(start) as usize);
+            self.buffer = buffer;
+            self.start = start;
+        }
+        let from = position.saturating_sub(self.start).min(self.filled as u64) as usize;
+        let to = (from + bytes).min(self.filled);
+        Ok(&self.buffer[from..to])
+    }
+}
+
+/// Scans from `from` to the end of the sound batches in a file of `length` bytes.
+pub(super) async fn scan(
+    file: &Rc<dyn DataFile>,
+    length: u64,
+    from: Point,
+    state: &mut ScanState<'_>,
+) -> Result<Scanned, StorageError> {
+    let mut window = Window::new(file, length);
+    let mut end = from;
+    let mut lookup = Lookup::new(from.segment, from.position, from.offset);
+    let mut largest = (Timestamp(-1), from.segment);
+    let mut first_timestamp = None;
+    let mut chunk = FIRST_CHUNK_BYTES;
+    let stopped = loop {
+        let position = end.position.0;
+        if position >= length {
+            break None;
+        }
+        let Some(batch_bytes) = batch_bytes(window.at(position, HEADER_BYTES, chunk).await?) else {
+            break Some("no header of a batch".to_owned());
+        };
+        if position + batch_bytes as u64 > length {
+            break Some(format!("a batch of {batch_bytes} bytes passes the end of the file"));
+        }
+        let batch = window.at(position, batch_bytes, chunk).await?;
+        chunk = CHUNK_BYTES;
+        let newest_epoch = state.epochs.latest();
+        let summary = match check_batch(batch, end.offset, newest_epoch, state.is_compacted) {
+            Ok(summary) => summary,
+            Err(reason) => break Some(reason),
+        };
+        let transaction_end = if summary.control { TransactionEnd::of_batch(batch) } else { None };
+        let header = BatchHeader::parse(batch).expect("it was checked");
+        let (last_offset, timestamp) = (summary.last_offset(), header.max_timestamp());
+        state.epochs.assign(summary.leader_epoch, summary.base_offset);
+        state.producers.note(&summary, summary.base_offset, timestamp, transaction_end);
+        lookup.indexes.note_batch(
+            end.position,
+            batch_bytes as u64,
+            last_offset,
+            timestamp,
+            state.index_interval_bytes,
+        );
+        first_timestamp.get_or_insert(timestamp);
+        if timestamp > largest.0 {
+            largest = (timestamp, last_offset);
+        }
+        end.position = Position(position + batch_bytes as u64);
+        end.offset = Offset(last_offset.0 + 1);
+    };
+    let block = align_down(end.position.0);
+    let in_block = (end.position.0 - block) as usize;
+    let tail = if in_block == 0 { Vec::new() } else { window.at(block, in_block, 0).await?.to_vec() };
+    Ok(Scanned { end, largest, first_timestamp, lookup, tail, stopped })
+}
+
+/// The length that a header says, if it can be one.
+fn batch_bytes(header: &[u8]) -> Option<usize> {
+    if header.len() < HEADER_BYTES {
+        return None;
+    }
+    let length = i32::from_be_bytes(header[8..12].try_into().expect("four bytes"));
+    let bytes = usize::try_from(length).ok()? + LOG_OVERHEAD_BYTES;
+    (bytes >= HEADER_BYTES).then_some(bytes)
+}
+
+fn check_batch(
+    batch: &[u8],
+    expected: Offset,
+    newest_epoch: Option<LeaderEpoch>,
+    is_compacted: bool,
+) -> Result<crate::batch::BatchSummary, String> {
+    let limits = BatchLimits { max_message_bytes: u32::MAX };
+    let checked =
+        check_verbatim(bytes::Bytes::copy_from_slice(batch), &limits).map_err(|error| error.to_string())?;
+    let summary = checked.summaries()[0];
+    let follows = summary.base_offset == expected || (is_compacted && summary.base_offset > expected);
+    if !follows {
+        return Err(format!("offset {} where {expected} was expected", summary.base_offset));
+    }
+    if newest_epoch.is_some_and(|newest| summary.leader_epoch < newest) {
+        return Err(format!("epoch {} goes back", summary.leader_epoch));
+    }
+    Ok(summary)
+}
+
+impl Partition {
+    /// Loads the look-ups of a segment: its index files, or, if they are not sound, its batches.
+    pub(crate) async fn load_lookup(&self, base: Offset) -> Result<(), ReadError> {
+        rebuild_lookup(self, base).await
+    }
+}
+
+/// See [`Partition::load_lookup`].
+pub(crate) async fn rebuild_lookup(partition: &Partition, base: Offset) -> Result<(), ReadError> {
+    let (length, next, is_sealed, interval_bytes, cuts) = {
+        let log = partition.inner().log.borrow();
+        let segment = log.segment(base).ok_or(ReadError::Offline)?;
+        if segment.lookup.as_ref().is_some_and(Lookup::is_complete) {
+            return Ok(());
+        }
+        (segment.written, segment.next, segment.is_sealed, log.config.index_interval_bytes, log.cuts)
+    };
+    let loaded = if is_sealed { read_index_files(partition, base, length).await? } else { None };
+    let lookup = match loaded {
+        Some(lookup) => lookup,
+        None => walk(partition, base, length, next, interval_bytes).await?,
+    };
+    let mut log = partition.inner().log.borrow_mut();
+    if log.cuts != cuts {
+        return Ok(());
+    }
+    let Some(segment) = log.segment_mut(base) else { return Ok(()) };
+    let mut lookup = lookup;
+    if let Some(held) = segment.lookup.take() {
+        lookup.continue_with(held);
+    }
+    if let Some(largest) = lookup.largest()
+        && largest.timestamp > segment.largest.0
+    {
+        segment.largest = (largest.timestamp, largest.offset);
+    }
+    segment.lookup = Some(lookup);
+    Ok(())
+}
+
+async fn read_index_files(
+    partition: &Partition,
+    base: Offset,
+    length: u64,
+) -> Result<Option<Lookup>, ReadError> {
+    use crate::layout::SegmentFileKind::{OffsetIndex, TimeIndex};
+    let directory = &partition.core().directory;
+    let offsets =
+        super::read_small(&**directory, crate::partition::segment_path(partition, base, OffsetIndex)).await?;
+    let times =
+        super::read_small(&**directory, crate::partition::segment_path(partition, base, TimeIndex)).await?;
+    let (Some(offsets), Some(times)) = (offsets, times) else { return Ok(None) };
+    // Kafka's are never empty behind the first interval; ours neither.
+    if offsets.is_empty() && length > 1 << 20 {
+        return Ok(None);
+    }
+    Ok(Lookup::from_files(base, &offsets, &times, length))
+}
+
+/// From the headers of every batch below `length`.
+async fn walk(
+    partition: &Partition,
+    base: Offset,
+    length: u64,
+    next: Offset,
+    interval_bytes: u32,
+) -> Result<Lookup, ReadError> {
+    let file = partition.segment_file(base).await?;
+    let mut window = Window::new(&file, length);
+    let mut lookup = Lookup::new(base, Position(0), base);
+    let mut position = 0;
+    while position < length {
+        let header_bytes = window.at(position, HEADER_BYTES, CHUNK_BYTES).await?;
+        let Some(bytes) = batch_bytes(header_bytes) else { break };
+        let (_, last, timestamp) = header_facts(header_bytes);
+        if last >= next {
+            break;
+        }
+        lookup.indexes.note_batch(Position(position), bytes as u64, last, timestamp, interval_bytes);
+        position += bytes as u64;
+    }
+    Ok(lookup)
+}
+
+/// Base offset, last offset and largest timestamp of a header.
+fn header_facts(bytes: &[u8]) -> (Offset, Offset, Timestamp) {
+    let mut copy = [0; HEADER_BYTES];
+    copy.copy_from_slice(&bytes[..HEADER_BYTES]);
+    let header: BatchHeader = zerocopy::transmute!(copy);
+    (header.base_offset(), header.last_offset(), header.max_timestamp())
+}

@@ -1,0 +1,73 @@
+//! The end of a clean stop: the directory is Kafka's again.
+//!
+//! Order: every core has its logs durable and cut, its indexes, snapshots and epochs written; then the offset
+//! checkpoints; then the private files go; and last, `.kafka_cleanshutdown` says so. A crash in between is a
+//! crash like any other: without that last file the next start trusts nothing that it did not prove.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::Offset;
+use crate::checkpoint::CHECKPOINT_PREFIX;
+use crate::checkpoints::{PartitionOffset, encode_clean_shutdown, encode_offsets};
+use crate::journal::JOURNAL_FOLDER;
+use crate::layout::{
+    CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, LOG_START_CHECKPOINT, PartitionFolder, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_CHECKPOINT,
+};
+use crate::storage::{Directory, StorageError};
+
+/// What one core leaves behind at a clean stop; goes to [`seal`].
+#[derive(Debug, Default)]
+pub struct ClosedCore {
+    pub(crate) partitions: Vec<ClosedPartition>,
+}
+
+/// One partition, closed.
+#[derive(Debug)]
+pub(crate) struct ClosedPartition {
+    /// Its folder's name.
+    pub(crate) name: String,
+    pub(crate) log_start: Offset,
+    pub(crate) first_segment: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) end: Offset,
+}
+
+/// Ends a clean stop, once every core closed: Kafka's checkpoint files, no journal, `.kafka_cleanshutdown`.
+pub async fn seal(directory: Rc<dyn Directory>, cores: Vec<ClosedCore>) -> Result<(), StorageError> {
+    let mut partitions: Vec<ClosedPartition> = cores.into_iter().flat_map(|core| core.partitions).collect();
+    partitions.sort_by(|left, right| left.name.cmp(&right.name));
+    let offsets = |of: &dyn Fn(&ClosedPartition) -> Option<Offset>| {
+        let lines: Vec<PartitionOffset> = partitions
+            .iter()
+            .filter_map(|partition| {
+                let folder = PartitionFolder::parse(&partition.name)?;
+                let offset = of(partition)?;
+                Some(PartitionOffset { topic: folder.topic, partition: folder.partition, offset })
+            })
+            .collect();
+        encode_offsets(&lines).into_bytes()
+    };
+    directory.replace(Path::new(RECOVERY_POINT_CHECKPOINT), offsets(&|closed| Some(closed.end))).await?;
+    directory
+        .replace(
+            Path::new(LOG_START_CHECKPOINT),
+            offsets(&|closed| (closed.log_start > closed.first_segment).then_some(closed.log_start)),
+        )
+        .await?;
+    directory
+        .replace(Path::new(REPLICATION_CHECKPOINT), offsets(&|closed| Some(closed.high_watermark)))
+        .await?;
+    if directory.list(Path::new("")).await?.iter().all(|entry| entry.name != CLEANER_CHECKPOINT) {
+        directory.replace(Path::new(CLEANER_CHECKPOINT), offsets(&|_| None)).await?;
+    }
+    directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
+    for entry in directory.list(Path::new("")).await? {
+        if entry.name.starts_with(CHECKPOINT_PREFIX) {
+            directory.remove_file(Path::new(&entry.name)).await?;
+        }
+    }
+    directory.sync_directory(Path::new("")).await?;
+    directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(-1).into_bytes()).await
+}

@@ -1,0 +1,132 @@
+//! What may go from the start of a log, and when: by time, by size, and below the log's start.
+//!
+//! Looked at every five minutes. The log's start rises first, in memory and in the checkpoint; then whole
+//! segments below it go, oldest first. A crash in between leaves segments that the next look removes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
+use crate::checkpoint;
+use crate::core::Core;
+use crate::partition::Partition;
+use crate::segment::Segment;
+use crate::storage::StorageError;
+use crate::{Offset, Timestamp};
+
+/// How often is looked. Kafka: `log.retention.check.interval.ms`.
+const CHECK_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Looks until the engine closes.
+pub(crate) async fn run(core: Rc<Core>) {
+    loop {
+        let sleep = core.runtime.sleep(CHECK_INTERVAL);
+        match select(sleep, Box::pin(core.closed())).await {
+            Either::Left(_) => {}
+            Either::Right(_) => return,
+        }
+        if core.is_closing() || core.is_offline() {
+            return;
+        }
+        if let Err(error) = check(&core).await {
+            tracing::warn!(%error, "old segments stay for now");
+        }
+    }
+}
+
+/// One look at every partition.
+pub(crate) async fn check(core: &Rc<Core>) -> Result<(), StorageError> {
+    let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
+    let now = Timestamp(core.runtime.wall_ms());
+    let mut shortened = Vec::new();
+    for partition in partitions {
+        learn_ages(&partition).await;
+        if shorten(&partition, now) {
+            partition.inner().watchers.notify();
+            shortened.push(partition);
+        }
+        core.runtime.yield_now().await;
+    }
+    if shortened.is_empty() {
+        return Ok(());
+    }
+    core.write_behind.checkpoint_is_stale.set(true);
+    checkpoint::write(core).await?;
+    for partition in shortened {
+        partition.remove_old_segments().await?;
+    }
+    Ok(())
+}
+
+/// Raises the log's start; says whether segments lie below it.
+fn shorten(partition: &Partition, now: Timestamp) -> bool {
+    let mut log = partition.inner().log.borrow_mut();
+    log.producers.remove_expired(now);
+    if !log.is_online() {
+        return false;
+    }
+    if let Some(start) = new_start(&mut log, now) {
+        log.raise_start(start);
+    }
+    log.segments.len() > 1 && log.segments[0].next <= log.log_start
+}
+
+/// Loads the largest timestamp of the oldest segments, as far as one is needed.
+async fn learn_ages(partition: &Partition) {
+    loop {
+        let unknown = {
+            let log = partition.inner().log.borrow();
+            let retention_ms = log.config.retention_ms;
+            if !log.config.delete || retention_ms < 0 {
+                return;
+            }
+            let old = partition.core().runtime.wall_ms() - retention_ms;
+            log.segments
+                .iter()
+                .take_while(|segment| segment.lookup.is_none() || segment.largest.0.0 < old)
+                .find(|segment| segment.lookup.is_none())
+                .map(|segment| segment.base)
+        };
+        let Some(base) = unknown else { return };
+        if partition.load_lookup(base).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where the log should start now, if that is later than it does.
+fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> {
+    let config = log.config.clone();
+    if !config.delete {
+        return None;
+    }
+    let visible = log.high_watermark.offset;
+    let expired = |segment: &Segment| {
+        config.retention_ms >= 0
+            && segment.largest.0.0 >= 0
+            && segment.lookup.is_some()
+            && now.0 - segment.largest.0.0 > config.retention_ms
+    };
+    let mut excess = match config.retention_bytes {
+        bytes if bytes >= 0 => log.size_bytes() as i64 - bytes,
+        _ => -1,
+    };
+    let mut start = log.log_start;
+    let last = log.segments.len() - 1;
+    let mut roll = false;
+    for (index, segment) in log.segments.iter().enumerate() {
+        let by_size = excess >= 0 && excess - segment.end as i64 >= 0 && index < last;
+        if segment.next > visible || segment.end == 0 || !(by_size || expired(segment)) {
+            break;
+        }
+        excess -= segment.end as i64;
+        start = start.max(segment.next);
+        roll = index == last;
+    }
+    if roll {
+        // The last segment goes too: the log goes on in a new one.
+        log.segments.push_back(Segment::new(start));
+    }
+    (start > log.log_start).then_some(start)
+}

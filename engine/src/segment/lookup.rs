@@ -1,0 +1,89 @@
+//! Where in a segment an offset or a time is, as far as is known: Kafka's indexes, held in memory.
+//!
+//! After a crash the part of the active segment below the recovery point is not covered; whoever looks there
+//! loads the whole look-up first.
+
+use crate::index::{OffsetIndex, SegmentIndexes, TimeEntry, TimeIndex};
+use crate::{Offset, Position, Timestamp};
+
+/// The look-ups of one segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookup {
+    pub(crate) indexes: SegmentIndexes,
+    /// Positions below this are not covered.
+    covered_from: Position,
+    /// The offset at `covered_from`.
+    covered_offset: Offset,
+}
+
+impl Lookup {
+    /// An empty look-up that covers the segment from `covered_from` on.
+    pub(crate) fn new(base: Offset, covered_from: Position, covered_offset: Offset) -> Self {
+        Self { indexes: SegmentIndexes::new(base), covered_from, covered_offset }
+    }
+
+    /// From the contents of the two files, if they are sound for a segment of `log_bytes`.
+    pub(crate) fn from_files(
+        base: Offset,
+        offset_index: &[u8],
+        time_index: &[u8],
+        log_bytes: u64,
+    ) -> Option<Self> {
+        let offsets = OffsetIndex::from_bytes(base, offset_index, log_bytes).ok()?;
+        let times = TimeIndex::from_bytes(base, time_index).ok()?;
+        let indexes = SegmentIndexes::from_indexes(offsets, times, None);
+        Some(Self { indexes, covered_from: Position(0), covered_offset: base })
+    }
+
+    /// Whether it knows where `offset` is.
+    pub(crate) fn covers(&self, offset: Offset) -> bool {
+        offset >= self.covered_offset
+    }
+
+    /// Whether it knows the whole segment.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.covered_from == Position(0)
+    }
+
+    /// A position at or before the batch that holds `offset`, which is covered: start there and walk.
+    pub(crate) fn floor(&self, offset: Offset) -> Position {
+        self.indexes.offsets.lookup(offset).position.max(self.covered_from)
+    }
+
+    /// The start of a batch at or before `position`, as near as is known.
+    pub(crate) fn floor_of_position(&self, position: Position) -> Position {
+        self.indexes.offsets.floor_of_position(position).max(self.covered_from)
+    }
+
+    /// An offset at or before the first record of `timestamp` or later: start there and walk.
+    pub(crate) fn floor_of_time(&self, timestamp: Timestamp) -> Offset {
+        self.indexes.times.lookup(timestamp)
+    }
+
+    /// The largest timestamp, and the last offset of its batch.
+    pub(crate) fn largest(&self) -> Option<TimeEntry> {
+        self.indexes.max_timestamp()
+    }
+
+    /// Adds what is known of a later part of the same segment.
+    pub(crate) fn continue_with(&mut self, later: Lookup) {
+        let (mut offsets, mut times) = (self.indexes.offsets.clone(), self.indexes.times.clone());
+        offsets.extend_from(&later.indexes.offsets);
+        times.extend_from(&later.indexes.times);
+        let (mine, its) = (self.largest(), later.largest());
+        let largest = match (mine, its) {
+            (Some(mine), Some(its)) if its.timestamp > mine.timestamp => Some(its),
+            (None, its) => its,
+            (mine, _) => mine,
+        };
+        self.indexes = SegmentIndexes::from_indexes(offsets, times, largest);
+    }
+
+    /// Forgets everything at or behind `end`.
+    pub(crate) fn truncate(&mut self, end: Offset, end_position: Position) {
+        self.indexes.truncate_to(end, None);
+        if end_position < self.covered_from {
+            (self.covered_from, self.covered_offset) = (end_position, end);
+        }
+    }
+}

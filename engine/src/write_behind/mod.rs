@@ -1,0 +1,102 @@
+//! From the cache to the segments, behind the acknowledgements; and when the journal's ring may pass.
+//!
+//! What is dirty is written in whole blocks once there is enough of it, or once its partition has been quiet for
+//! a second; it is flushed when the ring fills, when its class asks for it, or when the partition stays quiet.
+//! Then the checkpoint file says so, and only then may the ring pass. With nothing dirty, nothing runs.
+//!
+//! Invariants: one writer per partition at a time ([`crate::partition::PartitionInner::io`]), so one write in
+//! flight per block; a segment is cut and flushed before the next one's file exists; `written` and `flushed`
+//! rise only after the operation completed.
+//!
+//! A crash leaves files with any part of what was written since their last flush; the journal has the rest.
+
+mod task;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::PartitionId;
+use crate::gate::Signal;
+use crate::partition::Partition;
+
+pub(crate) use task::run;
+pub(crate) use write::{Extent, cut_exact, flush, flushed, prepare, seal_index, write_failed, write_out};
+
+/// A partition with this much in whole blocks is written, in bytes.
+const WRITE_BYTES: u64 = 256 << 10;
+/// A partition without appends for this long is written, and then its extents go.
+const QUIET: Duration = Duration::from_secs(1);
+/// A partition without appends for this long is flushed.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// What waits to be written, of one core.
+#[derive(Default)]
+pub(crate) struct WriteBehind {
+    /// Partitions that are dirty, hold extents, or have entries in the journal; with what is asked for.
+    pending: RefCell<BTreeMap<PartitionId, (Partition, Asked)>>,
+    signal: Signal,
+    /// Room is short: write whatever there is.
+    pressed: Cell<bool>,
+    /// Something became durable that the checkpoint file does not say.
+    pub(crate) checkpoint_is_stale: Cell<bool>,
+    /// Bytes that were flushed since the checkpoint file was written.
+    pub(crate) flushed_bytes: Cell<u64>,
+}
+
+/// What was asked for a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    /// Nothing; it is looked after in time.
+    InTime,
+    /// To be flushed now.
+    Flush,
+}
+
+impl WriteBehind {
+    /// Something was placed in the partition's log.
+    pub(crate) fn dirtied(&self, partition: &Partition, wants_flush: bool) {
+        let enough = {
+            let log = partition.inner().log.borrow();
+            crate::segment::align_down(log.active().end) >= log.active().written + WRITE_BYTES
+        };
+        let asked = if wants_flush { Asked::Flush } else { Asked::InTime };
+        let mut pending = self.pending.borrow_mut();
+        let is_new = pending.is_empty();
+        let (_, held) = pending.entry(partition.id()).or_insert_with(|| (partition.clone(), Asked::InTime));
+        *held = (*held).max(asked);
+        if enough || wants_flush || is_new {
+            self.signal.raise();
+        }
+    }
+
+    /// Room is short.
+    pub(crate) fn press(&self) {
+        self.pressed.set(true);
+        self.signal.raise();
+    }
+
+    /// Lets the task look around.
+    pub(crate) fn wake(&self) {
+        self.signal.raise();
+    }
+
+    /// Forgets a partition, or all of them.
+    pub(crate) fn forget(&self, id: &PartitionId) {
+        self.pending.borrow_mut().remove(id);
+    }
+
+    /// Forgets everything: the engine goes away.
+    pub(crate) fn clear(&self) {
+        self.pending.borrow_mut().clear();
+    }
+
+    fn all(&self) -> Vec<(Partition, Asked)> {
+        self.pending.borrow().values().cloned().collect()
+    }
+}
+
+/// The tasks' view of their core.
+type CoreHandle = Rc<crate::core::Core>;

@@ -1,0 +1,232 @@
+//! The task that decides when to write, to flush and to say so.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::write::{Extent, flush, write_failed, write_out};
+use super::{Asked, CoreHandle, QUIET, SETTLED, WRITE_BYTES};
+use crate::checkpoint;
+use crate::partition::{Partition, Status};
+use crate::segment::align_down;
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// How often what is pending is looked at, while there is any.
+const TICK: Duration = Duration::from_millis(500);
+/// So many partitions are written at a time.
+const JOBS_MAX: usize = 8;
+/// So many partitions are flushed for one checkpoint, when the ring fills.
+const PRESSED_FLUSHES_MAX: usize = 64;
+/// After so many flushed bytes the checkpoint is written, so that recovery has little to read.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// At most so long the checkpoint stays behind what is flushed.
+const CHECKPOINT_AGE: Duration = Duration::from_secs(3);
+
+/// What is done to one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Write,
+    WriteAll,
+    Flush,
+}
+
+/// Writes behind until the engine closes or the log directory is lost.
+pub(crate) async fn run(core: CoreHandle) {
+    let mut last_checkpoint = core.runtime.monotonic();
+    loop {
+        if core.is_closing() || core.is_offline() {
+            core.write_behind.clear();
+            return;
+        }
+        let pressed = core.write_behind.pressed.take();
+        if pressed && core.journal.growth().is_some() && core.journal.is_pressed() {
+            core.journal.grow(&core).await;
+        }
+        let jobs = choose(&core, pressed);
+        let idle = jobs.is_empty();
+        run_jobs(&core, jobs).await;
+        cool(&core);
+        if checkpoint_is_due(&core, last_checkpoint) {
+            if let Err(error) = checkpoint::write(&core).await {
+                tracing::warn!(%error, "no checkpoint was written");
+            }
+            last_checkpoint = core.runtime.monotonic();
+        }
+        if core.is_closing() || core.is_offline() {
+            continue;
+        }
+        give_up(&core, idle);
+        let quiet =
+            core.write_behind.pending.borrow().is_empty() && !core.write_behind.checkpoint_is_stale.get();
+        if quiet {
+            core.write_behind.signal.wait().await;
+        } else if idle || !core.write_behind.pressed.get() {
+            let wait = Box::pin(core.write_behind.signal.wait());
+            match select(wait, core.runtime.sleep(TICK)).await {
+                Either::Left(_) | Either::Right(_) => {}
+            }
+        }
+    }
+}
+
+/// Who is written now, and how.
+fn choose(core: &CoreHandle, pressed: bool) -> Vec<(Partition, Job)> {
+    let now = core.runtime.monotonic();
+    let ring_is_full = core.journal.is_pressed();
+    let is_short = core.is_starving() || (pressed && !ring_is_full);
+    let mut jobs = Vec::new();
+    let mut oldest = Vec::new();
+    for (partition, asked) in core.write_behind.all() {
+        let log = partition.inner().log.borrow();
+        if !matches!(log.status, Status::Online | Status::Full) {
+            continue;
+        }
+        let dirty = log.end() != log.flushed();
+        let unwritten = log.dirty_bytes();
+        let age = now.saturating_sub(log.last_append);
+        let flush_due = log.config.flush_ms != i64::MAX
+            && dirty
+            && now.saturating_sub(log.last_flush) >= Duration::from_millis(log.config.flush_ms.max(0) as u64);
+        let enough = align_down(log.active().end) >= log.active().written + WRITE_BYTES
+            || log.segments.len() > 1 && !log.segments[log.segments.len() - 2].is_sealed;
+        if ring_is_full && let Some(entry) = log.journaled.front() {
+            oldest.push((entry.sequence, partition.id()));
+        }
+        let job = if asked == Asked::Flush || flush_due || (dirty && age >= SETTLED) {
+            Job::Flush
+        } else if unwritten > 0 && (age >= QUIET || is_short) {
+            Job::WriteAll
+        } else if enough {
+            Job::Write
+        } else {
+            continue;
+        };
+        drop(log);
+        jobs.push((partition, job));
+    }
+    if ring_is_full {
+        flush_oldest(core, oldest, &mut jobs);
+    }
+    jobs
+}
+
+/// Those whose entries the ring meets first.
+fn flush_oldest(
+    core: &CoreHandle,
+    mut oldest: Vec<(u64, crate::PartitionId)>,
+    jobs: &mut Vec<(Partition, Job)>,
+) {
+    oldest.sort_unstable();
+    oldest.truncate(PRESSED_FLUSHES_MAX);
+    for (_, id) in oldest {
+        match jobs.iter_mut().find(|(partition, _)| partition.id() == id) {
+            Some((_, job)) => *job = Job::Flush,
+            None => {
+                if let Some(partition) = core.partitions.borrow().get(&id) {
+                    jobs.push((partition.clone(), Job::Flush));
+                }
+            }
+        }
+    }
+}
+
+async fn run_jobs(core: &CoreHandle, jobs: Vec<(Partition, Job)>) {
+    let mut running = FuturesUnordered::new();
+    for (partition, job) in jobs {
+        if running.len() >= JOBS_MAX {
+            running.next().await;
+        }
+        running.push(run_job(core, partition, job));
+    }
+    while running.next().await.is_some() {}
+}
+
+async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
+    // Whoever holds the files may wait for the journal, and the journal for this task.
+    let Some(turn) = partition.inner().io.try_take() else { return };
+    if let Some((_, asked)) = core.write_behind.pending.borrow_mut().get_mut(&partition.id()) {
+        *asked = Asked::InTime;
+    }
+    let extent = match job {
+        Job::Flush => {
+            let now = core.runtime.monotonic();
+            if flush(core, &partition, &turn).await {
+                partition.inner().log.borrow_mut().last_flush = now;
+            }
+            return;
+        }
+        Job::Write => Extent::WholeBlocks,
+        Job::WriteAll => Extent::UpTo(partition.inner().log.borrow().end()),
+    };
+    if let Err(error) = write_out(core, &partition, extent, &turn).await {
+        write_failed(core, &partition, &error);
+    }
+}
+
+/// Gives back the extents of partitions that have been quiet, and forgets those that need nothing more.
+fn cool(core: &CoreHandle) {
+    let now = core.runtime.monotonic();
+    for (partition, _) in core.write_behind.all() {
+        let mut log = partition.inner().log.borrow_mut();
+        let age = now.saturating_sub(log.last_append);
+        if age >= QUIET {
+            let settled = log.settled;
+            let mut freed: Vec<_> = log.spare.drain(..).collect();
+            for segment in &mut log.segments {
+                let settled_bytes = match segment.base.cmp(&settled.segment) {
+                    std::cmp::Ordering::Less => u64::MAX,
+                    std::cmp::Ordering::Equal => settled.position.0,
+                    std::cmp::Ordering::Greater => 0,
+                };
+                while let Some(region) = segment.evict(settled_bytes, true) {
+                    freed.push(region);
+                }
+            }
+            let done = log.end() == log.flushed()
+                && log.journaled.is_empty()
+                && log.segments.iter().all(|segment| !segment.has_extents());
+            let lost = !matches!(log.status, Status::Online | Status::Full);
+            drop(log);
+            let any = !freed.is_empty();
+            for region in freed {
+                core.release(region);
+            }
+            if any {
+                core.cleaned();
+            }
+            if done || lost {
+                core.write_behind.forget(&partition.id());
+            }
+        }
+    }
+}
+
+/// The commit waits for room that only a lost partition's entries could give: acknowledged bytes have no other
+/// place than the ring, so nothing more can be acknowledged.
+fn give_up(core: &CoreHandle, idle: bool) {
+    if !idle || !core.journal.is_stuck() || core.write_behind.checkpoint_is_stale.get() {
+        return;
+    }
+    let lost = core.partitions.borrow().values().any(|partition| {
+        let log = partition.inner().log.borrow();
+        log.status == Status::Poisoned && !log.journaled.is_empty()
+    });
+    if lost {
+        core.take_offline(&StorageError {
+            operation: "write",
+            path: crate::journal::journal_path(core.config.core),
+            position: 0,
+            length: 0,
+            kind: StorageErrorKind::Errno(5),
+        });
+    }
+}
+
+fn checkpoint_is_due(core: &CoreHandle, last: Duration) -> bool {
+    let behind = &core.write_behind;
+    behind.checkpoint_is_stale.get()
+        && (core.journal.is_pressed()
+            || behind.flushed_bytes.get() >= CHECKPOINT_BYTES
+            || core.runtime.monotonic().saturating_sub(last) >= CHECKPOINT_AGE)
+}

@@ -1,0 +1,349 @@
+//! Writing one partition: which step is next, and what it leaves when it is done.
+
+use std::rc::Rc;
+
+use flumen_ring::AlignedBuffer;
+
+use super::CoreHandle;
+use crate::Offset;
+use crate::append::AppendError;
+use crate::core::count;
+use crate::gate::TurnGuard;
+use crate::journal;
+use crate::layout::SegmentFileKind;
+use crate::partition::{Log, Partition, Point, Status, segment_path};
+use crate::segment::{BLOCK_BYTES, align_down};
+use crate::storage::{OpenMode, StorageError, StorageErrorKind, WriteSource};
+
+/// The largest write from one extent, in bytes.
+const WRITE_BYTES_MAX: u64 = 1 << 20;
+/// Less than this in one extent is gathered from several, in bytes.
+const SLICE_BYTES_MIN: u64 = 64 << 10;
+/// What is gathered at most, in bytes.
+const GATHER_BYTES_MAX: u64 = 256 << 10;
+
+/// How much is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Extent {
+    /// Whole blocks only.
+    WholeBlocks,
+    /// Everything below this point, its partial block padded.
+    UpTo(Point),
+}
+
+enum Step {
+    Done,
+    Open { base: Offset, create: bool },
+    Allocate { base: Offset, position: u64, length: u64 },
+    Write { base: Offset, source: WriteSource, position: u64, written: u64 },
+    Seal { base: Offset },
+}
+
+/// Writes what is published to the segments, as far as `extent` says; rolls the files behind the log.
+pub(crate) async fn write_out(
+    core: &CoreHandle,
+    partition: &Partition,
+    extent: Extent,
+    turn: &TurnGuard,
+) -> Result<(), StorageError> {
+    loop {
+        let step = next_step(&partition.inner().log.borrow(), extent);
+        if matches!(step, Step::Done) {
+            return Ok(());
+        }
+        take_step(core, partition, step, turn).await?;
+    }
+}
+
+/// Opens and allocates what `write_out` up to `end` needs, so that it cannot fail for want of space.
+pub(crate) async fn prepare(
+    core: &CoreHandle,
+    partition: &Partition,
+    end: Point,
+    turn: &TurnGuard,
+) -> Result<(), StorageError> {
+    loop {
+        let step = next_step(&partition.inner().log.borrow(), Extent::UpTo(end));
+        let base = match &step {
+            Step::Done => return Ok(()),
+            Step::Write { base, .. } => *base,
+            Step::Open { .. } | Step::Allocate { .. } | Step::Seal { .. } => Offset(-1),
+        };
+        if base == end.segment {
+            return Ok(());
+        }
+        take_step(core, partition, step, turn).await?;
+    }
+}
+
+/// Writes everything that is published now and flushes it. Failures are dealt with here; says whether it is
+/// durable.
+pub(crate) async fn flush(core: &CoreHandle, partition: &Partition, turn: &TurnGuard) -> bool {
+    let (end, already) = {
+        let log = partition.inner().log.borrow();
+        if !matches!(log.status, Status::Online | Status::Full) {
+            return false;
+        }
+        (log.end(), log.flushed() == log.end())
+    };
+    if already {
+        flushed(core, partition, end);
+        return true;
+    }
+    if let Err(error) = write_out(core, partition, Extent::UpTo(end), turn).await {
+        write_failed(core, partition, &error);
+        return false;
+    }
+    let file = {
+        let log = partition.inner().log.borrow();
+        log.segment(end.segment).and_then(|segment| segment.file.clone())
+    };
+    if let Some(file) = file {
+        if partition.inner().is_exact
+            && let Err(error) = cut_exact(core, partition, &file, end).await
+        {
+            write_failed(core, partition, &error);
+            return false;
+        }
+        if core.sync(&file).await.is_err() {
+            return false;
+        }
+    }
+    flushed(core, partition, end);
+    journal::settle(partition, end);
+    true
+}
+
+/// Cuts the file of an exact partition to what ends at `end`. What the last block held beyond is written again.
+pub(crate) async fn cut_exact(
+    core: &CoreHandle,
+    partition: &Partition,
+    file: &Rc<dyn crate::storage::DataFile>,
+    end: Point,
+) -> Result<(), StorageError> {
+    file.truncate(end.position.0).await?;
+    if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(end.segment) {
+        let beyond = segment.written.saturating_sub(end.position.0);
+        segment.written -= beyond;
+        segment.allocated = end.position.0;
+        core.dirty_bytes.set(core.dirty_bytes.get() + beyond);
+    }
+    Ok(())
+}
+
+/// Everything below `point` is durable in the segments.
+pub(crate) fn flushed(core: &CoreHandle, partition: &Partition, point: Point) {
+    let mut log = partition.inner().log.borrow_mut();
+    let end = log.end();
+    if let Some(segment) = log.segment_mut(point.segment)
+        && segment.flushed < point.position.0
+    {
+        let by = point.position.0 - segment.flushed;
+        segment.flushed = point.position.0;
+        segment.flushed_next = point.offset;
+        core.write_behind.checkpoint_is_stale.set(true);
+        count(&core.write_behind.flushed_bytes, by);
+    }
+    if point == end {
+        log.unflushed_records = 0;
+        log.has_unflushed_past = false;
+    }
+    if log.status == Status::Full {
+        log.status = Status::Online;
+        drop(log);
+        tracing::info!(partition = partition.name(), "there is space again");
+        core.journal.enqueue(partition);
+    }
+}
+
+/// A write of the partition failed: the disk is full, and it is tried again; or the partition is lost.
+pub(crate) fn write_failed(core: &CoreHandle, partition: &Partition, error: &StorageError) {
+    if core.is_offline() {
+        return;
+    }
+    if error.kind != StorageErrorKind::NoSpace {
+        tracing::error!(partition = partition.name(), %error, "the partition is offline");
+        partition.poison();
+        return;
+    }
+    let refused = {
+        let mut log = partition.inner().log.borrow_mut();
+        if log.status == Status::Online {
+            tracing::error!(partition = partition.name(), %error, "the disk is full");
+            log.status = Status::Full;
+        }
+        std::mem::take(&mut log.queue)
+    };
+    for queued in refused {
+        queued.slot.complete(Err(AppendError::NoSpace));
+    }
+}
+
+async fn take_step(
+    core: &CoreHandle,
+    partition: &Partition,
+    step: Step,
+    _turn: &TurnGuard,
+) -> Result<(), StorageError> {
+    match step {
+        Step::Done => {}
+        Step::Open { base, create } => {
+            let path = segment_path(partition, base, SegmentFileKind::Log);
+            let mode = if create { OpenMode::CreateOrOpen } else { OpenMode::Existing };
+            let file = core.directory.open(&path, mode).await?;
+            if create {
+                core.sync_directory(partition.folder()).await?;
+            }
+            if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(base) {
+                segment.is_created = true;
+                segment.file.get_or_insert(file);
+            }
+        }
+        Step::Allocate { base, position, length } => {
+            let Some(file) = open_file(partition, base) else { return Ok(()) };
+            file.allocate(position, length).await?;
+            if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(base) {
+                segment.allocated_to(position + length);
+            }
+        }
+        Step::Write { base, source, position, written } => {
+            let Some(file) = open_file(partition, base) else { return Ok(()) };
+            let length = match &source {
+                WriteSource::Slice(slice) => slice.len(),
+                WriteSource::Buffer(buffer) => buffer.len(),
+            };
+            let (result, source) = file.write(source, position).await;
+            drop(source);
+            result?;
+            count(&core.counters.segment_bytes_written, length as u64);
+            written_to(core, partition, base, written);
+        }
+        Step::Seal { base } => seal(core, partition, base).await?,
+    }
+    Ok(())
+}
+
+fn written_to(core: &CoreHandle, partition: &Partition, base: Offset, written: u64) {
+    let by = {
+        let mut log = partition.inner().log.borrow_mut();
+        let by = log.segment_mut(base).map_or(0, |segment| {
+            let by = written.saturating_sub(segment.written);
+            segment.written += by;
+            by
+        });
+        if log.end().position.0 == written && log.active().base == base {
+            log.dirty_since = None;
+        }
+        by
+    };
+    core.dirty_bytes.set(core.dirty_bytes.get() - by);
+    core.cleaned();
+}
+
+/// Cuts a segment that takes no more to its exact size, and makes that durable.
+async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<(), StorageError> {
+    let (file, end) = {
+        let log = partition.inner().log.borrow();
+        let Some(segment) = log.segment(base) else { return Ok(()) };
+        (segment.file.clone().expect("a segment that was written is open"), segment.end)
+    };
+    file.truncate(end).await?;
+    core.sync(&file).await?;
+    let point = {
+        let mut log = partition.inner().log.borrow_mut();
+        let Some(segment) = log.segment_mut(base) else { return Ok(()) };
+        segment.allocated = end;
+        segment.is_sealed = true;
+        Point { segment: base, position: crate::Position(end), offset: segment.next }
+    };
+    flushed(core, partition, point);
+    let partition = partition.clone();
+    core.runtime.spawn(Box::pin(async move { seal_index(&partition, base).await }));
+    Ok(())
+}
+
+/// Writes the index files of a segment that takes no more. Without them they are made anew from the log.
+pub(crate) async fn seal_index(partition: &Partition, base: Offset) {
+    if let Err(error) = partition.load_lookup(base).await {
+        tracing::warn!(partition = partition.name(), segment = base.0, %error, "no index was written");
+        return;
+    }
+    let files = {
+        let mut log = partition.inner().log.borrow_mut();
+        let lookup = log.segment_mut(base).and_then(|segment| segment.lookup.as_mut());
+        let Some(lookup) = lookup.filter(|lookup| lookup.is_complete()) else { return };
+        lookup.indexes.seal();
+        [
+            (SegmentFileKind::OffsetIndex, lookup.indexes.offsets.to_bytes()),
+            (SegmentFileKind::TimeIndex, lookup.indexes.times.to_bytes()),
+        ]
+    };
+    for (kind, bytes) in files {
+        let path = segment_path(partition, base, kind);
+        if let Err(error) = partition.core().directory.replace(&path, bytes).await {
+            tracing::warn!(%error, "an index was not written");
+        }
+    }
+}
+
+fn open_file(partition: &Partition, base: Offset) -> Option<Rc<dyn crate::storage::DataFile>> {
+    partition.inner().log.borrow().segment(base).and_then(|segment| segment.file.clone())
+}
+
+/// What to do next; pure.
+fn next_step(log: &Log, extent: Extent) -> Step {
+    let active = log.active().base;
+    let first = log.segments.iter().rposition(|segment| segment.is_sealed).map_or(0, |last| last + 1);
+    for segment in log.segments.iter().skip(first) {
+        let base = segment.base;
+        let target = match extent {
+            Extent::WholeBlocks if base == active => align_down(segment.end),
+            Extent::UpTo(point) if base == point.segment => point.position.0,
+            Extent::UpTo(point) if base > point.segment => return Step::Done,
+            Extent::WholeBlocks | Extent::UpTo(_) => segment.end,
+        };
+        if segment.written < target {
+            if segment.file.is_none() {
+                return Step::Open { base, create: !segment.is_created };
+            }
+            if let Some((position, length)) = segment.allocation_for(target) {
+                return Step::Allocate { base, position, length };
+            }
+            return next_write(segment, target);
+        }
+        if segment.written < segment.end {
+            // It took more since the point was taken.
+            return Step::Done;
+        }
+        if base != active {
+            if segment.file.is_none() {
+                return Step::Open { base, create: !segment.is_created };
+            }
+            return Step::Seal { base };
+        }
+    }
+    Step::Done
+}
+
+fn next_write(segment: &crate::segment::Segment, target: u64) -> Step {
+    let base = segment.base;
+    let from = align_down(segment.written);
+    // Whole blocks from the cache itself, where there are enough of them side by side.
+    if let Some(slice) = segment.whole_blocks_at(from, WRITE_BYTES_MAX)
+        && slice.len() as u64 >= SLICE_BYTES_MIN
+    {
+        let written = from + slice.len() as u64;
+        return Step::Write { base, source: WriteSource::Slice(slice), position: from, written };
+    }
+    // The rest, and the last block, from a copy.
+    let most = (from + GATHER_BYTES_MAX).min(segment.end);
+    let to = if target <= most && !target.is_multiple_of(BLOCK_BYTES) {
+        // The block is padded, so all that is in it may come along.
+        target.next_multiple_of(BLOCK_BYTES).min(segment.end)
+    } else {
+        most.min(target)
+    };
+    let mut buffer = AlignedBuffer::zeroed((to - from) as usize);
+    segment.copy_blocks(from, to, &mut buffer);
+    Step::Write { base, source: WriteSource::Buffer(buffer), position: from, written: to }
+}
