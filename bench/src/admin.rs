@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest, ResponseHeader, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ResponseHeader, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 
 use crate::client;
@@ -16,6 +18,8 @@ use crate::load::BenchError;
 
 const METADATA_VERSION: i16 = 9;
 const CREATE_TOPICS_VERSION: i16 = 5;
+const DELETE_TOPICS_VERSION: i16 = 5;
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,6 +57,20 @@ pub fn prepare_topic(
         }
     }
     await_leaders(&mut stream, name)
+}
+
+/// Deletes the topic; that there is none is no error.
+pub fn delete_topic(address: SocketAddr, topic: &str) -> Result<(), BenchError> {
+    let mut stream =
+        TcpStream::connect(address).map_err(|source| BenchError::io("connect to the broker", source))?;
+    let request = DeleteTopicsRequest::default()
+        .with_timeout_ms(30_000)
+        .with_topic_names(vec![TopicName(StrBytes::from_string(topic.to_owned()))]);
+    let deleted = call(&mut stream, &request, DELETE_TOPICS_VERSION)?;
+    match deleted.responses.first().map_or(0, |topic| topic.error_code) {
+        0 | UNKNOWN_TOPIC_OR_PARTITION => Ok(()),
+        code => Err(BenchError::Broker(format!("DeleteTopics: error {code}"))),
+    }
 }
 
 fn await_leaders(stream: &mut TcpStream, name: TopicName) -> Result<i32, BenchError> {

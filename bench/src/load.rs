@@ -70,6 +70,8 @@ pub struct Load {
     pub duration: Duration,
     /// The broker's process, if it is on this machine.
     pub pid: Option<u32>,
+    /// After so many bytes, counted or not, the run is over.
+    pub bytes_max: u64,
     /// What the connections do.
     pub work: Work,
 }
@@ -122,12 +124,15 @@ struct Tally {
     ends: Instant,
     requests: Cell<u64>,
     bytes: Cell<u64>,
+    /// Bytes since the start, those of the warm-up included.
+    bytes_sent: Cell<u64>,
+    bytes_max: u64,
     latency: RefCell<Histogram<u64>>,
 }
 
 impl Tally {
     fn is_over(&self) -> bool {
-        Instant::now() >= self.ends
+        Instant::now() >= self.ends || self.bytes_sent.get() >= self.bytes_max
     }
 
     fn is_warming_up(&self) -> bool {
@@ -137,6 +142,7 @@ impl Tally {
     /// One request, sent then and answered now, that carried `bytes` of batches.
     fn count(&self, sent: Instant, bytes: u64) {
         let now = Instant::now();
+        self.bytes_sent.set(self.bytes_sent.get() + bytes);
         if now < self.counts_from || now > self.ends {
             return;
         }
@@ -157,14 +163,17 @@ pub fn run(load: &Load) -> Result<Outcome, BenchError> {
         ends: counts_from + load.duration,
         requests: Cell::new(0),
         bytes: Cell::new(0),
+        bytes_sent: Cell::new(0),
+        bytes_max: load.bytes_max,
         latency: RefCell::new(latency),
     });
     let meter = Meter::start(load, counts_from);
     tokio_uring::start(connections(load, &tally))?;
+    let elapsed = Instant::now().min(tally.ends).saturating_duration_since(counts_from);
     let (broker_cpu_seconds, client_cpu_seconds) = meter.finish()?;
     let latency = tally.latency.borrow().clone();
     Ok(Outcome {
-        elapsed: load.duration,
+        elapsed,
         requests: tally.requests.get(),
         bytes: tally.bytes.get(),
         latency,
@@ -190,7 +199,7 @@ async fn connections(load: &Load, tally: &Rc<Tally>) -> Result<(), BenchError> {
 
 /// Reads CPU times at the two ends of what is counted, on a thread of its own that waits in between.
 struct Meter {
-    /// Dropped when the load has failed: the thread then ends at once.
+    /// Dropped when the load is over: the thread then ends at once.
     running: Sender<()>,
     thread: JoinHandle<Result<(Option<f64>, f64), BenchError>>,
 }
@@ -211,9 +220,8 @@ impl Meter {
     }
 
     fn finish(self) -> Result<(Option<f64>, f64), BenchError> {
-        let result = self.thread.join().expect("the meter does not panic");
         drop(self.running);
-        result
+        self.thread.join().expect("the meter does not panic")
     }
 }
 

@@ -32,6 +32,27 @@ enum Command {
     /// Raw requests over many connections, from one thread.
     #[command(subcommand)]
     Raw(Raw),
+    /// Creates a topic and waits for its leaders, or deletes one.
+    Topic(Topic),
+}
+
+#[derive(Args)]
+struct Topic {
+    /// The broker's address.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    bootstrap: String,
+    /// The topic.
+    #[arg(long)]
+    topic: String,
+    /// How many partitions it gets.
+    #[arg(long, default_value_t = 1)]
+    partitions: i32,
+    /// Its settings: key=value.
+    #[arg(long = "config")]
+    configs: Vec<String>,
+    /// Delete it.
+    #[arg(long)]
+    delete: bool,
 }
 
 #[derive(Subcommand)]
@@ -89,6 +110,9 @@ struct Produce {
     /// Requests in flight on each connection.
     #[arg(long, default_value_t = 1)]
     depth: usize,
+    /// Stop earlier, after so many bytes of batches, counted or not.
+    #[arg(long, default_value_t = u64::MAX)]
+    bytes_max: u64,
     /// 0, 1, or -1 (all).
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     acks: i16,
@@ -107,10 +131,15 @@ struct Fetch {
 }
 
 fn main() -> ExitCode {
-    let Command::Raw(raw) = Arguments::parse().command;
-    match run(raw) {
+    let result = match Arguments::parse().command {
+        Command::Raw(raw) => run(raw).map(Some),
+        Command::Topic(topic) => prepare(&topic).map(|()| None),
+    };
+    match result {
         Ok(json) => {
-            report::print(&json);
+            if let Some(json) = json {
+                report::print(&json);
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -120,8 +149,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn prepare(topic: &Topic) -> Result<(), BenchError> {
+    let address = resolve(&topic.bootstrap)?;
+    if topic.delete {
+        return admin::delete_topic(address, &topic.topic);
+    }
+    admin::prepare_topic(address, &topic.topic, topic.partitions, &topic.configs).map(|_| ())
+}
+
 fn run(raw: Raw) -> Result<String, BenchError> {
-    let (common, work) = match raw {
+    let (common, bytes_max, work) = match raw {
         Raw::Produce(produce) => {
             let work = Work::Produce {
                 record_bytes: produce.record_bytes,
@@ -130,9 +167,11 @@ fn run(raw: Raw) -> Result<String, BenchError> {
                 depth: produce.depth.max(1),
                 acks: produce.acks,
             };
-            (produce.common, work)
+            (produce.common, produce.bytes_max, work)
         }
-        Raw::Fetch(fetch) => (fetch.common, Work::Fetch { max_bytes: fetch.max_bytes, tail: fetch.tail }),
+        Raw::Fetch(fetch) => {
+            (fetch.common, u64::MAX, Work::Fetch { max_bytes: fetch.max_bytes, tail: fetch.tail })
+        }
     };
     let address = resolve(&common.bootstrap)?;
     let partitions = admin::prepare_topic(address, &common.topic, common.partitions, &common.configs)?;
@@ -144,6 +183,7 @@ fn run(raw: Raw) -> Result<String, BenchError> {
         warmup: Duration::from_secs_f64(common.warmup),
         duration: Duration::from_secs_f64(common.duration),
         pid: common.pid,
+        bytes_max,
         work,
     };
     Ok(report::json(&common.label, &load, &load::run(&load)?))

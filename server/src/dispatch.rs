@@ -45,6 +45,7 @@ served! {
         Fetch => flumen_wire::fetch::VERSIONS,
     }
     ListOffsets => crate::handlers::list_offsets,
+    Metadata => crate::handlers::metadata,
     OffsetCommit => crate::handlers::offset_commit,
     OffsetFetch => crate::handlers::offset_fetch,
     FindCoordinator => crate::handlers::find_coordinator,
@@ -55,11 +56,16 @@ served! {
     DescribeGroups => crate::handlers::describe_groups,
     ListGroups => crate::handlers::list_groups,
     ApiVersions => crate::handlers::api_versions,
+    CreateTopics => crate::handlers::create_topics,
+    DeleteTopics => crate::handlers::delete_topics,
     DeleteRecords => crate::handlers::delete_records,
     InitProducerId => crate::handlers::init_producer_id,
     OffsetForLeaderEpoch => crate::handlers::offset_for_leader_epoch,
+    CreatePartitions => crate::handlers::create_partitions,
     DeleteGroups => crate::handlers::delete_groups,
     OffsetDelete => crate::handlers::offset_delete,
+    DescribeCluster => crate::handlers::describe_cluster,
+    DescribeTopicPartitions => crate::handlers::describe_topic_partitions,
 }
 
 /// Splits a frame (what is behind the size) into what is asked and the body.

@@ -1,0 +1,290 @@
+//! Metadata (3): brokers, topics, partitions and who leads them, creating topics that are asked for.
+//!
+//! Answered from the connection's core's image. A topic that must be created is created first: the client
+//! gets it in this answer, where Apache Kafka answers UNKNOWN_TOPIC_OR_PARTITION and is asked again.
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::cluster_view::{CLUSTER_OPERATIONS, ClusterView, TOPIC_OPERATIONS, broker_ids, text, topic_text};
+use super::{Refusal, RequestContext};
+use crate::metadata::image::{Image, PartitionImage, TopicImage};
+use crate::metadata::topic_name;
+
+/// The versions served.
+pub const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// Answers with the cluster as this listener's clients reach it.
+pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Result<MetadataResponse, Refusal> {
+    let version = context.request.version;
+    let mut refused = Vec::new();
+    if allows_creation(&request, version) && context.shard.config().topics.auto_create {
+        for name in missing(&context.shard.image(), &request) {
+            let created = {
+                let name = name.to_string();
+                context
+                    .shard
+                    .with_controller(async move |controller| controller.create_automatically(&name).await)
+            };
+            if let Err(error) = created.await {
+                refused.push((name, error.error));
+            }
+        }
+    }
+    let image = context.shard.image();
+    let cluster_id = context.shard.config().node.cluster_id.clone();
+    let view = ClusterView::new(&image, &context.connection.listener.name);
+    Ok(respond(&view, version, &request, cluster_id, &refused))
+}
+
+/// Versions below 4 cannot say that they do not want it.
+fn allows_creation(request: &MetadataRequest, version: i16) -> bool {
+    version < 4 || request.allow_auto_topic_creation
+}
+
+/// Names of topics that are asked for and not there. Topics asked for by id are never created.
+fn missing(image: &Image, request: &MetadataRequest) -> Vec<TopicName> {
+    let topics = request.topics.iter().flatten();
+    let by_name = topics.filter(|topic| topic.topic_id.is_nil()).filter_map(|topic| topic.name.clone());
+    let mut missing: Vec<TopicName> = by_name.filter(|name| image.topic(name).is_none()).collect();
+    missing.sort();
+    missing.dedup();
+    missing
+}
+
+fn respond(
+    view: &ClusterView<'_>,
+    version: i16,
+    request: &MetadataRequest,
+    cluster_id: Option<String>,
+    refused: &[(TopicName, ResponseError)],
+) -> MetadataResponse {
+    if let Some(error) = names_and_ids_misused(version, request) {
+        let topics = request.topics.iter().flatten();
+        let topics = topics.map(|topic| failed(error, topic.name.clone(), topic.topic_id)).collect();
+        return MetadataResponse::default()
+            .with_topics(topics)
+            .with_cluster_id(None)
+            .with_controller_id(BrokerId(-1));
+    }
+    let brokers = view.active().map(|(broker, endpoint)| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.registration.broker_id))
+            .with_host(text(&endpoint.host))
+            .with_port(i32::from(endpoint.port))
+            .with_rack(broker.registration.rack.as_deref().map(text))
+    });
+    let topics = asked_for(view.image, version, request, refused).into_iter().map(|asked| match asked {
+        Asked::Topic(topic) => {
+            let mut described = describe(view, version, topic);
+            if request.include_topic_authorized_operations {
+                described.topic_authorized_operations = TOPIC_OPERATIONS;
+            }
+            described
+        }
+        Asked::Failed(failed) => failed,
+    });
+    let mut response = MetadataResponse::default()
+        .with_brokers(brokers.collect())
+        .with_cluster_id(cluster_id.map(StrBytes::from_string))
+        .with_controller_id(BrokerId(view.controller()))
+        .with_topics(topics.collect());
+    if (8..=10).contains(&version) && request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    response
+}
+
+/// Before version 12 every topic has a name and none an id.
+fn names_and_ids_misused(version: i16, request: &MetadataRequest) -> Option<ResponseError> {
+    let misused = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_nil();
+    let any = request.topics.iter().flatten().any(misused);
+    (version < 12 && any).then_some(ResponseError::InvalidRequest)
+}
+
+enum Asked<'a> {
+    Topic(&'a TopicImage),
+    Failed(MetadataResponseTopic),
+}
+
+fn asked_for<'a>(
+    image: &'a Image,
+    version: i16,
+    request: &MetadataRequest,
+    refused: &[(TopicName, ResponseError)],
+) -> Vec<Asked<'a>> {
+    let all = match &request.topics {
+        None => true,
+        Some(topics) => version == 0 && topics.is_empty(),
+    };
+    if all {
+        return image.topics().iter().map(|topic| Asked::Topic(topic)).collect();
+    }
+    let topics: Vec<&MetadataRequestTopic> = request.topics.iter().flatten().collect();
+    // As Kafka: if any id is given, only ids count.
+    if topics.iter().any(|topic| !topic.topic_id.is_nil()) {
+        let mut ids: Vec<Uuid> =
+            topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        return ids
+            .into_iter()
+            .map(|id| match image.topic_by_id(id) {
+                Some(topic) => Asked::Topic(topic),
+                None => Asked::Failed(failed(ResponseError::UnknownTopicId, None, id)),
+            })
+            .collect();
+    }
+    let mut names: Vec<&TopicName> = topics.iter().filter_map(|topic| topic.name.as_ref()).collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| match image.topic(name) {
+            Some(topic) => Asked::Topic(topic),
+            None => {
+                let told = refused.iter().find(|(other, _)| other == name).map(|(_, error)| *error);
+                let error = match topic_name::validate(name) {
+                    Ok(()) => told.unwrap_or(ResponseError::UnknownTopicOrPartition),
+                    Err(_) => ResponseError::InvalidTopicException,
+                };
+                Asked::Failed(failed(error, Some(name.clone()), Uuid::nil()))
+            }
+        })
+        .collect()
+}
+
+fn failed(error: ResponseError, name: Option<TopicName>, topic_id: Uuid) -> MetadataResponseTopic {
+    let is_internal = name.as_ref().is_some_and(|name| topic_name::is_internal(name));
+    MetadataResponseTopic::default()
+        .with_error_code(error.code())
+        .with_name(name)
+        .with_topic_id(topic_id)
+        .with_is_internal(is_internal)
+}
+
+fn describe(view: &ClusterView<'_>, version: i16, topic: &TopicImage) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().map(|(index, partition)| {
+        MetadataResponsePartition::default()
+            .with_partition_index(*index)
+            .with_error_code(partition_error(view, version, partition))
+            .with_leader_id(BrokerId(view.leader(partition)))
+            .with_leader_epoch(partition.leader_epoch)
+            .with_replica_nodes(broker_ids(&partition.replicas))
+            .with_isr_nodes(broker_ids(&partition.isr))
+            .with_offline_replicas(view.offline(partition))
+    });
+    MetadataResponseTopic::default()
+        .with_name(Some(topic_text(&topic.name)))
+        .with_topic_id(topic.id)
+        .with_is_internal(topic_name::is_internal(&topic.name))
+        .with_partitions(partitions.collect())
+}
+
+fn partition_error(view: &ClusterView<'_>, version: i16, partition: &PartitionImage) -> i16 {
+    if view.leader(partition) >= 0 {
+        return 0;
+    }
+    // The leader serves, but not on this listener: versions below 6 do not know that error.
+    if version >= 6 && view.is_registered(partition.leader) {
+        ResponseError::ListenerNotFound.code()
+    } else {
+        ResponseError::LeaderNotAvailable.code()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster_view::fixture;
+    use super::*;
+
+    fn ask(version: i16, topics: Option<Vec<MetadataRequestTopic>>) -> MetadataResponse {
+        let image = fixture::image();
+        let request = MetadataRequest::default().with_topics(topics);
+        let view = ClusterView::new(&image, "PLAINTEXT");
+        let response = respond(&view, version, &request, Some("cluster".into()), &[]);
+        fixture::encodes(&response, version);
+        response
+    }
+
+    fn named(name: &'static str) -> MetadataRequestTopic {
+        MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str(name))))
+    }
+
+    fn told(response: &MetadataResponse) -> Vec<(i16, Option<&str>, usize)> {
+        let topics = response.topics.iter();
+        topics
+            .map(|topic| {
+                (topic.error_code, topic.name.as_ref().map(|name| name.as_str()), topic.partitions.len())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_version_answers_all_none_and_some() {
+        for version in VERSIONS {
+            let all = if version == 0 { Some(vec![]) } else { None };
+            let response = ask(version, all);
+            assert_eq!(told(&response), [(0, Some("__consumer_offsets"), 1), (0, Some("t"), 2)]);
+            assert_eq!(response.brokers.len(), 1);
+            assert_eq!(
+                (response.brokers[0].host.as_str(), response.brokers[0].port),
+                ("plain.example", 9092)
+            );
+            if version > 0 {
+                assert_eq!(told(&ask(version, Some(vec![]))), []);
+            }
+            let some = ask(version, Some(vec![named("t"), named("nope"), named("a b"), named("t")]));
+            let unknown = ResponseError::UnknownTopicOrPartition.code();
+            let invalid = ResponseError::InvalidTopicException.code();
+            let expected = [(invalid, Some("a b"), 0), (unknown, Some("nope"), 0), (0, Some("t"), 2)];
+            assert_eq!(told(&some), expected);
+        }
+    }
+
+    #[test]
+    fn topics_are_found_by_id_and_a_stale_id_is_named() {
+        let by_id = |id: Uuid| MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+        let response = ask(12, Some(vec![by_id(fixture::TOPIC_ID), by_id(Uuid::from_u128(99))]));
+        assert_eq!(told(&response), [(ResponseError::UnknownTopicId.code(), None, 0), (0, Some("t"), 2)]);
+        let response = ask(11, Some(vec![named("t").with_topic_id(fixture::TOPIC_ID)]));
+        assert_eq!(told(&response), [(ResponseError::InvalidRequest.code(), Some("t"), 0)]);
+    }
+
+    #[test]
+    fn each_listener_is_told_its_own_address() {
+        let image = fixture::image();
+        let request = MetadataRequest::default().with_topics(None);
+        let other = ClusterView::new(&image, "OUTSIDE");
+        let response = respond(&other, 12, &request, None, &[]);
+        assert_eq!((response.brokers[0].host.as_str(), response.brokers[0].port), ("out.example", 29092));
+        let unknown = ClusterView::new(&image, "NOWHERE");
+        let response = respond(&unknown, 12, &request, None, &[]);
+        assert_eq!(response.brokers.len(), 0);
+        let partition = &response.topics[1].partitions[0];
+        let expected = (ResponseError::ListenerNotFound.code(), BrokerId(-1));
+        assert_eq!((partition.error_code, partition.leader_id), expected);
+    }
+
+    #[test]
+    fn operations_are_told_only_when_asked_for() {
+        let image = fixture::image();
+        let view = ClusterView::new(&image, "PLAINTEXT");
+        let request = MetadataRequest::default()
+            .with_topics(None)
+            .with_include_topic_authorized_operations(true)
+            .with_include_cluster_authorized_operations(true);
+        let response = respond(&view, 8, &request, None, &[]);
+        assert_eq!(response.cluster_authorized_operations, 8096);
+        assert_eq!(response.topics[0].topic_authorized_operations, 3576);
+        assert_eq!(ask(8, None).topics[0].topic_authorized_operations, i32::MIN);
+    }
+}
