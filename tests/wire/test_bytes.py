@@ -87,6 +87,7 @@ ACCEPTED = {
     "a client id that is not utf-8": header(API_VERSIONS, 0, client=b"a\xff"),
     "bytes behind the request": header(API_VERSIONS, 0) + b"xyz",
     "unknown tags in the header": pack("hhi", API_VERSIONS, 3, 7) + string(b"c") + b"\x01\x07\x02xx" + NAME,
+    "a topic that is not utf-8": header(METADATA, 0) + pack("i", 1) + string(b"a\xff"),
     "unknown tags in the body": header(API_VERSIONS, 3, True) + compact(b"a") + compact(b"1") + b"\x01\x63\x03abc",
 }
 

@@ -1,9 +1,9 @@
 //! Proves the lengths in a request before anything decodes it.
 //!
 //! `kafka-protocol` reserves memory for whatever count it reads, so twenty bytes that claim two thousand
-//! million topics would end the process. Here a walk over the request's schema, which allocates nothing,
-//! proves first that every string, array and structure fits into the bytes that there are, and that all
-//! arrays together have no more than [`ELEMENTS_MAX`] elements. What passes, the decoder may trust.
+//! million topics would end the process. Here a walk over the request's schema, which allocates nothing for a
+//! sound request, proves first that every string, array and structure fits into the bytes that there are, and
+//! that all arrays together have no more than [`ELEMENTS_MAX`] elements. What passes, the decoder may trust.
 //!
 //! Work is linear in the request's length: every step passes at least one byte, and schemas do not recurse.
 //!
@@ -12,13 +12,13 @@
 mod offsets;
 mod schema;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestKind};
 use thiserror::Error;
 
-use crate::primitives::{ELEMENTS_MAX, ParseError, Problem, Reader};
+use crate::primitives::{ELEMENTS_MAX, ParseError, Problem, Reader, put_string, repaired_text};
 use schema::{Field, Kind, Schema};
 
 /// A request that cannot be decoded. As in Kafka, its connection ends.
@@ -42,7 +42,7 @@ pub enum DecodeError {
         /// What, where, expected and found.
         source: ParseError,
     },
-    /// In bounds, but refused by the decoder: a null that must not be, text that is not UTF-8.
+    /// In bounds, but refused by the decoder: a null that must not be.
     #[error("{api_key:?} v{version}: {reason}")]
     Refused {
         /// Which API.
@@ -56,8 +56,13 @@ pub enum DecodeError {
 
 /// Proves the bounds of a request's body, then decodes it. Bytes behind the request are ignored, as Kafka
 /// ignores them.
+///
+/// Text that is not UTF-8 is repaired with U+FFFD, as Kafka repairs it; the decoder would refuse it.
 pub fn decode_request(api_key: ApiKey, version: i16, mut body: Bytes) -> Result<RequestKind, DecodeError> {
-    check(api_key, version, &body)?;
+    let walk = walk(api_key, version, &body)?;
+    if !walk.broken_texts.is_empty() {
+        body = repaired(&body, &walk.broken_texts, walk.flexible);
+    }
     let malformed = |source| DecodeError::Malformed { api_key, version, source };
     match (api_key, version) {
         (ApiKey::OffsetCommit, offsets::VERSION) => {
@@ -96,13 +101,37 @@ pub fn codec_version(api_key: ApiKey, version: i16) -> i16 {
 
 /// Proves the bounds of a request's body; says how many of its bytes the request takes.
 pub fn check(api_key: ApiKey, version: i16, body: &Bytes) -> Result<usize, DecodeError> {
+    walk(api_key, version, body).map(|walk| walk.reader.position())
+}
+
+fn walk(api_key: ApiKey, version: i16, body: &Bytes) -> Result<Walk<'_>, DecodeError> {
     let schema = Schema::of(api_key)
         .filter(|schema| versions(api_key).contains(&version) && schema.versions.contains(&version))
         .ok_or(DecodeError::UnsupportedVersion { api_key, version })?;
-    let mut walk =
-        Walk { reader: Reader::new(body), version, flexible: schema.is_flexible(version), elements: 0 };
+    let mut walk = Walk {
+        reader: Reader::new(body),
+        version,
+        flexible: schema.is_flexible(version),
+        elements: 0,
+        broken_texts: Vec::new(),
+    };
     walk.structure(schema.fields).map_err(|source| DecodeError::Malformed { api_key, version, source })?;
-    Ok(walk.reader.position())
+    Ok(walk)
+}
+
+/// The body with sound text in the place of each broken one. The stated length of a tagged field around it
+/// may then be wrong; nobody compares it (see [`Walk::tagged`]).
+fn repaired(body: &Bytes, broken_texts: &[BrokenText], flexible: bool) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len() + 2 * broken_texts.len());
+    let mut copied = 0;
+    for broken in broken_texts {
+        out.extend_from_slice(&body[copied..broken.length_at]);
+        let text = repaired_text(&body[broken.text.clone()]);
+        put_string(&mut out, Some(&text), flexible);
+        copied = broken.text.end;
+    }
+    out.extend_from_slice(&body[copied..]);
+    out.freeze()
 }
 
 /// One walk over one body.
@@ -112,6 +141,16 @@ struct Walk<'a> {
     flexible: bool,
     /// Elements of all arrays so far. Invariant: at most [`ELEMENTS_MAX`].
     elements: usize,
+    /// Strings that are not UTF-8, in their order.
+    broken_texts: Vec<BrokenText>,
+}
+
+/// A string that is not UTF-8.
+struct BrokenText {
+    /// Where its length starts.
+    length_at: usize,
+    /// The bytes behind its length.
+    text: Range<usize>,
 }
 
 impl Walk<'_> {
@@ -152,10 +191,7 @@ impl Walk<'_> {
             Kind::Int32 => self.reader.skip(name, 4),
             Kind::Int64 | Kind::Float64 => self.reader.skip(name, 8),
             Kind::Uuid => self.reader.skip(name, 16),
-            Kind::String => {
-                let length = self.reader.string_length(name, self.flexible)?;
-                self.reader.skip(name, length.unwrap_or(0))
-            }
+            Kind::String => self.string(name),
             Kind::Bytes => {
                 let length = self.reader.bytes_length(name, self.flexible)?;
                 self.reader.skip(name, length.unwrap_or(0))
@@ -168,6 +204,17 @@ impl Walk<'_> {
                 _ => Ok(()),
             },
         }
+    }
+
+    fn string(&mut self, name: &'static str) -> Result<(), ParseError> {
+        let length_at = self.reader.position();
+        let Some(length) = self.reader.string_length(name, self.flexible)? else { return Ok(()) };
+        let start = self.reader.position();
+        self.reader.skip(name, length)?;
+        if std::str::from_utf8(self.reader.read_since(start)).is_err() {
+            self.broken_texts.push(BrokenText { length_at, text: start..start + length });
+        }
+        Ok(())
     }
 
     fn array(&mut self, name: &'static str, element: &'static Kind) -> Result<(), ParseError> {

@@ -81,7 +81,6 @@ fn decode(api_key: ApiKey, version: i16, body: Bytes) {
                 assert_eq!(ours.partitions.len(), theirs.partitions.len());
             }
         }
-        // Text that is not UTF-8 is repaired here and refused there.
         (ApiKey::Produce, _) if produce::VERSIONS.contains(&version) => {
             let _ = ProduceRequest::parse(&body, version);
         }

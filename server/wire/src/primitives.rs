@@ -115,6 +115,11 @@ impl<'a> Reader<'a> {
         self.body.len() - self.position
     }
 
+    /// What has been read since `start`, a position from before.
+    pub fn read_since(&self, start: usize) -> &'a [u8] {
+        &self.body[start..self.position]
+    }
+
     /// An error about the field that starts here.
     pub fn error(&self, what: &'static str, problem: Problem) -> ParseError {
         ParseError { what, position: self.position, problem }
@@ -294,6 +299,14 @@ impl<'a> Reader<'a> {
     pub fn skip_tagged_fields(&mut self) -> Result<(), ParseError> {
         self.tagged_fields(|_, _| Ok(false))
     }
+}
+
+/// Bytes that are not UTF-8, as text: what is broken becomes U+FFFD, as in Java. A character may grow from one
+/// byte to three, so the text is cut where it would be longer than a string may be.
+pub(crate) fn repaired_text(bytes: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.truncate(text.floor_char_boundary(STRING_BYTES_MAX));
+    text
 }
 
 /// Bytes that an UNSIGNED_VARINT takes, 1 to 5.

@@ -256,3 +256,17 @@ fn offset_fetch_v10_has_ids_for_names() {
     assert_eq!(topics[0].partition_indexes, [4, 5]);
     assert_eq!((request.groups[1].group_id.as_str(), &request.groups[1].topics), ("h", &None));
 }
+
+#[test]
+fn text_that_is_not_utf8_is_repaired_as_kafka_does() {
+    let body = Bytes::from_static(b"\0\0\0\x02\0\x03a\xffb\0\x02ok");
+    let decoded = decode_request(ApiKey::Metadata, 1, body).expect("repaired");
+    let RequestKind::Metadata(request) = decoded else { panic!("another request") };
+    let names: Vec<_> = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref()).collect();
+    assert_eq!((names[0].as_str(), names[1].as_str()), ("a\u{fffd}b", "ok"));
+    // Compact, and within a tagged field: the cluster id of Fetch v12.
+    let body = [&[0xff; 4][..], &[0; 21], b"\x01\x01\x01", b"\x01\0\x03\x03\xff\xff"].concat();
+    let decoded = decode_request(ApiKey::Fetch, 12, Bytes::from(body)).expect("repaired");
+    let RequestKind::Fetch(request) = decoded else { panic!("another request") };
+    assert_eq!(request.cluster_id.as_deref(), Some("\u{fffd}\u{fffd}"));
+}
