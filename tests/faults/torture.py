@@ -1,0 +1,61 @@
+"""The long forms of the faults, for scripts/torture. Ends with a line 'N passed, N failed'."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.broker import Flumen
+from harness.kills import kill_under_load
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def kill(kills: int, seed: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="flumen-kills-") as folder:
+        broker = Flumen(Path(folder) / "broker")
+        try:
+            broker.start()
+            count = kill_under_load(broker, Path(folder) / "load", kills, seed, say)
+            say(f"{kills} kills: {count} records, every promise kept")
+        finally:
+            broker.close()
+
+
+def cut_power(images: int, seed: int) -> None:
+    from harness.power import power_cuts
+
+    with tempfile.TemporaryDirectory(prefix="flumen-images-") as folder:
+        count = power_cuts(Path(folder), images, seed, say)
+        say(f"{images} images: {count} records, every promise kept")
+
+
+def main() -> int:
+    options = argparse.ArgumentParser()
+    options.add_argument("--kills", type=int, default=0)
+    options.add_argument("--images", type=int, default=0)
+    options.add_argument("--seed", type=int, required=True)
+    chosen = options.parse_args()
+    passed = failed = 0
+    wanted: list[tuple[int, Callable[[int, int], None]]] = [(chosen.kills, kill), (chosen.images, cut_power)]
+    for count, run in wanted:
+        if not count:
+            continue
+        try:
+            run(count, chosen.seed)
+            passed += 1
+        except Exception:  # noqa: BLE001 - the rest is still asked
+            traceback.print_exc()
+            failed += 1
+    say(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
