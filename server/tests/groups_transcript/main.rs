@@ -1,17 +1,20 @@
 //! Every group API in every version, good cases and bad ones: the answers are those of Apache Kafka.
 //!
 //! `transcript.txt` holds what Apache Kafka 4.3.1 answered, field by field. To record it again, start an empty
-//! Kafka with `group.max.size=3` and `group.initial.rebalance.delay.ms=0` and topics `transcript` (2
-//! partitions) and `unread` (1), and run this test with `TRANSCRIPT_RECORD=host:port`.
+//! Kafka with `group.max.size=3` and `group.initial.rebalance.delay.ms=0`, and run this test with
+//! `TRANSCRIPT_RECORD=host:port`; with `TRANSCRIPT_BROKER=host:port` any broker is compared.
 
 #![allow(clippy::unwrap_used)]
 
+mod broker;
 mod client;
 mod script;
 
+use broker::Broker;
 use script::Script;
 
 const RECORDED: &str = include_str!("transcript.txt");
+const SETTINGS: [&str; 2] = ["group.max.size=3", "group.initial.rebalance.delay.ms=0"];
 
 #[test]
 fn groups_are_answered_as_by_kafka() {
@@ -21,7 +24,23 @@ fn groups_are_answered_as_by_kafka() {
         return;
     }
     if let Ok(address) = std::env::var("TRANSCRIPT_BROKER") {
-        compare(&Script::play(&address));
+        return compare(&Script::play(&address));
+    }
+    for cores in ["flumen.cores=1", "flumen.cores=3"] {
+        let directory = tempfile::tempdir().unwrap();
+        let broker = Broker::start(directory.path(), &[&SETTINGS[..], &[cores]].concat());
+        compare(&Script::play(&broker.address));
+    }
+}
+
+#[test]
+fn groups_and_offsets_survive_a_kill_on_any_number_of_cores() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |cores: &str| Broker::start(directory.path(), &[&SETTINGS[..], &[cores]].concat());
+    let mut left = script::Left::behind(&start("flumen.cores=1").address);
+    for cores in ["flumen.cores=2", "flumen.cores=4", "flumen.cores=1"] {
+        let broker = start(cores);
+        left.is_there(&broker.address);
     }
 }
 

@@ -419,3 +419,78 @@ fn an_idle_partition_sets_no_timer() {
     harness.commit("group", "", -1, 1);
     assert_eq!(harness.partition.next_deadline_ms(), Some(600_000));
 }
+
+#[test]
+fn when_the_limit_was_lowered_the_last_ones_to_rejoin_are_turned_away() {
+    let mut harness = Harness::new();
+    let members = harness.stable("group", &["a", "b", "c", "d"]);
+    harness.partition.settings.size_max = 2;
+    harness.reload();
+    assert_eq!(harness.state("group"), "PreparingRebalance", "it has to shrink");
+    let waiters: Vec<_> = members
+        .iter()
+        .zip(["a", "b", "c", "d"])
+        .map(|(member, client)| harness.ask("group", join(member, client)))
+        .collect();
+    let refused = Some(ResponseError::GroupMaxSizeReached);
+    assert_eq!((harness.joined(waiters[2]).error, harness.joined(waiters[3]).error), (refused, refused));
+    harness.pass(60_000);
+    assert_eq!((harness.joined(waiters[0]).generation, harness.joined(waiters[1]).generation), (2, 2));
+    assert_eq!(harness.partition.group("group").unwrap().roster().len(), 2);
+}
+
+#[test]
+fn static_members_that_do_not_rejoin_stay_until_their_sessions_end() {
+    let mut harness = Harness::new();
+    let long = |instance| JoinRequest { session_timeout_ms: 100_000, ..join_static("", instance) };
+    let waiters = ["one", "two"].map(|instance| harness.ask("group", Request::Join(long(instance))));
+    harness.pass(6_000);
+    let statics = waiters.map(|waiter| harness.joined(waiter));
+    assert_eq!(statics[0].generation, 1);
+    for answer in &statics {
+        let waiter = harness.ask_only("group", sync(&answer.member_id, 1, BTreeMap::new()));
+        harness.flush();
+        let _ = waiter;
+    }
+    let (dynamic, waiter) = harness.join_new("group", "c");
+    harness.pass(60_000);
+    let answer = harness.joined(waiter);
+    assert_eq!((answer.generation, answer.members.len()), (2, 3), "the static members are still there");
+    assert_eq!(answer.leader, dynamic, "somebody leads who is there");
+    harness.leave("group", &statics[0].member_id);
+    harness.pass(60_000);
+    assert_eq!(harness.state("group"), "PreparingRebalance", "the other static one is waited for");
+    harness.pass(60_000);
+    assert_eq!(harness.state("group"), "Empty", "nobody rejoined, and all sessions ended");
+}
+
+#[test]
+fn a_leader_that_dies_before_it_assigns_makes_the_others_rejoin() {
+    let mut harness = Harness::new();
+    let (first, first_waits) = harness.join_new("group", "a");
+    let (second, second_waits) = harness.join_new("group", "b");
+    harness.pass(6_000);
+    let leader = harness.joined(first_waits).leader;
+    harness.joined(second_waits);
+    let follower = if leader == first { second } else { first };
+    let waiter = harness.ask("group", sync(&follower, 1, BTreeMap::new()));
+    harness.pass(10_000);
+    assert_eq!(harness.synced(waiter).error, Some(ResponseError::RebalanceInProgress));
+    let client = if leader == follower { "a" } else { "b" };
+    let again = harness.ask("group", join(&follower, client));
+    let answer = harness.joined(again);
+    assert_eq!((answer.generation, answer.leader), (2, follower));
+}
+
+#[test]
+fn a_pending_member_holds_up_the_rebalance_until_it_comes_leaves_or_expires() {
+    let mut harness = Harness::new();
+    let members = harness.stable("group", &["a"]);
+    let (_, second) = harness.join_new("group", "b");
+    let asked = harness.ask("group", join("", "c"));
+    let pending = harness.joined(asked).member_id;
+    let first = harness.ask("group", join(&members[0], "a"));
+    assert!(harness.waits(first) && harness.waits(second), "the third one was promised a place");
+    assert_eq!(harness.leave("group", &pending).members[0].error, None);
+    assert_eq!((harness.joined(first).generation, harness.joined(second).generation), (2, 2));
+}
