@@ -61,10 +61,15 @@ served! {
     DeleteRecords => crate::handlers::delete_records,
     InitProducerId => crate::handlers::init_producer_id,
     OffsetForLeaderEpoch => crate::handlers::offset_for_leader_epoch,
+    DescribeConfigs => crate::handlers::describe_configs,
+    AlterConfigs => crate::handlers::alter_configs,
+    DescribeLogDirs => crate::handlers::describe_log_dirs,
     CreatePartitions => crate::handlers::create_partitions,
     DeleteGroups => crate::handlers::delete_groups,
+    IncrementalAlterConfigs => crate::handlers::incremental_alter_configs,
     OffsetDelete => crate::handlers::offset_delete,
     DescribeCluster => crate::handlers::describe_cluster,
+    ListConfigResources => crate::handlers::list_config_resources,
     DescribeTopicPartitions => crate::handlers::describe_topic_partitions,
 }
 

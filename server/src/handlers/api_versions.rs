@@ -3,11 +3,15 @@
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+
+use kafka_protocol::protocol::StrBytes;
 
 use super::{Refusal, RequestContext};
 use crate::dispatch;
+use crate::metadata::controller::SUPPORTED_FEATURES;
+use crate::metadata::image::Image;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=4;
@@ -23,7 +27,37 @@ pub async fn handle(
     {
         return Ok(ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code()));
     }
-    Ok(ApiVersionsResponse::default().with_api_keys(served()))
+    let mut response = ApiVersionsResponse::default().with_api_keys(served());
+    features(&mut response, &context.shard.image(), context.request.version);
+    Ok(response)
+}
+
+/// Tells the features that this broker keeps, and their finalized levels (KIP-584). What Apache Kafka finalized
+/// beyond them stays so on the disk, and is not told.
+fn features(response: &mut ApiVersionsResponse, image: &Image, version: i16) {
+    if version < 3 {
+        return;
+    }
+    // Clients before version 4 fail on a lowest level of 0 (KAFKA-17011).
+    for (name, level_min, level_max) in
+        SUPPORTED_FEATURES.iter().filter(|feature| version >= 4 || feature.1 > 0)
+    {
+        let name = StrBytes::from_static_str(name);
+        let supported = SupportedFeatureKey::default()
+            .with_name(name.clone())
+            .with_min_version(*level_min)
+            .with_max_version(*level_max);
+        response.supported_features.push(supported);
+        let level = image.cluster().feature(&name).min(*level_max);
+        if level > 0 {
+            let finalized = FinalizedFeatureKey::default()
+                .with_name(name)
+                .with_min_version_level(level)
+                .with_max_version_level(level);
+            response.finalized_features.push(finalized);
+        }
+    }
+    response.finalized_features_epoch = image.offset();
 }
 
 /// The answer to a version that is not served: in version 0, so that any client can read it, and with the

@@ -27,16 +27,16 @@ pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Resul
     let version = context.request.version;
     let mut refused = Vec::new();
     if allows_creation(&request, version) && context.shard.config().topics.auto_create {
-        for name in missing(&context.shard.image(), &request) {
-            let created = {
-                let name = name.to_string();
-                context
-                    .shard
-                    .with_controller(async move |controller| controller.create_automatically(&name).await)
+        let names = missing(&context.shard.image(), &request);
+        if !names.is_empty() {
+            let asked = names.clone();
+            let created = context
+                .shard
+                .with_controller(async move |controller| controller.create_automatically(asked).await);
+            refused = match created.await {
+                Ok(refused) => refused,
+                Err(error) => names.into_iter().map(|name| (name, error.error)).collect(),
             };
-            if let Err(error) = created.await {
-                refused.push((name, error.error));
-            }
         }
     }
     let image = context.shard.image();

@@ -85,18 +85,23 @@ impl Controller {
         .await
     }
 
-    /// Creates a topic that a client asked the metadata of, with the broker's defaults. One that is there
-    /// meanwhile is no error.
-    pub async fn create_automatically(self: &Rc<Self>, name: &str) -> Result<(), AdminError> {
-        let topic = if topic_name::is_internal(name) {
-            internal_topic(name, self.groups())
-        } else {
-            CreatableTopic::default()
-                .with_name(TopicName(StrBytes::from_string(name.to_owned())))
-                .with_num_partitions(-1)
-                .with_replication_factor(-1)
-        };
-        self.create_unless_there(topic).await
+    /// Creates topics that a client asked the metadata of, with the broker's defaults; says which could not
+    /// be. One that is there meanwhile is no error.
+    pub async fn create_automatically(
+        self: &Rc<Self>,
+        names: Vec<TopicName>,
+    ) -> Result<Vec<(TopicName, ResponseError)>, AdminError> {
+        let topics = names.into_iter().map(|name| {
+            if topic_name::is_internal(&name) {
+                return internal_topic(&name, self.groups());
+            }
+            CreatableTopic::default().with_name(name).with_num_partitions(-1).with_replication_factor(-1)
+        });
+        let results = self.create_topics(topics.collect(), false).await?;
+        Ok(results
+            .into_iter()
+            .filter_map(|result| Some((result.name, failure(result.error_code)?)))
+            .collect())
     }
 
     /// Creates one of the broker's own topics if it is not there: `__consumer_offsets` with
@@ -111,14 +116,18 @@ impl Controller {
             return Ok(());
         }
         let result = self.create_topics(vec![topic], false).await?.remove(0);
-        let exists = ResponseError::TopicAlreadyExists.code();
-        match ResponseError::try_from_code(result.error_code) {
-            Some(error) if error.code() != exists => {
+        match failure(result.error_code) {
+            Some(error) => {
                 Err(AdminError { error, message: result.error_message.map(|message| message.to_string()) })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
+}
+
+/// The error of a creation, unless the topic is there.
+fn failure(code: i16) -> Option<ResponseError> {
+    ResponseError::try_from_code(code).filter(|error| *error != ResponseError::TopicAlreadyExists)
 }
 
 /// Kafka: `DefaultAutoTopicCreationManager.creatableTopic`, `GroupCoordinatorService.groupMetadataTopicConfigs`.

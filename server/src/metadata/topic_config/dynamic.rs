@@ -1,6 +1,10 @@
 //! The broker keys that can be changed while a broker runs. Kafka: `DynamicBrokerConfig.AllDynamicConfigs`, as
 //! Apache Kafka 4.3.1 shows them in DescribeConfigs.
 
+use super::table::TOPIC_KEYS;
+use crate::config::key::Effect;
+use crate::config::keys;
+
 /// By ascending name.
 static DYNAMIC_KEYS: &[&str] = &[
     "background.threads",
@@ -104,7 +108,11 @@ static DYNAMIC_KEYS: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 
-/// Whether the broker key of this name can be changed while a broker runs.
+/// Whether the broker key of this name can be changed while this broker runs: Kafka says so, and here it either
+/// is what topics fall back to, or has no effect anyway.
 pub fn is_dynamic(name: &str) -> bool {
-    DYNAMIC_KEYS.binary_search(&name).is_ok()
+    let falls_back =
+        || TOPIC_KEYS.iter().any(|key| key.broker_keys.iter().any(|(broker, _)| *broker == name));
+    let inert = || keys::find(name).is_some_and(|key| key.effect == Effect::None);
+    DYNAMIC_KEYS.binary_search(&name).is_ok() && (falls_back() || inert())
 }
