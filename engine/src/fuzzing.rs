@@ -5,9 +5,11 @@
 use bytes::Bytes;
 
 use crate::batch::{BatchLimits, CheckedBatches, Placement, batches, check, check_verbatim, records};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoints;
 use crate::epochs::LeaderEpochs;
 use crate::index::{OffsetIndex, SegmentIndexes, TimeIndex, TransactionIndex};
+use crate::journal::format::{self, GROUP_HEADER_BYTES, JournalId};
 use crate::producers::{ProducerLimits, Producers, TransactionEnd};
 use crate::types::{LeaderEpoch, Offset, Position, Timestamp};
 
@@ -15,8 +17,14 @@ use crate::types::{LeaderEpoch, Offset, Position, Timestamp};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// The targets of this crate.
-pub const TARGETS: &[Target] =
-    &[("batch", batch), ("index", index), ("producers", producers), ("text_files", text_files)];
+pub const TARGETS: &[Target] = &[
+    ("batch", batch),
+    ("index", index),
+    ("producers", producers),
+    ("text_files", text_files),
+    ("journal", journal),
+    ("checkpoint", checkpoint),
+];
 
 const LIMITS: BatchLimits = BatchLimits { max_message_bytes: 1 << 20 };
 
@@ -127,6 +135,48 @@ fn some_producers(bytes: &[u8]) {
     }
 }
 
+/// A journal's header block and a commit group; the group once more with the right length and checksum.
+pub fn journal(bytes: &[u8]) {
+    let _ = format::decode_file_header(bytes);
+    one_group(bytes);
+    if bytes.len() >= GROUP_HEADER_BYTES {
+        let mut sound = bytes.to_vec();
+        sound[..8].copy_from_slice(b"FLUMGRP1");
+        sound[40..44].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        let crc = format::crc32c(&[&sound[..52], &sound[56..]].concat());
+        sound[52..56].copy_from_slice(&crc.to_le_bytes());
+        one_group(&sound);
+    }
+}
+
+fn one_group(bytes: &[u8]) {
+    let Some(id) = bytes.get(8..24) else { return };
+    let id = JournalId::from_le_bytes(id.try_into().expect("16 bytes"));
+    let Ok(group) = format::decode_group(id, bytes) else { return };
+    let entries: Vec<_> = group.entries.iter().map(|(entry, _)| *entry).collect();
+    let mut written = vec![0; group.length];
+    for (entry, at) in &group.entries {
+        let copied = *at..*at + entry.copied_bytes();
+        written[copied.clone()].copy_from_slice(&bytes[copied]);
+    }
+    format::encode_group(&group.header, &entries, &mut written);
+    let again = format::decode_group(id, &written).expect("what was written is read");
+    // The checksum may differ: reserved bytes are not kept.
+    assert_eq!((again.header, again.length, again.entries), (group.header, group.length, group.entries));
+}
+
+/// A core's own checkpoint, and once more with the right checksum.
+pub fn checkpoint(bytes: &[u8]) {
+    let _ = Checkpoint::decode(bytes);
+    if bytes.len() >= 12 {
+        let mut sound = bytes.to_vec();
+        sound[..8].copy_from_slice(b"FLUMCHK1");
+        let crc = format::crc32c(&sound[12..]);
+        sound[8..12].copy_from_slice(&crc.to_le_bytes());
+        let _ = Checkpoint::decode(&sound);
+    }
+}
+
 /// Kafka's text files.
 pub fn text_files(bytes: &[u8]) {
     if let Ok(offsets) = checkpoints::decode_offsets(bytes) {
@@ -171,6 +221,8 @@ mod tests {
             super::index(&bytes);
             super::producers(&bytes);
             super::text_files(&bytes);
+            super::journal(&bytes);
+            super::checkpoint(&bytes);
             let mut batch = sound_batch();
             let position = position % batch.len();
             batch[position] = value;
