@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::rc::{Rc, Weak};
 
-use flumen_ring::Region;
+use flumen_ring::{CHUNK_BYTES, Region};
 
 use crate::cache::Cache;
 use crate::checkpoint::CheckpointWriter;
@@ -22,6 +22,9 @@ use crate::{Offset, PartitionId};
 
 /// Bytes that cold reads of one core may hold while they are under way.
 const COLD_READ_BYTES_MAX: usize = 16 << 20;
+
+/// Extents that one append evicts although they are being read, so that their memory is not free at once.
+const READ_EVICTIONS_MAX: usize = 16;
 
 /// One core's context.
 pub(crate) struct Core {
@@ -81,11 +84,12 @@ impl Core {
         journal: Journal,
         life: u64,
     ) -> Rc<Self> {
+        let pool = directory.chunk_pool(config.cache_bytes / CHUNK_BYTES);
         Rc::new(Self {
             runtime,
             directory,
             partitions: RefCell::new(BTreeMap::new()),
-            cache: RefCell::new(Cache::new(config.cache_bytes)),
+            cache: RefCell::new(Cache::new(pool, config.cache_bytes)),
             journal,
             write_behind: WriteBehind::default(),
             checkpoints: CheckpointWriter::default(),
@@ -119,7 +123,7 @@ impl Core {
     }
 
     /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is
-    /// no room; `None` if nothing is clean.
+    /// no room; `None` if nothing is clean, or what is clean is being read.
     pub(crate) fn take_extent(
         &self,
         partition: &Partition,
@@ -130,21 +134,27 @@ impl Core {
         if self.is_starving() && !self.admitting.get() {
             return None;
         }
-        loop {
+        let mut still_read = 0;
+        let region = loop {
             if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
-                let owner = (Rc::downgrade(partition.inner()), log.active().base);
-                self.extents.borrow_mut().push_back(owner);
-                return Some(region);
+                break region;
             }
-            if !self.evict_one(partition, log) {
-                return None;
+            match self.evict_one(partition, log) {
+                Some(true) => {}
+                // Evicting more of what is read frees nothing either, for now.
+                Some(false) if still_read < READ_EVICTIONS_MAX => still_read += 1,
+                Some(false) | None => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
             }
-        }
+        };
+        let owner = (Rc::downgrade(partition.inner()), log.active().base);
+        self.extents.borrow_mut().push_back(owner);
+        Some(region)
     }
 
-    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> bool {
+    /// Evicts the oldest clean extent; says whether its memory is free at once. `None` if nothing is clean.
+    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> Option<bool> {
         if self.nothing_clean.get() {
-            return false;
+            return None;
         }
         let attempts = self.extents.borrow().len();
         for _ in 0..attempts {
@@ -156,16 +166,13 @@ impl Core {
                 evict_from(&mut holder.log.borrow_mut(), base)
             };
             match evicted {
-                Evicted::Region(region) => {
-                    self.cache.borrow_mut().release(region);
-                    return true;
-                }
+                Evicted::Region(region) => return Some(self.cache.borrow_mut().release(region)),
                 Evicted::InUse => self.extents.borrow_mut().push_back((partition, base)),
                 Evicted::Gone => {}
             }
         }
         self.nothing_clean.set(true);
-        false
+        None
     }
 
     /// Gives an extent's memory back.

@@ -272,7 +272,7 @@ impl Engine {
             flushes: counters.flushes.get(),
             cold_bytes_read: counters.cold_bytes_read.get(),
             appends_delayed: counters.appends_delayed.get(),
-            cache_bytes_used: core.cache.borrow().bytes_used() as u64,
+            cache_bytes_used: core.cache.borrow_mut().bytes_used() as u64,
             dirty_bytes: core.dirty_bytes.get(),
         }
     }

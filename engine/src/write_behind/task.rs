@@ -14,6 +14,8 @@ use crate::storage::{StorageError, StorageErrorKind};
 
 /// How often what is pending is looked at, while there is any.
 const TICK: Duration = Duration::from_millis(500);
+/// The same, while appends wait for room.
+const STARVING_TICK: Duration = Duration::from_millis(10);
 /// So many partitions are written at a time.
 const JOBS_MAX: usize = 8;
 /// So many partitions are flushed for one checkpoint, when the ring fills.
@@ -57,13 +59,19 @@ pub(crate) async fn run(core: CoreHandle) {
             continue;
         }
         give_up(&core, idle);
-        let quiet =
-            core.write_behind.pending.borrow().is_empty() && !core.write_behind.checkpoint_is_stale.get();
+        if core.is_starving() {
+            // Readers on other cores let go of memory without a word.
+            core.cleaned();
+        }
+        let quiet = core.write_behind.pending.borrow().is_empty()
+            && !core.is_starving()
+            && !core.write_behind.checkpoint_is_stale.get();
         if quiet {
             core.write_behind.signal.wait().await;
         } else if idle || !core.write_behind.pressed.get() {
             let wait = Box::pin(core.write_behind.signal.wait());
-            match select(wait, core.runtime.sleep(TICK)).await {
+            let tick = if core.is_starving() { STARVING_TICK } else { TICK };
+            match select(wait, core.runtime.sleep(tick)).await {
                 Either::Left(_) | Either::Right(_) => {}
             }
         }
