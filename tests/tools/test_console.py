@@ -1,0 +1,216 @@
+"""Apache's console tools say the same about every broker of the run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import tools
+from harness.broker import Broker, kafka_is_installed
+from harness.driver import CLIENTS, record
+from harness.stage import Drivers, Play, Stage
+from harness.tools import Output, run_tool
+
+pytestmark = pytest.mark.skipif(not kafka_is_installed(), reason="no Apache Kafka: needs a JDK and Maven")
+
+
+class Desk:
+    """One broker, and the tools."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.broker = stage.broker
+        self.said: list[tuple[int, str]] = []
+
+    def run(self, tool: str, *arguments: str, given: str = "", sort: bool = False) -> Output:
+        output = run_tool(tool, "--bootstrap-server", self.broker.bootstrap, *arguments, given=given)
+        text = output.normalised(self.broker)
+        self.said.append((output.status, "\n".join(sorted(text.splitlines())) if sort else text))
+        return output
+
+    def fill(self, topic: str, count: int, partition: int = 0) -> None:
+        records = [record(f"value {n}".encode(), f"key {n}".encode()) for n in range(count)]
+        answer = self.stage.steward.ask("produce", topic=topic, partition=partition, records=records)
+        assert all("o" in each for each in answer["results"]), answer
+
+
+@pytest.fixture
+def desks(request: pytest.FixtureRequest, brokers: list[Broker], drivers: Drivers) -> Callable:
+    """Plays a scenario at each desk at once, and compares what the tools said."""
+    def play(scenario: Callable[[Desk], None]) -> list[tuple[int, str]]:
+        def on(stage: Stage) -> list[tuple[int, str]]:
+            desk = Desk(stage)
+            scenario(desk)
+            return desk.said
+
+        steward = next(client for client in CLIENTS if client.name == "confluent-kafka")
+        return Play(brokers, steward, drivers, request.node.name).everywhere(on)
+
+    return play
+
+
+def test_topics(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        for arguments in (
+            ("--create", "--topic", "tools-topics", "--partitions", "3", "--config", "retention.ms=3600000"),
+            ("--create", "--topic", "tools-topics"),
+            ("--create", "--topic", "tools-topics", "--if-not-exists"),
+            ("--create", "--topic", "tools bad"),
+            ("--create", "--topic", "tools-replicas", "--replication-factor", "3"),
+            ("--describe", "--topic", "tools-topics"),
+            ("--alter", "--topic", "tools-topics", "--partitions", "5"),
+            ("--alter", "--topic", "tools-topics", "--partitions", "4"),
+            ("--describe", "--topic", "tools-topics"),
+            ("--describe", "--topic", "never-was"),
+            ("--delete", "--topic", "tools-topics"),
+            ("--delete", "--topic", "never-was"),
+        ):
+            desk.run(tools.TOPICS, *arguments)
+
+    said = desks(scenario)
+    assert [status for status, _ in said] == [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 1]
+
+
+def test_offsets_and_deleted_records(desks: Callable, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-offsets", 2)
+        desk.fill(topic, 10)
+        desk.fill(topic, 4, 1)
+        for time in ("-1", "-2", "0", "max-timestamp"):
+            desk.run(tools.OFFSETS, "--topic", topic, "--time", time)
+        asked = tmp_path_factory.mktemp("records") / "offsets.json"
+        wanted = [{"topic": topic, "partition": 0, "offset": 7}, {"topic": topic, "partition": 1, "offset": -1}]
+        asked.write_text(json.dumps({"partitions": wanted, "version": 1}))
+        desk.run(tools.DELETE_RECORDS, "--offset-json-file", str(asked), sort=True)
+        desk.run(tools.OFFSETS, "--topic", topic, "--time", "earliest")
+        wanted[0]["offset"] = 99
+        asked.write_text(json.dumps({"partitions": wanted, "version": 1}))
+        desk.run(tools.DELETE_RECORDS, "--offset-json-file", str(asked), sort=True)
+
+    said = desks(scenario)
+    assert said[0][1] == "tools-offsets:0:10\ntools-offsets:1:4"
+    assert said[5][1] == "tools-offsets:0:7\ntools-offsets:1:4"
+
+
+def test_consumer_groups(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-groups", 2)
+        desk.fill(topic, 6)
+        desk.fill(topic, 5, 1)
+        consumed = run_tool(tools.CONSOLE_CONSUMER, "--bootstrap-server", desk.broker.bootstrap, "--topic", topic,
+                            "--group", "tools-group", "--from-beginning", "--max-messages", "11")
+        desk.said.append((consumed.status, "\n".join(sorted(consumed.text.splitlines()))))
+        for arguments in (
+            ("--describe", "--group", "tools-group"),
+            ("--describe", "--group", "tools-group", "--members"),
+            ("--describe", "--group", "tools-group", "--state"),
+            ("--reset-offsets", "--group", "tools-group", "--topic", topic, "--to-offset", "2", "--execute"),
+            ("--reset-offsets", "--group", "tools-group", "--topic", topic, "--shift-by", "1", "--dry-run"),
+            ("--describe", "--group", "tools-group", "--offsets"),
+            ("--delete-offsets", "--group", "tools-group", "--topic", topic),
+            ("--describe", "--group", "tools-group", "--offsets"),
+            ("--delete", "--group", "tools-group"),
+            ("--delete", "--group", "never-was"),
+            ("--describe", "--group", "never-was"),
+        ):
+            desk.run(tools.GROUPS, *arguments, sort=True)
+
+    desks(scenario)
+
+
+def test_groups_are_listed(desks: Callable) -> None:
+    """With a member at work: listed, described, and its offsets cannot be reset."""
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-live", 1)
+        desk.fill(topic, 3)
+        member = desk.stage.member("tools-live-group", [topic])
+        received = []
+        while len(received) < 3:
+            received += member.ask("poll", for_ms=500, count=3)["records"]
+        member.ask("commit")
+        listed = run_tool(tools.GROUPS, "--bootstrap-server", desk.broker.bootstrap, "--list", "--state")
+        desk.said.append((listed.status, next(line for line in listed.text.splitlines() if "tools-live" in line)))
+        desk.run(tools.GROUPS, "--describe", "--group", "tools-live-group", "--state")
+        desk.run(tools.GROUPS, "--reset-offsets", "--group", "tools-live-group", "--topic", topic, "--to-earliest",
+                 "--execute")
+        member.ask("leave")
+
+    desks(scenario)
+
+
+def test_console_producer_and_consumer(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-console")
+        lines = "".join(f"h{n}:{n}\tkey {n}\tvalue {n}\n" for n in range(20))
+        desk.run(tools.CONSOLE_PRODUCER, "--topic", topic, "--property", "parse.key=true", "--property",
+                 "parse.headers=true", "--compression-codec", "zstd", given=lines)
+        desk.run(tools.CONSOLE_CONSUMER, "--topic", topic, "--partition", "0", "--offset", "5", "--max-messages", "15",
+                 "--property", "print.key=true", "--property", "print.headers=true", "--property", "print.offset=true")
+
+    said = desks(scenario)
+    assert "Offset:5" in said[1][1] and "value 19" in said[1][1], said
+
+
+def test_verifiable_producer_and_consumer(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-verifiable", 3)
+        produced = run_tool(tools.VERIFIABLE_PRODUCER, "--bootstrap-server", desk.broker.bootstrap, "--topic", topic,
+                            "--max-messages", "2000", "--acks", "-1")
+        events = [json.loads(line) for line in produced.text.splitlines() if line.startswith("{")]
+        told = next(event for event in events if event["name"] == "tool_data")
+        desk.said.append((produced.status, f"{told['sent']} sent, {told['acked']} acked"))
+        command = tools.command_of(tools.VERIFIABLE_CONSUMER, "--bootstrap-server", desk.broker.bootstrap, "--topic",
+                                   topic, "--group-id", "tools-verifiable", "--max-messages", "2000",
+                                   "--reset-policy", "earliest")
+        consumer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert consumer.stdout
+        count = 0
+        committed: dict[int, int] = {}
+        for line in consumer.stdout:
+            event = json.loads(line)
+            if event["name"] == "records_consumed":
+                count += event["count"]
+            elif event["name"] == "offsets_committed":
+                assert event["success"], event
+                committed.update((place["partition"], place["offset"]) for place in event["offsets"])
+            if count >= 2000 and sum(committed.values()) >= 2000:
+                break
+        consumer.send_signal(signal.SIGTERM)
+        consumer.communicate(timeout=30)
+        desk.said.append((0, f"{count} consumed, {sum(committed.values())} committed"))
+
+    said = desks(scenario)
+    assert said == [(0, "2000 sent, 2000 acked"), (0, "2000 consumed, 2000 committed")]
+
+
+def test_configs_are_described(brokers: list[Broker], drivers: Drivers) -> None:
+    """Every key of a topic with its default and where it comes from. Flumen's own default of
+    flush.messages is 1; everything else is Kafka's."""
+    def keys(broker: Broker) -> dict[str, str]:
+        steward = next(client for client in CLIENTS if client.name == "confluent-kafka")
+        stage = Stage(broker, steward, drivers, "tools-configs")
+        stage.create("tools-configs", retention_ms="7200000")
+        output = run_tool(tools.CONFIGS, "--bootstrap-server", broker.bootstrap, "--describe", "--all", "--topic",
+                          "tools-configs")
+        assert output.status == 0, output.text
+        found = {}
+        for line in output.text.splitlines():
+            if "=" in line and " sensitive=" in line:
+                setting, _, rest = line.strip().partition(" sensitive=")
+                key, _, value = setting.partition("=")
+                found[key] = f"{value} {rest}"
+        return found
+
+    with ThreadPoolExecutor(len(brokers)) as pool:
+        found = dict(zip((broker.name for broker in brokers), pool.map(keys, brokers)))
+    for described in found.values():
+        described.pop("flush.messages")
+    first, *others = found.values()
+    assert "retention.ms" in first
+    for other in others:
+        assert other == first
