@@ -17,7 +17,7 @@ use flumen_engine::{
 };
 use flumen_ring::process::{StopSignals, raise_descriptor_limit};
 use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::{AbortHandle, abortable, join_all};
 
 use crate::config::{BrokerConfig, ListenerConfig};
 use crate::listener::{self, Admission, BindError};
@@ -385,8 +385,11 @@ async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
     {
         failed = Some(error.to_string());
     }
-    for core in shard.cores() {
-        match shard.call(core, |shard| async move { shard.engine().clone().close().await }).await {
+    let closing = shard
+        .cores()
+        .map(|core| shard.call(core, |shard| async move { shard.engine().clone().close().await }));
+    for result in join_all(closing).await {
+        match result {
             Ok(core) => closed.push(core),
             Err(error) => failed = Some(error.to_string()),
         }

@@ -24,7 +24,7 @@ use crate::{
 /// So many partitions are opened at a time.
 const OPENS_MAX: usize = 64;
 /// So many partitions are closed at a time.
-const CLOSES_MAX: usize = 16;
+const CLOSES_MAX: usize = 64;
 
 /// Bounds of one core's engine.
 #[derive(Debug, Clone, PartialEq, Eq)]

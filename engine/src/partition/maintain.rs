@@ -242,6 +242,10 @@ impl Partition {
             let log = self.inner.log.borrow();
             (log.active().base, log.end())
         };
+        if let Some(closed) = self.closed_unwritten() {
+            self.close();
+            return Ok(closed);
+        }
         let is_created = self.inner.log.borrow().active().is_created;
         let file = if is_created {
             match self.segment_file(active).await {
@@ -277,6 +281,23 @@ impl Partition {
         core.sync_directory(self.folder()).await?;
         self.close();
         Ok(closed)
+    }
+
+    /// What a partition leaves that nothing was ever written to: no file of it is needed.
+    fn closed_unwritten(&self) -> Option<ClosedPartition> {
+        let log = self.inner.log.borrow();
+        let is_unwritten = log.segments.len() == 1
+            && !log.active().is_created
+            && log.end().offset == log.active().base
+            && log.producers.is_empty()
+            && log.epochs.starts().is_empty();
+        is_unwritten.then(|| ClosedPartition {
+            name: self.name().to_owned(),
+            log_start: log.log_start,
+            first_segment: log.first_base(),
+            high_watermark: log.high_watermark.offset,
+            end: log.end().offset,
+        })
     }
 
     /// The first record below `limit` whose timestamp is at or after `timestamp`.

@@ -1,11 +1,12 @@
-//! Names in a log directory: opened through the ring, everything else on the directory's helper thread.
+//! Names in a log directory: opened through the ring, everything else on the directory's helper threads.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use flumen_ring::{ChunkPool, File, OpenOptions, Ring};
+use flumen_ring::{ChunkPool, File, Helper, OpenOptions, Ring};
 
 use super::file::RingFile;
 use super::{LogDirectory, error_kind};
@@ -30,7 +31,16 @@ impl RingDirectory {
         self.directory.root.path.join(path)
     }
 
-    /// Runs a blocking call on the helper thread.
+    /// The helper thread of a path: the same for all in one folder of the log directory, so that what is
+    /// asked of one partition happens in order.
+    fn helper(&self, path: &Path) -> &Helper {
+        let mut hasher = DefaultHasher::new();
+        path.components().next().hash(&mut hasher);
+        let helpers = &self.directory.root.file_helpers;
+        &helpers[(hasher.finish() % helpers.len() as u64) as usize]
+    }
+
+    /// Runs a blocking call on a helper thread.
     fn on_helper<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -38,7 +48,7 @@ impl RingDirectory {
         call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Pending<Result<T, StorageError>> {
         let (full, path) = (self.full_path(path), path.to_path_buf());
-        let running = self.directory.root.helper.run(move || call(&full));
+        let running = self.helper(&path).run(move || call(&full));
         Box::pin(async move {
             running.await.map_err(|error| StorageError {
                 operation,
@@ -81,7 +91,7 @@ impl Directory for RingDirectory {
                 create_new: mode == OpenMode::CreateNew,
                 direct: root.direct,
             };
-            let opened = File::open(&this.ring, &root.helper, &this.full_path(&path), options).await;
+            let opened = File::open(&this.ring, this.helper(&path), &this.full_path(&path), options).await;
             match opened {
                 Ok(file) => Ok(Rc::new(RingFile::new(file, &path, root.alignment)) as Rc<dyn DataFile>),
                 Err(error) => Err(StorageError {

@@ -111,11 +111,16 @@ struct Root {
     path: PathBuf,
     direct: bool,
     alignment: usize,
-    helper: Helper,
+    /// Names and flushes that may block, spread by folder: the file system joins what waits for its journal
+    /// at one time, so that several threads flush many small files as fast as one.
+    file_helpers: Vec<Helper>,
     /// Prepares and punches the chunks of the caches, which must not wait for an unlink.
     memory_helper: Helper,
     _lock: FileLock,
 }
+
+/// Threads for what may block on file names.
+const FILE_HELPERS: usize = 8;
 
 /// What buffered files are read and written in: any memory would do, but the same tests shall run.
 const BUFFERED_ALIGNMENT: usize = 512;
@@ -141,7 +146,7 @@ impl LogDirectory {
             path: path.to_path_buf(),
             direct,
             alignment,
-            helper: start("flumen-files")?,
+            file_helpers: (0..FILE_HELPERS).map(|_| start("flumen-files")).collect::<Result<_, _>>()?,
             memory_helper: start("flumen-memory")?,
             _lock: lock,
         };
