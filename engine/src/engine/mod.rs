@@ -138,6 +138,7 @@ pub struct Engine {
 
 struct EngineInner {
     core: Rc<Core>,
+    recovered: RecoveredJournal,
 }
 
 impl Drop for EngineInner {
@@ -177,7 +178,8 @@ impl Engine {
         core.runtime.spawn(Box::pin(journal::run(core.clone())));
         core.runtime.spawn(Box::pin(write_behind::run(core.clone())));
         core.runtime.spawn(Box::pin(retention::run(core.clone())));
-        Ok(Engine { inner: Rc::new(EngineInner { core }) })
+        let recovered = recovered.clone();
+        Ok(Engine { inner: Rc::new(EngineInner { core, recovered }) })
     }
 
     /// Creates a partition's folder and `partition.metadata`, durable before this returns.
@@ -195,6 +197,10 @@ impl Engine {
             return Err(CreateError::Exists(id));
         }
         core.partitions.borrow_mut().insert(id, partition.clone());
+        if self.inner.recovered.has_kafka_offsets(partition.name()) {
+            // They are of an earlier partition of this name; the checkpoint says so before there is a log.
+            checkpoint::write(core).await?;
+        }
         Ok(partition)
     }
 

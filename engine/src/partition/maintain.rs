@@ -8,7 +8,7 @@ use crate::batch::{BatchHeader, batches, records};
 use crate::checkpoint;
 use crate::checkpoints::encode_epochs;
 use crate::engine::CloseError;
-use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFileKind};
+use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFile, SegmentFileKind};
 use crate::read::{ReadError, ReadLimit, TimestampedOffset};
 use crate::recovery::{ClosedPartition, remove_segment};
 use crate::segment::Segment;
@@ -144,11 +144,29 @@ impl Partition {
             write_behind::write_failed(&core, self, error);
         })?;
         core.sync(&file).await?;
+        self.remove_snapshots(|offset| offset > cut.offset).await?;
         core.sync_directory(self.folder()).await?;
         if let Some(segment) = self.inner.log.borrow_mut().segment_mut(cut.segment) {
             segment.allocated = cut.position.0;
         }
         drop(turn);
+        Ok(())
+    }
+
+    /// Removes the producer snapshots of these offsets; a later one would be taken for newer than it is.
+    async fn remove_snapshots(&self, goes: impl Fn(Offset) -> bool) -> Result<(), StorageError> {
+        let directory = &self.core().directory;
+        let listed = match directory.list(self.folder()).await {
+            Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for entry in listed {
+            let is_old = SegmentFile::parse(&entry.name)
+                .is_some_and(|file| file.kind == SegmentFileKind::ProducerSnapshot && goes(file.offset));
+            if is_old {
+                directory.remove_file(&self.folder().join(&entry.name)).await?;
+            }
+        }
         Ok(())
     }
 
@@ -276,6 +294,7 @@ impl Partition {
             let path = segment_path(self, end.offset, SegmentFileKind::ProducerSnapshot);
             core.directory.replace(&path, snapshot).await?;
         }
+        self.remove_snapshots(|offset| offset != end.offset).await?;
         let path = self.folder().join(LEADER_EPOCH_CHECKPOINT);
         core.directory.replace(&path, epochs.into_bytes()).await?;
         core.sync_directory(self.folder()).await?;

@@ -57,6 +57,11 @@ impl RecoveredJournal {
         self.inner.clean
     }
 
+    /// Whether Kafka's checkpoints, which know partitions by name only, said something of this one at the start.
+    pub(crate) fn has_kafka_offsets(&self, name: &str) -> bool {
+        self.inner.recovery_points.contains_key(name) || self.inner.log_starts.contains_key(name)
+    }
+
     pub(crate) fn life(&self) -> u64 {
         self.inner.life
     }

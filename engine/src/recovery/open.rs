@@ -32,6 +32,8 @@ struct Start {
     point: Point,
     epochs: LeaderEpochs,
     producers: Producers,
+    /// The producers are as of here: batches below are in them.
+    producers_at: Offset,
     log_start: Offset,
     lookup: Option<Lookup>,
 }
@@ -141,24 +143,30 @@ async fn find_start(
             point: said.recovery,
             epochs,
             producers,
+            producers_at: said.recovery.offset,
             log_start: said.log_start.max(first),
             lookup: None,
         });
     }
-    let log_start = recovered.log_starts.get(&open.name).copied().unwrap_or(first).max(first);
+    // A partition that Kafka's checkpoints speak of has a log; without one, they speak of an earlier partition of
+    // this name.
+    let has_log = !listing.logs.is_empty();
+    let said_start = recovered.log_starts.get(&open.name).copied().filter(|_| has_log);
+    let said_point = recovered.recovery_points.get(&open.name).copied().filter(|_| has_log);
+    let log_start = said_start.unwrap_or(first).max(first);
     let mut epochs = match read_small(&*core.directory, folder.join(LEADER_EPOCH_CHECKPOINT)).await? {
         Some(bytes) => decode_epochs(&bytes).unwrap_or_default(),
         None => LeaderEpochs::default(),
     };
     let last = listing.logs.last().map_or(first, |(base, _)| *base);
     // After a clean stop all is durable, and only the end of the last segment is looked at.
-    let point = recovered.recovery_points.get(&open.name).copied().unwrap_or(first);
+    let point = said_point.unwrap_or(first);
     let begin = if recovered.clean { last } else { segment_of(point.max(first)).min(last) };
     let mut producers = Producers::new(ProducerLimits::default());
     let mut known_at = first;
     for snapshot in listing.snapshots.iter().rev() {
-        let usable = recovered.clean || *snapshot <= point.max(begin);
-        if !usable {
+        // One behind the log's end is of a log that was cut since.
+        if *snapshot > point.max(begin) && (said_point.is_some() || !recovered.clean) {
             continue;
         }
         let path = folder.join(SegmentFile::live(*snapshot, SegmentFileKind::ProducerSnapshot).name());
@@ -198,11 +206,9 @@ async fn find_start(
             }
         }
     }
-    if !recovered.clean {
-        epochs.truncate_from_end(start.offset);
-        producers.truncate_to(start.offset.max(known_at));
-    }
-    Ok(Start { point: start, epochs, producers, log_start, lookup })
+    // The scan begins with the epoch of its first batch, and tells of those that follow.
+    epochs.truncate_from_end(start.offset);
+    Ok(Start { point: start, epochs, producers, producers_at: known_at, log_start, lookup })
 }
 
 async fn read_lookup(
@@ -239,7 +245,7 @@ async fn open_log(
     start: Start,
     durable: Option<Point>,
 ) -> Result<Log, RecoveryError> {
-    let Start { point, mut epochs, mut producers, log_start, lookup } = start;
+    let Start { point, mut epochs, mut producers, producers_at, log_start, lookup } = start;
     let mut lookup = lookup;
     let proven = durable.map_or(point, |durable| durable.max(point));
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
@@ -272,6 +278,7 @@ async fn open_log(
         let mut state = ScanState {
             epochs: &mut epochs,
             producers: &mut producers,
+            producers_at,
             is_compacted: open.config.compact,
             index_interval_bytes: open.config.index_interval_bytes,
         };

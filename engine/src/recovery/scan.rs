@@ -39,6 +39,8 @@ pub(super) struct Scanned {
 pub(super) struct ScanState<'a> {
     pub(super) epochs: &'a mut LeaderEpochs,
     pub(super) producers: &'a mut Producers,
+    /// Batches below are in `producers` already.
+    pub(super) producers_at: Offset,
     pub(super) is_compacted: bool,
     pub(super) index_interval_bytes: u32,
 }
@@ -114,7 +116,9 @@ pub(super) async fn scan(
         let header = BatchHeader::parse(batch).expect("it was checked");
         let (last_offset, timestamp) = (summary.last_offset(), header.max_timestamp());
         state.epochs.assign(summary.leader_epoch, summary.base_offset);
-        state.producers.note(&summary, summary.base_offset, timestamp, transaction_end);
+        if summary.base_offset >= state.producers_at {
+            state.producers.note(&summary, summary.base_offset, timestamp, transaction_end);
+        }
         lookup.indexes.note_batch(
             end.position,
             batch_bytes as u64,

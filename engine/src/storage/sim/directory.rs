@@ -332,7 +332,8 @@ impl DataFile for SimFile {
         Box::pin(self.directory.operation(move |disk| {
             let per_million = disk.faults.read_per_million;
             if disk.fails(per_million) {
-                return (Err(error(StorageErrorKind::Errno(EIO))), buffer);
+                let kinds = [StorageErrorKind::Errno(EIO), StorageErrorKind::Short];
+                return (Err(error(*disk.random.pick(&kinds))), buffer);
             }
             let view = &disk.file(inode).view;
             let start = view.len().min(position as usize);

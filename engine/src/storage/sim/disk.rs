@@ -21,7 +21,7 @@ pub struct FaultPlan {
     pub write_per_million: u64,
     /// A flush fails with EIO; what it covered may never be durable.
     pub flush_per_million: u64,
-    /// A read fails with EIO.
+    /// A read fails with EIO, or comes short.
     pub read_per_million: u64,
     /// An operation on names or whole small files fails with EIO.
     pub name_per_million: u64,
