@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
 use super::CHUNK_BYTES;
+use crate::buffer::BUFFER_ALIGNMENT;
 
 /// The mapping of a pool. Unmapped when the last handle of any of its chunks is gone.
 #[derive(Debug)]
@@ -55,18 +56,22 @@ impl Mapping {
         unsafe { self.base.add(at) }
     }
 
-    /// Gives a chunk memory, and makes a huge page of it. Whether that worked: the memory is usable anyway.
+    /// Gives a chunk memory, a huge page if possible. Whether it is one: the memory is usable anyway.
+    ///
+    /// One small page is enough for the collapse, which clears the rest itself: 0.14 ms of CPU time a chunk,
+    /// against 6 ms where all 512 small pages are there first and have to be taken apart.
     pub(super) fn populate(&self, index: u32) -> io::Result<bool> {
         let at = index as usize * CHUNK_BYTES;
-        self.advise(at, CHUNK_BYTES, libc::MADV_POPULATE_WRITE)?;
+        self.advise(at, BUFFER_ALIGNMENT, libc::MADV_POPULATE_WRITE)?;
         for _ in 0..3 {
             match self.advise(at, CHUNK_BYTES, libc::MADV_COLLAPSE) {
                 Ok(()) => return Ok(true),
                 // A page is in use elsewhere for the moment (migration, an LRU batch).
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {}
-                Err(_) => return Ok(false),
+                Err(_) => break,
             }
         }
+        self.advise(at, CHUNK_BYTES, libc::MADV_POPULATE_WRITE)?;
         Ok(false)
     }
 

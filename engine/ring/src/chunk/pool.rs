@@ -14,7 +14,7 @@ use super::returns::Returns;
 use crate::buffer::{AlignedBuffer, BUFFER_ALIGNMENT, Memory, Region};
 use crate::helper::Helper;
 
-/// Chunks that are prepared ahead of their use, since preparing one takes 0.1–12 ms.
+/// Chunks that are prepared ahead of their use, since preparing one takes 0.1 ms, and the helper has other work.
 const READY_AHEAD: usize = 8;
 /// Above this share of the pool in ghosts, everything is sent by copy.
 const GHOST_SHARE_MAX: usize = 4;
