@@ -482,6 +482,7 @@ impl Log {
         self.segments.push_back(segment);
         let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
         self.settled = end;
+        self.log_start = self.log_start.min(cut.offset);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.truncate_from_end(cut.offset);
         self.producers.truncate_to(cut.offset);

@@ -45,6 +45,8 @@ pub(crate) struct PartitionInner {
     pub(crate) watchers: Watchers,
     /// Whether it is in the journal's list of those that want a commit group.
     pub(crate) wants_commit: Cell<bool>,
+    /// Whether write-behind looks after it.
+    pub(crate) is_written_behind: Cell<bool>,
 }
 
 impl Partition {
@@ -60,6 +62,7 @@ impl Partition {
                 io: Turn::default(),
                 watchers: Watchers::default(),
                 wants_commit: Cell::new(false),
+                is_written_behind: Cell::new(false),
             }),
         }
     }

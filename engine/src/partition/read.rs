@@ -48,7 +48,8 @@ struct Cold {
 /// Bytes of a segment that came from the disk, and what the cache holds behind them.
 struct View<'a> {
     segment: &'a Segment,
-    cold: Slice,
+    /// `None` if nothing came from the disk; then `cold_start` is where the cache begins.
+    cold: Option<Slice>,
     cold_start: u64,
 }
 
@@ -128,14 +129,13 @@ impl Partition {
         let (view, start) =
             match cold.filter(|(cold, _)| cold.segment == segment.base && cold.cuts == log.cuts) {
                 Some((cold, bytes)) => {
-                    (View { segment, cold: bytes, cold_start: align_down(cold.start) }, cold.start)
+                    (View { segment, cold: Some(bytes), cold_start: align_down(cold.start) }, cold.start)
                 }
                 None => {
                     let Some(start) = start_of(&log, segment, request.from) else {
                         return Ok(Look::NeedsLookup(segment.base));
                     };
-                    let cold = Slice::from_buffer(AlignedBuffer::zeroed(0), 0);
-                    (View { segment, cold, cold_start: segment.cached_from() }, start)
+                    (View { segment, cold: None, cold_start: segment.cached_from() }, start)
                 }
             };
         // What a batch needs is read whole; of what was asked for, only so much at a time.
@@ -263,7 +263,7 @@ impl View<'_> {
     }
 
     fn cold_end(&self) -> u64 {
-        self.cold_start + self.cold.len() as u64
+        self.cold_start + self.cold.as_ref().map_or(0, |cold| cold.len() as u64)
     }
 
     /// The end of what can be seen.
@@ -274,9 +274,9 @@ impl View<'_> {
     fn slices(&self, from: u64, to: u64) -> Vec<Slice> {
         let split = self.cold_end().clamp(from, to);
         let mut slices = Vec::with_capacity(2);
-        if from < split {
+        if let Some(cold) = self.cold.as_ref().filter(|_| from < split) {
             let start = (from - self.cold_start) as usize;
-            slices.push(self.cold.slice(start..start + (split - from) as usize));
+            slices.push(cold.slice(start..start + (split - from) as usize));
         }
         if split < to {
             slices.extend(self.segment.cached(split, to));
@@ -289,7 +289,7 @@ impl View<'_> {
         if position < self.cold_start.min(self.segment.cached_from()) || upto > self.end() {
             return None;
         }
-        if self.cold_end() <= position || self.cold.is_empty() {
+        if self.cold_end() <= position {
             return (self.segment.cached_from() <= position).then(|| self.segment.cached_header(position));
         }
         let mut bytes = [0; HEADER_BYTES];

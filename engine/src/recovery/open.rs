@@ -335,10 +335,17 @@ async fn open_log(
     if segments.is_empty() || segments.back().is_some_and(|last| last.is_sealed) {
         segments.push_back(Segment::new(at.segment.max(log_start)));
     }
+    if segments.back().expect("there is one").next < log_start {
+        // Its start was moved behind what turned out to be durable: nothing that is left is asked for.
+        while let Some(segment) = segments.pop_back() {
+            remove_segment(core, folder, segment.base).await?;
+        }
+        core.sync_directory(folder).await?;
+        segments.push_back(Segment::new(log_start));
+    }
     let end = segments.back().expect("there is one").next;
     epochs.truncate_from_start(log_start);
-    let mut log =
-        Log::new(segments, log_start.min(end), open.leader_epoch, epochs, producers, open.config.clone());
+    let mut log = Log::new(segments, log_start, open.leader_epoch, epochs, producers, open.config.clone());
     log.last_append = core.runtime.monotonic();
     log.producers.advance_high_watermark(end);
     Ok(log)

@@ -37,6 +37,8 @@ const SETTLED: Duration = Duration::from_secs(3);
 pub(crate) struct WriteBehind {
     /// Partitions that are dirty, hold extents, or have entries in the journal; with what is asked for.
     pending: RefCell<BTreeMap<PartitionId, (Partition, Asked)>>,
+    /// Those of them that have enough to write, or were asked to be flushed.
+    ready: RefCell<BTreeMap<PartitionId, Partition>>,
     signal: Signal,
     /// Room is short: write whatever there is.
     pressed: Cell<bool>,
@@ -62,12 +64,18 @@ impl WriteBehind {
             let log = partition.inner().log.borrow();
             crate::segment::align_down(log.active().end) >= log.active().written + WRITE_BYTES
         };
-        let asked = if wants_flush { Asked::Flush } else { Asked::InTime };
-        let mut pending = self.pending.borrow_mut();
-        let is_new = pending.is_empty();
-        let (_, held) = pending.entry(partition.id()).or_insert_with(|| (partition.clone(), Asked::InTime));
-        *held = (*held).max(asked);
-        if enough || wants_flush || is_new {
+        if !partition.inner().is_written_behind.replace(true) {
+            let mut pending = self.pending.borrow_mut();
+            if pending.is_empty() {
+                self.signal.raise();
+            }
+            pending.insert(partition.id(), (partition.clone(), Asked::InTime));
+        }
+        if wants_flush && let Some((_, asked)) = self.pending.borrow_mut().get_mut(&partition.id()) {
+            *asked = Asked::Flush;
+        }
+        if enough || wants_flush {
+            self.ready.borrow_mut().insert(partition.id(), partition.clone());
             self.signal.raise();
         }
     }
@@ -83,18 +91,31 @@ impl WriteBehind {
         self.signal.raise();
     }
 
-    /// Forgets a partition, or all of them.
+    /// Forgets a partition.
     pub(crate) fn forget(&self, id: &PartitionId) {
-        self.pending.borrow_mut().remove(id);
+        self.ready.borrow_mut().remove(id);
+        if let Some((partition, _)) = self.pending.borrow_mut().remove(id) {
+            partition.inner().is_written_behind.set(false);
+        }
     }
 
     /// Forgets everything: the engine goes away.
     pub(crate) fn clear(&self) {
         self.pending.borrow_mut().clear();
+        self.ready.borrow_mut().clear();
     }
 
+    /// Every pending partition.
     fn all(&self) -> Vec<(Partition, Asked)> {
+        self.ready.borrow_mut().clear();
         self.pending.borrow().values().cloned().collect()
+    }
+
+    /// The pending partitions that cannot wait for the next look at all of them.
+    fn take_ready(&self) -> Vec<(Partition, Asked)> {
+        let ready = self.ready.take();
+        let pending = self.pending.borrow();
+        ready.into_keys().filter_map(|id| pending.get(&id).cloned()).collect()
     }
 }
 

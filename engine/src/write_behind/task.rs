@@ -36,6 +36,7 @@ enum Job {
 /// Writes behind until the engine closes or the log directory is lost.
 pub(crate) async fn run(core: CoreHandle) {
     let mut last_checkpoint = core.runtime.monotonic();
+    let mut last_look = Duration::ZERO;
     loop {
         if core.is_closing() || core.is_offline() {
             core.write_behind.clear();
@@ -45,10 +46,23 @@ pub(crate) async fn run(core: CoreHandle) {
         if pressed && core.journal.growth().is_some() && core.journal.is_pressed() {
             core.journal.grow(&core).await;
         }
-        let jobs = choose(&core, pressed);
+        // Between the ticks only those are looked at that have enough.
+        let now = core.runtime.monotonic();
+        let looks_at_all = pressed
+            || core.is_starving()
+            || core.journal.is_pressed()
+            || now.saturating_sub(last_look) >= TICK;
+        let jobs = if looks_at_all {
+            last_look = now;
+            choose(&core, core.write_behind.all(), pressed)
+        } else {
+            choose(&core, core.write_behind.take_ready(), pressed)
+        };
         let idle = jobs.is_empty();
         run_jobs(&core, jobs).await;
-        cool(&core);
+        if looks_at_all {
+            cool(&core);
+        }
         if checkpoint_is_due(&core, last_checkpoint) {
             if let Err(error) = checkpoint::write(&core).await {
                 tracing::warn!(%error, "no checkpoint was written");
@@ -79,13 +93,13 @@ pub(crate) async fn run(core: CoreHandle) {
 }
 
 /// Who is written now, and how.
-fn choose(core: &CoreHandle, pressed: bool) -> Vec<(Partition, Job)> {
+fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Vec<(Partition, Job)> {
     let now = core.runtime.monotonic();
     let ring_is_full = core.journal.is_pressed();
     let is_short = core.is_starving() || (pressed && !ring_is_full);
     let mut jobs = Vec::new();
     let mut oldest = Vec::new();
-    for (partition, asked) in core.write_behind.all() {
+    for (partition, asked) in pending {
         let log = partition.inner().log.borrow();
         if !matches!(log.status, Status::Online | Status::Full) {
             continue;
