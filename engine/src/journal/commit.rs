@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use flumen_ring::Region;
+use flumen_ring::{Region, Slice};
 use futures_util::future::join_all;
 
 use super::format::{
@@ -11,7 +11,7 @@ use super::format::{
 use crate::append::{AppendSlot, Appended};
 use crate::core::{Core, count};
 use crate::gate::TurnGuard;
-use crate::partition::{JournalEntry, Partition, Point, Status};
+use crate::partition::{JournalEntry, Log, Partition, Point, Status};
 use crate::storage::{StorageError, WriteSource};
 use crate::write_behind::{self, Extent};
 
@@ -25,6 +25,8 @@ struct Member {
     partition: Partition,
     /// Ranges of its log, one per segment, as (from, to).
     ranges: Vec<(Point, Point)>,
+    /// What is copied: held from here on, because a flush on the way would let the cache have it back.
+    slices: Vec<Slice>,
     way: Way,
 }
 
@@ -228,6 +230,10 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
     if ranges.is_empty() || !matches!(log.status, Status::Online | Status::Full) {
         return None;
     }
+    let slices = match way {
+        Way::Copied => cached_slices(&log, &ranges),
+        Way::InSegment(_) | Way::Exact(_) => Vec::new(),
+    };
     let copied_bytes_max = core.journal.copied_bytes_max();
     let is_full = log.status == Status::Full;
     drop(log);
@@ -239,7 +245,16 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
         }
         return None;
     }
-    Some(Member { partition, ranges, way })
+    Some(Member { partition, ranges, slices, way })
+}
+
+fn cached_slices(log: &Log, ranges: &[(Point, Point)]) -> Vec<Slice> {
+    let mut slices = Vec::with_capacity(1);
+    for (from, to) in ranges {
+        let segment = log.segment(from.segment).expect("what is not settled is in a segment");
+        slices.extend(segment.cached(from.position.0, to.position.0));
+    }
+    slices
 }
 
 fn unsettled_bytes(ranges: &[(Point, Point)]) -> usize {
@@ -251,13 +266,12 @@ fn entries_of(members: &[Member]) -> Vec<Entry> {
     for member in members {
         let log = member.partition.inner().log.borrow();
         for (from, to) in &member.ranges {
-            let segment = log.segment(from.segment).expect("what is not settled is in a segment");
             let bytes = match &member.way {
                 Way::Exact(_) => continue,
                 Way::Copied => EntryBytes::Copied,
                 Way::InSegment(_) => {
                     let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-                    for slice in segment.cached(from.position.0, to.position.0) {
+                    for slice in cached_slices(&log, &[(*from, *to)]) {
                         crc.update(&slice);
                     }
                     EntryBytes::InSegment { crc: crc.finalize() as u32 }
@@ -298,15 +312,9 @@ async fn write_group(
     let mut crc = 0;
     let slice = scratch.append_with(length, |out| {
         let mut at = GROUP_HEADER_BYTES + entries.len() * ENTRY_BYTES;
-        for member in members.iter().filter(|member| matches!(member.way, Way::Copied)) {
-            let log = member.partition.inner().log.borrow();
-            for (from, to) in &member.ranges {
-                let segment = log.segment(from.segment).expect("what is not settled is in a segment");
-                for slice in segment.cached(from.position.0, to.position.0) {
-                    out[at..at + slice.len()].copy_from_slice(&slice);
-                    at += slice.len();
-                }
-            }
+        for slice in members.iter().flat_map(|member| &member.slices) {
+            out[at..at + slice.len()].copy_from_slice(slice);
+            at += slice.len();
         }
         crc = encode_group(&header, entries, out);
     });

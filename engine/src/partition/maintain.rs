@@ -48,8 +48,10 @@ impl Partition {
     /// Removes the files of segments that lie wholly below the log's start. The checkpoint that says so is
     /// durable before, so no entry of the journal brings one back.
     pub(crate) async fn remove_old_segments(&self) -> Result<(), StorageError> {
-        let _turn = self.inner.io.take().await;
+        let turn = self.inner.io.take().await;
         let core = self.core().clone();
+        // Retention may just have rolled it.
+        write_behind::flush(&core, self, &turn).await;
         let removed: Vec<Segment> = {
             let mut log = self.inner.log.borrow_mut();
             let start = log.log_start;

@@ -84,7 +84,9 @@ pub(crate) async fn flush(core: &CoreHandle, partition: &Partition, turn: &TurnG
         if !matches!(log.status, Status::Online | Status::Full) {
             return false;
         }
-        (log.end(), log.flushed() == log.end())
+        // A rolled segment that is durable may still have to be cut.
+        let sealed = log.segments.iter().rev().skip(1).all(|segment| segment.is_sealed);
+        (log.end(), sealed && log.flushed() == log.end())
     };
     if already {
         flushed(core, partition, end);
