@@ -4,12 +4,14 @@ use std::ops::RangeInclusive;
 
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::{Refusal, RequestContext, errors};
 use crate::groups::messages::Answer;
@@ -17,13 +19,15 @@ use crate::groups::offsets::{FetchAnswer, FetchRequest, FetchedOffset};
 use crate::groups::partition::Request;
 use crate::groups::route;
 
-/// Versions that are served. Version 10, with topic ids, is not known to the codec.
-pub const VERSIONS: RangeInclusive<i16> = 1..=9;
+/// Versions that are served.
+pub const VERSIONS: RangeInclusive<i16> = 1..=10;
 
 /// From this version on an error of the group has a field of its own.
 const GROUP_ERROR_FROM: i16 = 2;
 /// From this version on several groups may be asked for at once.
 const GROUPS_FROM: i16 = 8;
+/// From this version on topics go by their ids (KIP-848).
+const TOPIC_IDS_FROM: i16 = 10;
 
 /// Topics with their partitions; None for all.
 type Wanted = Option<Vec<(String, Vec<i32>)>>;
@@ -35,16 +39,8 @@ pub async fn handle(
 ) -> Result<OffsetFetchResponse, Refusal> {
     let require_stable = request.require_stable;
     if context.request.version >= GROUPS_FROM {
-        let group = |group: &kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup| {
-            let topics = group.topics.as_ref().map(|topics| {
-                topics.iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.clone())).collect()
-            });
-            fetch(context, group.group_id.clone(), topics, require_stable)
-        };
-        let groups = join_all(request.groups.iter().map(group)).await;
-        return Ok(
-            OffsetFetchResponse::default().with_groups(groups.into_iter().map(respond_group).collect())
-        );
+        let groups = request.groups.iter().map(|group| fetch_group(context, group, require_stable));
+        return Ok(OffsetFetchResponse::default().with_groups(join_all(groups).await));
     }
     let topics: Wanted = request.topics.as_ref().map(|topics| {
         topics.iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.clone())).collect()
@@ -94,7 +90,30 @@ fn failed(topics: Vec<(String, Vec<i32>)>, error: ResponseError) -> Vec<(String,
         .collect()
 }
 
-fn respond_group((group_id, answer): (GroupId, FetchAnswer)) -> OffsetFetchResponseGroup {
+async fn fetch_group(
+    context: &RequestContext,
+    group: &OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
+    let image = context.shard.image();
+    let by_id = context.request.version >= TOPIC_IDS_FROM;
+    let mut unknown = Vec::new();
+    let wanted: Wanted = group.topics.as_ref().map(|topics| {
+        let name = |topic: &OffsetFetchRequestTopics| {
+            let indexes = topic.partition_indexes.clone();
+            if !by_id {
+                return Some((topic.name.to_string(), indexes));
+            }
+            let known = image.topic_by_id(topic.topic_id).map(|known| known.name.to_string());
+            if known.is_none() {
+                let none = |index| FetchedOffset::none(index, Some(ResponseError::UnknownTopicId));
+                unknown.push((topic.topic_id, indexes.iter().copied().map(none).collect::<Vec<_>>()));
+            }
+            known.map(|name| (name, indexes))
+        };
+        topics.iter().filter_map(name).collect()
+    });
+    let (group_id, answer) = fetch(context, group.group_id.clone(), wanted, require_stable).await;
     let partition = |offset: FetchedOffset| {
         OffsetFetchResponsePartitions::default()
             .with_partition_index(offset.partition)
@@ -103,13 +122,25 @@ fn respond_group((group_id, answer): (GroupId, FetchAnswer)) -> OffsetFetchRespo
             .with_metadata(Some(StrBytes::from_string(offset.metadata)))
             .with_error_code(errors::code(offset.error))
     };
-    let topic = |(name, offsets): (String, Vec<FetchedOffset>)| {
+    let respond = |id: Uuid, name: String, offsets: Vec<FetchedOffset>| {
         OffsetFetchResponseTopics::default()
+            .with_topic_id(id)
             .with_name(TopicName(StrBytes::from_string(name)))
             .with_partitions(offsets.into_iter().map(partition).collect())
     };
+    let named = answer.topics.into_iter().filter_map(|(name, offsets)| {
+        if !by_id {
+            return Some(respond(Uuid::nil(), name, offsets));
+        }
+        // A topic that is gone has no id to be told by.
+        image.topic(&name).map(|topic| respond(topic.id, String::new(), offsets))
+    });
+    let mut topics: Vec<_> = named.collect();
+    if answer.error.is_none() {
+        topics.extend(unknown.into_iter().map(|(id, offsets)| respond(id, String::new(), offsets)));
+    }
     OffsetFetchResponseGroup::default()
         .with_group_id(group_id)
-        .with_topics(answer.topics.into_iter().map(topic).collect())
+        .with_topics(topics)
         .with_error_code(errors::code(answer.error))
 }

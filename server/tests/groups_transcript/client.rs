@@ -32,18 +32,25 @@ impl Client {
 
     /// Asks only.
     pub fn send<Q: Request>(&mut self, version: i16, request: &Q) {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).expect("a sound request");
+        self.send_body::<Q>(version, &body);
+    }
+
+    /// Asks with a body that the codec cannot write.
+    pub fn send_body<Q: Request>(&mut self, version: i16, body: &[u8]) {
         self.correlation_id += 1;
         let header = RequestHeader::default()
             .with_request_api_key(Q::KEY)
             .with_request_api_version(version)
             .with_correlation_id(self.correlation_id)
             .with_client_id(Some(StrBytes::from_static_str("transcript")));
-        let mut body = BytesMut::new();
+        let mut request = BytesMut::new();
         let key = ApiKey::try_from(Q::KEY).expect("a known API");
-        header.encode(&mut body, key.request_header_version(version)).expect("a sound header");
-        request.encode(&mut body, version).expect("a sound request");
-        let mut frame = u32::try_from(body.len()).expect("a small request").to_be_bytes().to_vec();
-        frame.extend_from_slice(&body);
+        header.encode(&mut request, key.request_header_version(version)).expect("a sound header");
+        request.extend_from_slice(body);
+        let mut frame = u32::try_from(request.len()).expect("a small request").to_be_bytes().to_vec();
+        frame.extend_from_slice(&request);
         self.stream.write_all(&frame).expect("the broker reads");
     }
 

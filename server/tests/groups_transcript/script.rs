@@ -249,6 +249,7 @@ impl Script {
         script.bad_joins();
         script.bad_syncs_and_heartbeats();
         script.commits();
+        script.topic_ids();
         script.offsets_that_go();
         script.lists_and_descriptions();
         script.deleted_groups();
@@ -579,6 +580,41 @@ impl Script {
             .with_require_stable(true);
         self.note("fetch of several", 8, &stable);
         self.note("fetch of several", 9, &stable);
+    }
+
+    /// Version 10 of OffsetCommit and OffsetFetch, which the codec cannot write.
+    fn topic_ids(&mut self) {
+        self.section("topic ids");
+        let topics = vec![metadata_request::MetadataRequestTopic::default().with_name(Some(topic(TOPIC)))];
+        let metadata = self.client.ask(12, &MetadataRequest::default().with_topics(Some(topics)));
+        let id = metadata.topics[0].topic_id;
+        self.name(&id.to_string(), "topic id");
+        for (what, id) in [("commit", *id.as_bytes()), ("commit to an unknown id", [7; 16])] {
+            // Group, generation, member, instance; one topic with two partitions, the second not there.
+            let mut body = b"\x04ids\xff\xff\xff\xff\x01\x00\x02".to_vec();
+            body.extend_from_slice(&id);
+            body.extend_from_slice(b"\x03\0\0\0\0\0\0\0\0\0\0\0\x21\xff\xff\xff\xff\x03hi\0");
+            body.extend_from_slice(b"\0\0\0\x09\0\0\0\0\0\0\0\x22\xff\xff\xff\xff\0\0\0\0");
+            self.client.send_body::<OffsetCommitRequest>(10, &body);
+            let answer = self.client.receive::<OffsetCommitRequest>(10);
+            self.write(what, 10, &answer);
+        }
+        // Group, member, member epoch; topics, or null for all; require stable.
+        let group = b"\x02\x04ids\0\xff\xff\xff\xff";
+        let named = [
+            &group[..],
+            b"\x03",
+            id.as_bytes(),
+            b"\x03\0\0\0\0\0\0\0\x01\0",
+            &[7; 16],
+            b"\x02\0\0\0\0\0\0\0\0",
+        ];
+        let all = [&group[..], b"\0\0\0\0"];
+        for (what, body) in [("fetch", named.concat()), ("fetch all", all.concat())] {
+            self.client.send_body::<OffsetFetchRequest>(10, &body);
+            let answer = self.client.receive::<OffsetFetchRequest>(10);
+            self.write(what, 10, &answer);
+        }
     }
 
     fn offsets_that_go(&mut self) {
