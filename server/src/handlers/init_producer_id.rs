@@ -56,8 +56,10 @@ mod tests {
 
     #[test]
     fn only_idempotent_producers_get_ids() {
-        let request =
-            InitProducerIdRequest::default().with_producer_id(ProducerId(-1)).with_producer_epoch(-1);
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
         assert_eq!(refused(&request), None);
         let bumped = request.clone().with_producer_id(ProducerId(7)).with_producer_epoch(3);
         assert_eq!(refused(&bumped), None);
