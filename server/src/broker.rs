@@ -90,6 +90,7 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
     let recovered = reactor
         .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
     drop(reactor);
+    opened.set_aside_strays()?;
     opened.begin_epoch()?;
     let opened = Arc::new(opened);
 
@@ -395,7 +396,8 @@ async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
         }
     }
     if failed.is_none() {
-        let sealed = recovery::seal(plan.log_directory.attach(shard.ring()), closed).await;
+        let broker_epoch = shard.controller().map_or(-1, |controller| controller.broker_epoch());
+        let sealed = recovery::seal(plan.log_directory.attach(shard.ring()), closed, broker_epoch).await;
         failed = sealed.err().map(|error| error.to_string());
     }
     for core in shard.cores().filter(|core| *core != shard.core()) {

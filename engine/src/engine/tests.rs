@@ -71,7 +71,7 @@ impl World {
                 .expect("opened");
             script(engine.clone(), runtime.clone()).await;
             let closed = engine.close().await.expect("closed");
-            recovery::seal(directory.clone(), vec![closed]).await.expect("sealed");
+            recovery::seal(directory.clone(), vec![closed], -1).await.expect("sealed");
         };
         runtime.run(life).expect("no deadlock");
         runtime.drop_tasks();

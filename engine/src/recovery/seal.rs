@@ -35,7 +35,14 @@ pub(crate) struct ClosedPartition {
 }
 
 /// Ends a clean stop, once every core closed: Kafka's checkpoint files, no journal, `.kafka_cleanshutdown`.
-pub async fn seal(directory: Rc<dyn Directory>, cores: Vec<ClosedCore>) -> Result<(), StorageError> {
+///
+/// `broker_epoch` is that of the broker's registration, −1 for none: Kafka takes a start for a clean one only if
+/// the file names it (KIP-966).
+pub async fn seal(
+    directory: Rc<dyn Directory>,
+    cores: Vec<ClosedCore>,
+    broker_epoch: i64,
+) -> Result<(), StorageError> {
     let mut partitions: Vec<ClosedPartition> = cores.into_iter().flat_map(|core| core.partitions).collect();
     partitions.sort_by(|left, right| left.name.cmp(&right.name));
     let offsets = |of: &dyn Fn(&ClosedPartition) -> Option<Offset>| {
@@ -69,5 +76,5 @@ pub async fn seal(directory: Rc<dyn Directory>, cores: Vec<ClosedCore>) -> Resul
         }
     }
     directory.sync_directory(Path::new("")).await?;
-    directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(-1).into_bytes()).await
+    directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(broker_epoch).into_bytes()).await
 }

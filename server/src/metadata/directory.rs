@@ -16,6 +16,7 @@ use super::image::{Image, METADATA_VERSION, ResourceKind};
 use super::log::{self, Loaded, LogError, Voters};
 use super::quorum::{QuorumState, QuorumStateError};
 use super::records::{FeatureLevel, Levels, Record};
+use super::strays;
 use super::uuid_text;
 use crate::config::NodeConfig;
 
@@ -146,6 +147,17 @@ pub fn open(config: &NodeConfig) -> Result<Opened, DirectoryError> {
 }
 
 impl Opened {
+    /// Renames the folders of partitions that the metadata does not know, so that no topic to come inherits
+    /// their records. After the journal was folded into them, and before a partition is opened.
+    pub fn set_aside_strays(&self) -> Result<(), DirectoryError> {
+        let renamed = strays::set_aside(&self.path, &self.loaded.image, &self.loaded.removed)
+            .map_err(|source| io_error(&self.path, "set unknown partitions aside", source))?;
+        for (from, to) in renamed {
+            tracing::warn!(from, to, "the cluster's metadata does not know this partition");
+        }
+        Ok(())
+    }
+
     /// Makes the new epoch durable, before its first record: `quorum-state`, and `partition.metadata` beside
     /// it. A later start, ours or Apache Kafka's, then takes a higher one.
     pub fn begin_epoch(&self) -> Result<(), DirectoryError> {

@@ -3,6 +3,7 @@
 //! Before the cores start, on the main thread, with ordinary file calls. The last segment may end in a torn
 //! batch or in zeros: what comes before counts. Damage anywhere else stops the start, and names the place.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use flumen_engine::Timestamp;
 use flumen_engine::batch::{self, BatchBuilder, BatchHeader, ControlRecord, ControlType};
+use uuid::Uuid;
 
 use super::image::{ApplyError, Image, Replay};
 use super::records::{Record, RecordError};
@@ -93,6 +95,8 @@ pub struct Loaded {
     pub voters: Voters,
     /// Bytes of log that were read behind the snapshot.
     pub bytes_since_snapshot: u64,
+    /// Topics whose removal the log holds.
+    pub removed: BTreeSet<Uuid>,
 }
 
 /// A snapshot's file name: `{end offset:020}-{epoch:010}.checkpoint`.
@@ -146,6 +150,7 @@ pub fn load(folder: &Path) -> Result<Loaded, LogError> {
         snapshot_end,
         voters: loader.voters,
         bytes_since_snapshot: loader.bytes_read,
+        removed: loader.removed,
     })
 }
 
@@ -193,6 +198,7 @@ fn read_snapshot(path: &Path, end_offset: i64, epoch: i32) -> Result<Loader, Log
         in_snapshot: false,
         footer_seen: false,
         bytes_read: 0,
+        removed: BTreeSet::new(),
     })
 }
 
@@ -206,6 +212,7 @@ struct Loader {
     in_snapshot: bool,
     footer_seen: bool,
     bytes_read: u64,
+    removed: BTreeSet<Uuid>,
 }
 
 impl Default for Loader {
@@ -218,6 +225,7 @@ impl Default for Loader {
             in_snapshot: false,
             footer_seen: false,
             bytes_read: 0,
+            removed: BTreeSet::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod image;
 pub mod log;
 pub mod quorum;
 pub mod records;
+pub mod strays;
 pub mod topic_config;
 pub mod topic_name;
 pub mod uuid_text;

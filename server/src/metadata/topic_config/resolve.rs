@@ -51,8 +51,19 @@ impl<'a> Resolver<'a> {
         Self { settings, image, node_id }
     }
 
-    /// Every place that sets a broker key, the one that counts first; the default last, if there is one.
+    /// Every place that sets a broker key or one that means the same, as Kafka lists them: by place, and
+    /// without those in front of the first of the key's own name.
     pub fn broker_synonyms(&self, name: &'static str) -> Vec<Synonym> {
+        let mut synonyms: Vec<Synonym> =
+            same_meaning(name).iter().flat_map(|(name, _)| self.places(name)).collect();
+        // Stable: of one place the keys keep their order.
+        synonyms.sort_by_key(|synonym| synonym.source as i8);
+        let first = synonyms.iter().position(|synonym| synonym.name == name).unwrap_or(synonyms.len());
+        synonyms.split_off(first)
+    }
+
+    /// Every place that sets a broker key, the one that counts first; the default last, if there is one.
+    fn places(&self, name: &'static str) -> Vec<Synonym> {
         let configs = self.image.configs();
         let dynamic = configs.value(&ConfigResource::broker(self.node_id), name);
         let dynamic_default = configs.value(&ConfigResource::all_brokers(), name);
@@ -72,7 +83,7 @@ impl<'a> Resolver<'a> {
     fn inherited(&self, topic_key: &TopicKey) -> String {
         let set = |source: fn(&Synonym) -> bool| {
             topic_key.broker_keys.iter().find_map(|(name, factor)| {
-                let synonym = self.broker_synonyms(name).into_iter().find(source)?;
+                let synonym = self.places(name).into_iter().find(source)?;
                 Some((synonym.value, *factor))
             })
         };
@@ -133,4 +144,11 @@ impl<'a> Resolver<'a> {
         let key = table::find("min.insync.replicas").expect("in the table");
         own.map_or_else(|| self.inherited(key), str::to_owned).trim().parse().unwrap_or(1)
     }
+}
+
+/// The broker keys that mean the same as this one, which is among them.
+fn same_meaning(name: &'static str) -> Vec<(&'static str, i64)> {
+    let keys = table::TOPIC_KEYS.iter().map(|topic_key| topic_key.broker_keys);
+    let mut named = keys.filter(|keys| keys.iter().any(|(other, _)| *other == name));
+    named.next().map_or_else(|| vec![(name, 1)], <[_]>::to_vec)
 }

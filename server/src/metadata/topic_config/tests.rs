@@ -165,8 +165,14 @@ fn a_topic_inherits_from_the_broker_and_from_what_is_set_dynamically() {
     assert_eq!(resolver.min_insync_replicas("t"), 3);
     assert_eq!(Resolver::new(&file, &dynamic, 2).log_config("t").max_message_bytes, 1_048_588);
     let synonyms = resolver.broker_synonyms("log.retention.ms");
-    assert_eq!(synonyms.len(), 1);
-    assert_eq!(synonyms[0].source, Source::DynamicDefaultBroker);
+    let told: Vec<_> = synonyms.iter().map(|synonym| (synonym.name, synonym.source)).collect();
+    let expected = [
+        ("log.retention.ms", Source::DynamicDefaultBroker),
+        ("log.retention.hours", Source::StaticBroker),
+        ("log.retention.hours", Source::Default),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(Resolver::new(&settings(&[]), &empty, 1).broker_synonyms("log.retention.ms"), []);
 }
 
 #[test]

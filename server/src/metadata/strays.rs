@@ -1,0 +1,128 @@
+//! Partition folders that the metadata does not know: set aside before any partition is opened.
+//!
+//! A crash between a topic's durable removal and the renaming of its folders leaves such; so does Apache
+//! Kafka. A folder that stayed in place would give its records to the next topic of the same name. One whose
+//! removal is in the log becomes `-delete`, which the engine unlinks; any other becomes `-stray`, as in Kafka,
+//! and is never deleted. On the main thread, after the journal was folded in and before the cores start.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use flumen_engine::checkpoints::decode_partition_metadata;
+use flumen_engine::layout::{FolderState, PARTITION_METADATA, PartitionFolder, retired_folder};
+use uuid::Uuid;
+
+use super::image::Image;
+use super::uuid_text;
+
+/// Renames every unknown partition folder; says which, with their new names. `removed` are the ids of topics
+/// whose removal is known.
+pub fn set_aside(
+    directory: &Path,
+    image: &Image,
+    removed: &BTreeSet<Uuid>,
+) -> io::Result<Vec<(String, String)>> {
+    let mut renamed = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type()?.is_dir() || name == super::directory::METADATA_FOLDER {
+            continue;
+        }
+        let Some(folder) = PartitionFolder::parse(&name).filter(|folder| folder.state == FolderState::Live)
+        else {
+            continue;
+        };
+        let found = topic_id(&entry.path())?;
+        let topic = image.topic(&folder.topic);
+        let expected =
+            topic.filter(|topic| topic.partition(folder.partition).is_some()).map(|topic| topic.id);
+        // Without partition.metadata a crash cut the creation off, if the metadata knows the partition.
+        let is_known = expected.is_some() && found.is_none_or(|found| Some(found) == expected);
+        if is_known {
+            continue;
+        }
+        let state = match found {
+            Some(id) if removed.contains(&id) => FolderState::Delete,
+            _ => FolderState::Stray,
+        };
+        let retired = retired_folder(&folder.topic, folder.partition, uuid_text::random(), state);
+        fs::rename(entry.path(), directory.join(&retired))?;
+        renamed.push((name, retired));
+    }
+    if !renamed.is_empty() {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(renamed)
+}
+
+/// The topic id in the folder's `partition.metadata`, if it says one.
+fn topic_id(folder: &Path) -> io::Result<Option<Uuid>> {
+    match fs::read(folder.join(PARTITION_METADATA)) {
+        Ok(bytes) => Ok(decode_partition_metadata(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_engine::checkpoints::encode_partition_metadata;
+
+    use super::*;
+    use crate::metadata::records::{Partition, Topic};
+
+    fn folder(directory: &Path, name: &str, id: Option<u128>) {
+        fs::create_dir(directory.join(name)).expect("created");
+        if let Some(id) = id {
+            let metadata = encode_partition_metadata(Uuid::from_u128(id));
+            fs::write(directory.join(name).join(PARTITION_METADATA), metadata).expect("written");
+        }
+    }
+
+    #[test]
+    fn only_what_the_metadata_knows_stays_in_place() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let mut image = Image::default();
+        let topic_id = Uuid::from_u128(0x77);
+        image.apply(&Topic { name: "t".into(), topic_id }.into()).expect("applied");
+        for partition_id in 0..3 {
+            let partition = Partition {
+                partition_id,
+                topic_id,
+                replicas: vec![1],
+                isr: vec![1],
+                removing_replicas: vec![],
+                adding_replicas: vec![],
+                leader: 1,
+                leader_recovery_state: 0,
+                leader_epoch: 0,
+                partition_epoch: 0,
+                directories: vec![],
+                eligible_leader_replicas: None,
+                last_known_elr: None,
+            };
+            image.apply(&partition.into()).expect("applied");
+        }
+        let path = directory.path();
+        folder(path, "t-0", Some(0x77));
+        folder(path, "t-1", None);
+        folder(path, "t-2", Some(0x55));
+        folder(path, "t-9", Some(0x77));
+        folder(path, "gone-0", Some(0x66));
+        folder(path, "other-0.00000000000000000000000000000007-stray", None);
+        folder(path, "__cluster_metadata-0", None);
+        let removed = BTreeSet::from([Uuid::from_u128(0x66)]);
+        let mut renamed = set_aside(path, &image, &removed).expect("renamed");
+        renamed.sort();
+        let told: Vec<(&str, bool)> =
+            renamed.iter().map(|(from, to)| (from.as_str(), to.ends_with("-delete"))).collect();
+        assert_eq!(told, [("gone-0", true), ("t-2", false), ("t-9", false)]);
+        for (from, to) in &renamed {
+            assert!(!path.join(from).exists() && path.join(to).is_dir());
+        }
+        assert_eq!(set_aside(path, &image, &removed).expect("nothing left to do"), []);
+    }
+}
