@@ -18,10 +18,12 @@ use crate::sync::{Arc, AtomicUsize, Ordering};
 /// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
 pub const BUFFER_ALIGNMENT: usize = 4096;
 
-/// Zeroed memory aligned for direct I/O, owned by one holder.
+/// Initialised memory aligned for direct I/O, owned by one holder.
 pub struct AlignedBuffer {
     pointer: NonNull<u8>,
     length: usize,
+    /// How much was allocated. Invariant: at least `length`.
+    capacity: usize,
 }
 
 // SAFETY: the buffer owns its allocation, and nothing about it is tied to a thread.
@@ -33,11 +35,26 @@ impl AlignedBuffer {
     /// `length` zeroed bytes, rounded up to the alignment; at least one block.
     pub fn zeroed(length: usize) -> Self {
         let length = length.max(1).next_multiple_of(BUFFER_ALIGNMENT);
-        let layout = Self::layout(length);
+        Self::allocate(length, length)
+    }
+
+    /// As [`AlignedBuffer::zeroed`], but with whatever bytes an earlier buffer of this thread left there: for
+    /// what is written over anyway. Large buffers come from memory that is mapped and warm.
+    pub fn recycled(length: usize) -> Self {
+        let length = length.max(1).next_multiple_of(BUFFER_ALIGNMENT);
+        let capacity = length.next_power_of_two();
+        match recycling::take(capacity) {
+            Some(pointer) => Self { pointer, length, capacity },
+            None => Self::allocate(length, capacity),
+        }
+    }
+
+    fn allocate(length: usize, capacity: usize) -> Self {
+        let layout = Self::layout(capacity);
         // SAFETY: the layout's size is not zero.
         let pointer = unsafe { alloc_zeroed(layout) };
         let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        Self { pointer, length }
+        Self { pointer, length, capacity }
     }
 
     /// The memory's address, for the kernel.
@@ -73,14 +90,102 @@ impl DerefMut for AlignedBuffer {
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this very layout.
-        unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.length)) }
+        if recycling::keep(self.pointer, self.capacity) {
+            return;
+        }
+        // SAFETY: allocated with this very layout.
+        unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
     }
 }
 
 impl fmt::Debug for AlignedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlignedBuffer({} bytes)", self.length)
+    }
+}
+
+/// Freed buffers of this thread that are used again, a bounded amount of them.
+#[cfg(not(loom))]
+mod recycling {
+    use std::cell::RefCell;
+    use std::ptr::NonNull;
+
+    use super::{AlignedBuffer, BUFFER_ALIGNMENT};
+
+    /// What a thread keeps at most, in bytes.
+    const KEPT_BYTES_MAX: usize = 8 << 20;
+    /// Sizes that are kept: powers of two from one block to 2 MiB.
+    const CLASSES: usize = 10;
+
+    #[derive(Default)]
+    struct Kept {
+        classes: [Vec<NonNull<u8>>; CLASSES],
+        bytes: usize,
+    }
+
+    thread_local! {
+        static KEPT: RefCell<Kept> = RefCell::default();
+    }
+
+    fn class_of(capacity: usize) -> Option<usize> {
+        let blocks = capacity / BUFFER_ALIGNMENT;
+        let class = blocks.trailing_zeros() as usize;
+        (blocks.is_power_of_two() && capacity.is_multiple_of(BUFFER_ALIGNMENT) && class < CLASSES)
+            .then_some(class)
+    }
+
+    /// Memory of exactly this capacity, initialised.
+    pub(super) fn take(capacity: usize) -> Option<NonNull<u8>> {
+        let class = class_of(capacity)?;
+        let taken = KEPT.try_with(|kept| {
+            let kept = &mut *kept.borrow_mut();
+            let pointer = kept.classes[class].pop()?;
+            kept.bytes -= capacity;
+            Some(pointer)
+        });
+        taken.ok().flatten()
+    }
+
+    /// Keeps freed memory; false if the caller has to free it.
+    pub(super) fn keep(pointer: NonNull<u8>, capacity: usize) -> bool {
+        let Some(class) = class_of(capacity) else { return false };
+        // A thread that ends keeps nothing.
+        let kept = KEPT.try_with(|kept| {
+            let kept = &mut *kept.borrow_mut();
+            if kept.bytes + capacity > KEPT_BYTES_MAX {
+                return false;
+            }
+            kept.bytes += capacity;
+            kept.classes[class].push(pointer);
+            true
+        });
+        kept.unwrap_or(false)
+    }
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            for (class, pointers) in self.classes.iter_mut().enumerate() {
+                for pointer in pointers.drain(..) {
+                    let capacity = BUFFER_ALIGNMENT << class;
+                    // The list is going away, so this frees it for good.
+                    drop(AlignedBuffer { pointer, length: capacity, capacity });
+                }
+            }
+        }
+    }
+}
+
+/// Under loom nothing is kept: its threads are not the system's.
+#[cfg(loom)]
+mod recycling {
+    use std::ptr::NonNull;
+
+    pub(super) fn take(_capacity: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    pub(super) fn keep(_pointer: NonNull<u8>, _capacity: usize) -> bool {
+        false
     }
 }
 
@@ -293,6 +398,24 @@ impl fmt::Debug for Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_used_again_on_its_thread() {
+        let mut first = AlignedBuffer::recycled(10_000);
+        assert_eq!(first.len(), 12_288);
+        first.fill(7);
+        let address = first.as_ptr();
+        drop(first);
+        let second = AlignedBuffer::recycled(16_384);
+        assert_eq!((second.as_ptr(), second.len()), (address, 16_384));
+        let other = std::thread::spawn(|| AlignedBuffer::recycled(16_384)).join().expect("no panic");
+        assert_ne!(other.as_ptr(), address);
+        drop((second, other));
+        assert!(AlignedBuffer::zeroed(16_384).iter().all(|byte| *byte == 0));
+        // Large ones, and many, are given back.
+        drop(AlignedBuffer::recycled(64 << 20));
+        drop((0..100).map(|_| AlignedBuffer::recycled(1 << 20)).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_slice_keeps_its_bytes_while_the_region_grows() {

@@ -207,7 +207,7 @@ impl Partition {
             let log = self.inner.log.borrow();
             match log.segment(cold.segment) {
                 Some(segment) if log.cuts == cold.cuts => segment.written,
-                _ => return Ok(Slice::from_buffer(AlignedBuffer::zeroed(0), 0)),
+                _ => return Ok(Slice::from_buffer(AlignedBuffer::recycled(0), 0)),
             }
         };
         let from = align_down(cold.start);
@@ -216,7 +216,7 @@ impl Partition {
             (slack + cold.length).min(written.saturating_sub(from)).next_multiple_of(BLOCK_BYTES) as usize;
         let core = self.core();
         let _permit = core.cold_reads.take(length).await;
-        let (result, buffer) = file.read(AlignedBuffer::zeroed(length), from, length).await;
+        let (result, buffer) = file.read(AlignedBuffer::recycled(length), from, length).await;
         let read = result.map_err(ReadError::Storage)?;
         count(&core.counters.cold_bytes_read, read as u64);
         let sound = read.min(written.saturating_sub(from) as usize);

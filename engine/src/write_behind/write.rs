@@ -345,7 +345,7 @@ fn next_write(segment: &crate::segment::Segment, target: u64) -> Step {
     } else {
         most.min(target)
     };
-    let mut buffer = AlignedBuffer::zeroed((to - from) as usize);
+    let mut buffer = AlignedBuffer::recycled((to - from) as usize);
     segment.copy_blocks(from, to, &mut buffer);
     Step::Write { base, source: WriteSource::Buffer(buffer), position: from, written: to }
 }
