@@ -42,7 +42,7 @@ pub enum DecodeError {
         /// What, where, expected and found.
         source: ParseError,
     },
-    /// In bounds, but refused by the decoder: a null that must not be.
+    /// In bounds, but refused by the decoder all the same.
     #[error("{api_key:?} v{version}: {reason}")]
     Refused {
         /// Which API.
@@ -157,7 +157,7 @@ impl Walk<'_> {
     fn structure(&mut self, fields: &'static [Field]) -> Result<(), ParseError> {
         let version = self.version;
         for field in fields.iter().filter(|field| field.tag.is_none() && field.is_in(version)) {
-            self.value(field.name, &field.kind)?;
+            self.field(field)?;
         }
         if !self.flexible {
             return Ok(());
@@ -175,7 +175,7 @@ impl Walk<'_> {
         let tag = self.reader.unsigned_varint("tag")?;
         let length = self.reader.unsigned_varint("tagged field")? as usize;
         match fields.iter().find(|field| field.tag == Some(tag)) {
-            Some(field) if field.is_in(self.version) => self.value(field.name, &field.kind),
+            Some(field) if field.is_in(self.version) => self.field(field),
             Some(field) => Err(self.reader.error(field.name, Problem::UnexpectedTag { tag })),
             None => {
                 self.count("tagged fields", 1)?;
@@ -184,19 +184,38 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, name: &'static str, kind: &'static Kind) -> Result<(), ParseError> {
+    fn field(&mut self, field: &'static Field) -> Result<(), ParseError> {
+        self.value(field.name, &field.kind, self.version >= field.nullable_from)
+    }
+
+    fn value(
+        &mut self,
+        name: &'static str,
+        kind: &'static Kind,
+        may_be_null: bool,
+    ) -> Result<(), ParseError> {
+        let start = self.reader.position();
+        let is_there = match kind {
+            Kind::String => self.string(name)?,
+            Kind::Bytes => self.bytes(name)?,
+            Kind::Array(element) => self.array(name, element)?,
+            _ => self.fixed(name, kind).map(|()| true)?,
+        };
+        if !is_there && !may_be_null {
+            return Err(ParseError { what: name, position: start, problem: Problem::Null });
+        }
+        Ok(())
+    }
+
+    /// A value that has no length in front.
+    fn fixed(&mut self, name: &'static str, kind: &'static Kind) -> Result<(), ParseError> {
         match kind {
             Kind::Bool | Kind::Int8 => self.reader.skip(name, 1),
             Kind::Int16 | Kind::Uint16 => self.reader.skip(name, 2),
             Kind::Int32 => self.reader.skip(name, 4),
             Kind::Int64 | Kind::Float64 => self.reader.skip(name, 8),
             Kind::Uuid => self.reader.skip(name, 16),
-            Kind::String => self.string(name),
-            Kind::Bytes => {
-                let length = self.reader.bytes_length(name, self.flexible)?;
-                self.reader.skip(name, length.unwrap_or(0))
-            }
-            Kind::Array(element) => self.array(name, element),
+            Kind::String | Kind::Bytes | Kind::Array(_) => unreachable!("these have a length"),
             Kind::Structure(fields) => self.structure(fields),
             Kind::NullableStructure(fields) => match self.reader.int8(name)? {
                 // The decoder takes 1 for a structure, and everything else for null.
@@ -206,25 +225,32 @@ impl Walk<'_> {
         }
     }
 
-    fn string(&mut self, name: &'static str) -> Result<(), ParseError> {
+    /// Says whether there is one; otherwise it is null. So do the next two.
+    fn string(&mut self, name: &'static str) -> Result<bool, ParseError> {
         let length_at = self.reader.position();
-        let Some(length) = self.reader.string_length(name, self.flexible)? else { return Ok(()) };
+        let Some(length) = self.reader.string_length(name, self.flexible)? else { return Ok(false) };
         let start = self.reader.position();
         self.reader.skip(name, length)?;
         if std::str::from_utf8(self.reader.read_since(start)).is_err() {
             self.broken_texts.push(BrokenText { length_at, text: start..start + length });
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn array(&mut self, name: &'static str, element: &'static Kind) -> Result<(), ParseError> {
+    fn bytes(&mut self, name: &'static str) -> Result<bool, ParseError> {
+        let Some(length) = self.reader.bytes_length(name, self.flexible)? else { return Ok(false) };
+        self.reader.skip(name, length).map(|()| true)
+    }
+
+    fn array(&mut self, name: &'static str, element: &'static Kind) -> Result<bool, ParseError> {
         let element_bytes_min = self.bytes_min(element);
-        let count = self.reader.nullable_array_count(name, self.flexible, element_bytes_min)?.unwrap_or(0);
+        let count = self.reader.nullable_array_count(name, self.flexible, element_bytes_min)?;
+        let Some(count) = count else { return Ok(false) };
         self.count(name, count)?;
         for _ in 0..count {
-            self.value(name, element)?;
+            self.value(name, element, false)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn count(&mut self, name: &'static str, count: usize) -> Result<(), ParseError> {

@@ -1,7 +1,7 @@
 //! The shape of every request: which fields, in which versions, in which order.
 //!
-//! Only what bounds need is told: names (for errors), widths, versions and tags. Whether a null is allowed
-//! and what a default is, is the decoder's business.
+//! Only what bounds need is told: names (for errors), widths, versions, tags, and where a null may be. What a
+//! default is, is the decoder's business.
 
 mod admin;
 mod data;
@@ -33,6 +33,8 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     /// The versions that have it: from, until, both included.
     pub(super) versions: (i16, i16),
+    /// The first version in which it may be null; `i16::MAX` for never. Structures tell by their kind.
+    pub(super) nullable_from: i16,
     /// Where it is not in line, but among the tagged fields.
     pub(super) tag: Option<u32>,
 }
@@ -80,7 +82,7 @@ const SCHEMAS: &[&[Schema]] = &[
 
 impl Field {
     const fn new(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, versions: (0, i16::MAX), tag: None }
+        Self { name, kind, versions: (0, i16::MAX), nullable_from: i16::MAX, tag: None }
     }
 
     /// The first version that has it.
@@ -98,6 +100,17 @@ impl Field {
     /// The first and the last version that have it.
     const fn between(self, from: i16, until: i16) -> Self {
         self.since(from).until(until)
+    }
+
+    /// It may be null.
+    const fn nullable(self) -> Self {
+        self.nullable_since(0)
+    }
+
+    /// It may be null from this version on.
+    const fn nullable_since(mut self, version: i16) -> Self {
+        self.nullable_from = version;
+        self
     }
 
     const fn tagged(mut self, tag: u32) -> Self {

@@ -201,6 +201,16 @@ fn a_count_that_lies_is_told_with_its_place() {
 }
 
 #[test]
+fn a_null_is_told_where_there_must_be_none() {
+    let null = Bytes::from_static(b"\xff\xff\xff\xff");
+    let error = decode_request(ApiKey::Metadata, 0, null.clone()).expect_err("v0 has no null");
+    assert_eq!(error.to_string(), "Metadata v0: topics at byte 0: it is null, and must not be");
+    assert!(decode_request(ApiKey::Metadata, 1, null).is_ok());
+    let null_name = Bytes::from_static(b"\0\0\0\x01\xff\xff");
+    assert!(decode_request(ApiKey::Metadata, 1, null_name).is_err());
+}
+
+#[test]
 fn elements_of_a_request_are_bounded_together() {
     let mut body = BytesMut::new();
     let topics = ELEMENTS_MAX / 2;

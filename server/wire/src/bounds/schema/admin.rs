@@ -21,7 +21,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                         "assignments",
                         &Kind::Structure(&[int32("partition_index"), array("broker_ids", &Kind::Int32)]),
                     ),
-                    array("configs", &Kind::Structure(&[string("name"), string("value")])),
+                    array("configs", &Kind::Structure(&[string("name"), string("value").nullable()])),
                 ]),
             ),
             int32("timeout_ms"),
@@ -33,7 +33,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 1..=6,
         flexible_from: Some(4),
         fields: &[
-            array("topics", &Kind::Structure(&[string("name"), uuid("topic_id")])).since(6),
+            array("topics", &Kind::Structure(&[string("name").nullable(), uuid("topic_id")])).since(6),
             array("topic_names", &Kind::String).until(5),
             int32("timeout_ms"),
         ],
@@ -48,7 +48,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 &Kind::Structure(&[
                     int8("resource_type"),
                     string("resource_name"),
-                    array("configuration_keys", &Kind::String),
+                    array("configuration_keys", &Kind::String).nullable(),
                 ]),
             ),
             boolean("include_synonyms"),
@@ -65,7 +65,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 &Kind::Structure(&[
                     int8("resource_type"),
                     string("resource_name"),
-                    array("configs", &Kind::Structure(&[string("name"), string("value")])),
+                    array("configs", &Kind::Structure(&[string("name"), string("value").nullable()])),
                 ]),
             ),
             boolean("validate_only"),
@@ -87,7 +87,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         api_key: ApiKey::DescribeLogDirs,
         versions: 1..=5,
         flexible_from: Some(2),
-        fields: &[array("topics", &Kind::Structure(&[string("topic"), array("partitions", &Kind::Int32)]))],
+        fields: &[array("topics", &Kind::Structure(&[string("topic"), array("partitions", &Kind::Int32)]))
+            .nullable()],
     },
     Schema {
         api_key: ApiKey::CreatePartitions,
@@ -99,7 +100,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 &Kind::Structure(&[
                     string("name"),
                     int32("count"),
-                    array("assignments", &Kind::Structure(&[array("broker_ids", &Kind::Int32)])),
+                    array("assignments", &Kind::Structure(&[array("broker_ids", &Kind::Int32)])).nullable(),
                 ]),
             ),
             int32("timeout_ms"),
@@ -115,7 +116,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             array(
                 "topic_partitions",
                 &Kind::Structure(&[string("topic"), array("partitions", &Kind::Int32)]),
-            ),
+            )
+            .nullable(),
             int32("timeout_ms"),
         ],
     },
@@ -131,7 +133,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
                     string("resource_name"),
                     array(
                         "configs",
-                        &Kind::Structure(&[string("name"), int8("config_operation"), string("value")]),
+                        &Kind::Structure(&[
+                            string("name"),
+                            int8("config_operation"),
+                            string("value").nullable(),
+                        ]),
                     ),
                 ]),
             ),
@@ -151,7 +157,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
                     string("name"),
                     array(
                         "partitions",
-                        &Kind::Structure(&[int32("partition_index"), array("replicas", &Kind::Int32)]),
+                        &Kind::Structure(&[
+                            int32("partition_index"),
+                            array("replicas", &Kind::Int32).nullable(),
+                        ]),
                     ),
                 ]),
             ),
@@ -163,7 +172,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         flexible_from: Some(0),
         fields: &[
             int32("timeout_ms"),
-            array("topics", &Kind::Structure(&[string("name"), array("partition_indexes", &Kind::Int32)])),
+            array("topics", &Kind::Structure(&[string("name"), array("partition_indexes", &Kind::Int32)]))
+                .nullable(),
         ],
     },
     Schema {
@@ -173,7 +183,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         fields: &[
             array(
                 "components",
-                &Kind::Structure(&[string("entity_type"), int8("match_type"), string("match")]),
+                &Kind::Structure(&[string("entity_type"), int8("match_type"), string("match").nullable()]),
             ),
             boolean("strict"),
         ],
@@ -186,7 +196,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             array(
                 "entries",
                 &Kind::Structure(&[
-                    array("entity", &Kind::Structure(&[string("entity_type"), string("entity_name")])),
+                    array(
+                        "entity",
+                        &Kind::Structure(&[string("entity_type"), string("entity_name").nullable()]),
+                    ),
                     array("ops", &Kind::Structure(&[string("key"), float64("value"), boolean("remove")])),
                 ]),
             ),

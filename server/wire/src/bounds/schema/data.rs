@@ -14,7 +14,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 3..=13,
         flexible_from: Some(9),
         fields: &[
-            string("transactional_id"),
+            string("transactional_id").nullable(),
             int16("acks"),
             int32("timeout_ms"),
             array(
@@ -22,7 +22,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 &Kind::Structure(&[
                     string("name").until(12),
                     uuid("topic_id").since(13),
-                    array("partition_data", &Kind::Structure(&[int32("index"), bytes("records")])),
+                    array("partition_data", &Kind::Structure(&[int32("index"), bytes("records").nullable()])),
                 ]),
             ),
         ],
@@ -32,7 +32,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 4..=18,
         flexible_from: Some(12),
         fields: &[
-            string("cluster_id").tagged(0).since(12),
+            string("cluster_id").nullable().tagged(0).since(12),
             int32("replica_id").until(14),
             structure("replica_state", &[int32("replica_id"), int64("replica_epoch")]).tagged(1).since(15),
             int32("max_wait_ms"),
@@ -102,7 +102,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=13,
         flexible_from: Some(9),
         fields: &[
-            array("topics", &Kind::Structure(&[uuid("topic_id").since(10), string("name")])),
+            array(
+                "topics",
+                &Kind::Structure(&[uuid("topic_id").since(10), string("name").nullable_since(10)]),
+            )
+            .nullable_since(1),
             boolean("allow_auto_topic_creation").since(4),
             boolean("include_cluster_authorized_operations").between(8, 10),
             boolean("include_topic_authorized_operations").since(8),

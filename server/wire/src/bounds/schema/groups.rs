@@ -14,7 +14,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             string("group_id"),
             int32("generation_id_or_member_epoch"),
             string("member_id"),
-            string("group_instance_id").since(7),
+            string("group_instance_id").nullable().since(7),
             int64("retention_time_ms").until(4),
             array(
                 "topics",
@@ -27,7 +27,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                             int32("partition_index"),
                             int64("committed_offset"),
                             int32("committed_leader_epoch").since(6),
-                            string("committed_metadata"),
+                            string("committed_metadata").nullable(),
                         ]),
                     ),
                 ]),
@@ -41,12 +41,13 @@ pub(super) const SCHEMAS: &[Schema] = &[
         fields: &[
             string("group_id").until(7),
             array("topics", &Kind::Structure(&[string("name"), array("partition_indexes", &Kind::Int32)]))
+                .nullable_since(2)
                 .until(7),
             array(
                 "groups",
                 &Kind::Structure(&[
                     string("group_id"),
-                    string("member_id").since(9),
+                    string("member_id").nullable().since(9),
                     int32("member_epoch").since(9),
                     array(
                         "topics",
@@ -55,7 +56,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
                             uuid("topic_id").since(10),
                             array("partition_indexes", &Kind::Int32),
                         ]),
-                    ),
+                    )
+                    .nullable(),
                 ]),
             )
             .since(8),
@@ -81,10 +83,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             int32("session_timeout_ms"),
             int32("rebalance_timeout_ms").since(1),
             string("member_id"),
-            string("group_instance_id").since(5),
+            string("group_instance_id").nullable().since(5),
             string("protocol_type"),
             array("protocols", &Kind::Structure(&[string("name"), bytes("metadata")])),
-            string("reason").since(8),
+            string("reason").nullable().since(8),
         ],
     },
     Schema {
@@ -95,7 +97,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             string("group_id"),
             int32("generation_id"),
             string("member_id"),
-            string("group_instance_id").since(3),
+            string("group_instance_id").nullable().since(3),
         ],
     },
     Schema {
@@ -109,8 +111,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 "members",
                 &Kind::Structure(&[
                     string("member_id"),
-                    string("group_instance_id"),
-                    string("reason").since(5),
+                    string("group_instance_id").nullable(),
+                    string("reason").nullable().since(5),
                 ]),
             )
             .since(3),
@@ -124,9 +126,9 @@ pub(super) const SCHEMAS: &[Schema] = &[
             string("group_id"),
             int32("generation_id"),
             string("member_id"),
-            string("group_instance_id").since(3),
-            string("protocol_type").since(5),
-            string("protocol_name").since(5),
+            string("group_instance_id").nullable().since(3),
+            string("protocol_type").nullable().since(5),
+            string("protocol_name").nullable().since(5),
             array("assignments", &Kind::Structure(&[string("member_id"), bytes("assignment")])),
         ],
     },
@@ -174,16 +176,17 @@ pub(super) const SCHEMAS: &[Schema] = &[
             string("group_id"),
             string("member_id"),
             int32("member_epoch"),
-            string("instance_id"),
-            string("rack_id"),
+            string("instance_id").nullable(),
+            string("rack_id").nullable(),
             int32("rebalance_timeout_ms"),
-            array("subscribed_topic_names", &Kind::String),
-            string("subscribed_topic_regex").since(1),
-            string("server_assignor"),
+            array("subscribed_topic_names", &Kind::String).nullable(),
+            string("subscribed_topic_regex").nullable().since(1),
+            string("server_assignor").nullable(),
             array(
                 "topic_partitions",
                 &Kind::Structure(&[uuid("topic_id"), array("partitions", &Kind::Int32)]),
-            ),
+            )
+            .nullable(),
         ],
     },
     Schema {

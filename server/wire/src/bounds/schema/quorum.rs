@@ -13,7 +13,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=2,
         flexible_from: Some(0),
         fields: &[
-            string("cluster_id"),
+            string("cluster_id").nullable(),
             int32("voter_id").since(1),
             array(
                 "topics",
@@ -41,7 +41,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=1,
         flexible_from: Some(1),
         fields: &[
-            string("cluster_id"),
+            string("cluster_id").nullable(),
             int32("voter_id").since(1),
             array(
                 "topics",
@@ -67,7 +67,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=1,
         flexible_from: Some(1),
         fields: &[
-            string("cluster_id"),
+            string("cluster_id").nullable(),
             array(
                 "topics",
                 &Kind::Structure(&[
@@ -126,14 +126,14 @@ pub(super) const SCHEMAS: &[Schema] = &[
         api_key: ApiKey::Envelope,
         versions: 0..=0,
         flexible_from: Some(0),
-        fields: &[bytes("request_data"), bytes("request_principal"), bytes("client_host_address")],
+        fields: &[bytes("request_data"), bytes("request_principal").nullable(), bytes("client_host_address")],
     },
     Schema {
         api_key: ApiKey::FetchSnapshot,
         versions: 0..=1,
         flexible_from: Some(0),
         fields: &[
-            string("cluster_id").tagged(0),
+            string("cluster_id").nullable().tagged(0),
             int32("replica_id"),
             int32("max_bytes"),
             array(
@@ -179,7 +179,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                     int16("max_supported_version"),
                 ]),
             ),
-            string("rack"),
+            string("rack").nullable(),
             boolean("is_migrating_zk_broker").since(1),
             array("log_dirs", &Kind::Uuid).since(2),
             int64("previous_broker_epoch").since(3),
@@ -196,7 +196,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             boolean("want_fence"),
             boolean("want_shut_down"),
             array("offline_log_dirs", &Kind::Uuid).tagged(0).since(1),
-            array("cordoned_log_dirs", &Kind::Uuid).tagged(1).since(2),
+            array("cordoned_log_dirs", &Kind::Uuid).nullable().tagged(1).since(2),
         ],
     },
     Schema {
@@ -259,7 +259,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=1,
         flexible_from: Some(0),
         fields: &[
-            string("cluster_id"),
+            string("cluster_id").nullable(),
             int32("timeout_ms"),
             int32("voter_id"),
             uuid("voter_directory_id"),
@@ -271,14 +271,14 @@ pub(super) const SCHEMAS: &[Schema] = &[
         api_key: ApiKey::RemoveRaftVoter,
         versions: 0..=0,
         flexible_from: Some(0),
-        fields: &[string("cluster_id"), int32("voter_id"), uuid("voter_directory_id")],
+        fields: &[string("cluster_id").nullable(), int32("voter_id"), uuid("voter_directory_id")],
     },
     Schema {
         api_key: ApiKey::UpdateRaftVoter,
         versions: 0..=0,
         flexible_from: Some(0),
         fields: &[
-            string("cluster_id"),
+            string("cluster_id").nullable(),
             int32("current_leader_epoch"),
             int32("voter_id"),
             uuid("voter_directory_id"),

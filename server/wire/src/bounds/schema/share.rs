@@ -14,8 +14,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             string("group_id"),
             string("member_id"),
             int32("member_epoch"),
-            string("rack_id"),
-            array("subscribed_topic_names", &Kind::String),
+            string("rack_id").nullable(),
+            array("subscribed_topic_names", &Kind::String).nullable(),
         ],
     },
     Schema {
@@ -29,8 +29,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 1..=2,
         flexible_from: Some(0),
         fields: &[
-            string("group_id"),
-            string("member_id"),
+            string("group_id").nullable(),
+            string("member_id").nullable(),
             int32("share_session_epoch"),
             int32("max_wait_ms"),
             int32("min_bytes"),
@@ -70,8 +70,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 1..=2,
         flexible_from: Some(0),
         fields: &[
-            string("group_id"),
-            string("member_id"),
+            string("group_id").nullable(),
+            string("member_id").nullable(),
             int32("share_session_epoch"),
             boolean("is_renew_ack").since(2),
             array(
@@ -200,7 +200,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             "groups",
             &Kind::Structure(&[
                 string("group_id"),
-                array("topics", &Kind::Structure(&[string("topic_name"), array("partitions", &Kind::Int32)])),
+                array("topics", &Kind::Structure(&[string("topic_name"), array("partitions", &Kind::Int32)]))
+                    .nullable(),
             ]),
         )],
     },

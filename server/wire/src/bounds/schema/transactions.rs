@@ -11,7 +11,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         versions: 0..=6,
         flexible_from: Some(2),
         fields: &[
-            string("transactional_id"),
+            string("transactional_id").nullable(),
             int32("transaction_timeout_ms"),
             int64("producer_id").since(3),
             int16("producer_epoch").since(3),
@@ -97,7 +97,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             int16("producer_epoch"),
             int32("generation_id").since(3),
             string("member_id").since(3),
-            string("group_instance_id").since(3),
+            string("group_instance_id").nullable().since(3),
             array(
                 "topics",
                 &Kind::Structure(&[
@@ -108,7 +108,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                             int32("partition_index"),
                             int64("committed_offset"),
                             int32("committed_leader_epoch").since(2),
-                            string("committed_metadata"),
+                            string("committed_metadata").nullable(),
                         ]),
                     ),
                 ]),
@@ -138,7 +138,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             array("state_filters", &Kind::String),
             array("producer_id_filters", &Kind::Int64),
             int64("duration_filter").since(1),
-            string("transactional_id_pattern").since(2),
+            string("transactional_id_pattern").nullable().since(2),
         ],
     },
 ];
