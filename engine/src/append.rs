@@ -49,10 +49,14 @@ pub enum AppendError {
     #[error(transparent)]
     Producer(#[from] ProducerError),
     /// A timestamp outside of what the topic accepts.
-    #[error("timestamp {timestamp} is outside of what the topic accepts")]
+    #[error("timestamp {timestamp} is outside of what the topic accepts: {earliest} to {latest}")]
     InvalidTimestamp {
         /// What came.
         timestamp: Timestamp,
+        /// The earliest one accepted now.
+        earliest: Timestamp,
+        /// The latest one accepted now.
+        latest: Timestamp,
     },
     /// A record without a key, for a compacted topic.
     #[error("a record without a key, for a compacted topic")]

@@ -139,6 +139,22 @@ def topics(brokers: list[Broker]) -> None:
         create_topic(broker, b"stamped", message_timestamp_type="LogAppendTime")
 
 
+# What Apache Kafka says of a refused batch besides its code. Of all others it says nothing, and Flumen what is
+# wrong; and Flumen looks at most of them before it asks their partition, so that it knows no log start then.
+WORDED = ("Record size", "Invalid magic", "One or more records")
+
+
+def told(outcome: object) -> object:
+    if isinstance(outcome, str):
+        return outcome
+    for partition in outcome:
+        if partition["error"] != 0:
+            partition["log start"] = None
+            if not (partition["message"] or "").startswith(WORDED):
+                partition["message"] = None
+    return sorted(outcome, key=lambda partition: partition["index"])
+
+
 SOUND = Batch().encode()
 
 RECORDS = {
@@ -193,7 +209,7 @@ RECORDS = {
 
 @pytest.mark.parametrize("records", RECORDS.values(), ids=RECORDS.keys())
 def test_record_sets(brokers: list[Broker], records: bytes) -> None:
-    everywhere(brokers, lambda broker: produced(exchange(broker, sized(produce(b"plain", records)))))
+    everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(produce(b"plain", records))))))
 
 
 def test_without_acknowledgement(brokers: list[Broker]) -> None:
@@ -227,11 +243,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("request_bytes", OTHERS.values(), ids=OTHERS.keys())
 def test_produce(brokers: list[Broker], request_bytes: bytes) -> None:
-    def play(broker: Broker) -> object:
-        outcome = produced(exchange(broker, sized(request_bytes)))
-        return sorted(outcome, key=lambda partition: partition["index"]) if isinstance(outcome, list) else outcome
-
-    everywhere(brokers, play)
+    everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(request_bytes)))))
 
 
 def test_sequences(brokers: list[Broker]) -> None:

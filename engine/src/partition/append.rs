@@ -343,13 +343,11 @@ fn validate(config: &LogConfig, batches: &CheckedBatches, now_ms: i64) -> Result
         if config.log_append_time {
             continue;
         }
-        let (oldest, newest) = (
-            now_ms.saturating_sub(config.timestamp_before_max_ms),
-            now_ms.saturating_add(config.timestamp_after_max_ms),
-        );
+        let earliest = Timestamp(now_ms.saturating_sub(config.timestamp_before_max_ms));
+        let latest = Timestamp(now_ms.saturating_add(config.timestamp_after_max_ms));
         for timestamp in [summary.min_timestamp, summary.max_timestamp] {
-            if timestamp.0 >= 0 && !(oldest..=newest).contains(&timestamp.0) {
-                return Err(AppendError::InvalidTimestamp { timestamp });
+            if timestamp.0 >= 0 && !(earliest..=latest).contains(&timestamp) {
+                return Err(AppendError::InvalidTimestamp { timestamp, earliest, latest });
             }
         }
     }

@@ -6,11 +6,12 @@
 //! connection, so that the client looks for the leader anew.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use flumen_engine::batch::{self, BatchError, BatchLimits, CheckedBatches, Codec};
-use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, PartitionId};
+use flumen_engine::batch::{self, BatchError, BatchLimits, CheckedBatches, Codec, Record};
+use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, PartitionId, Timestamp};
 use flumen_wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
     RecordError,
@@ -30,6 +31,9 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// The first version in which zstd may be used (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
+/// The bit of a batch's attributes that makes it part of a transaction.
+const TRANSACTIONAL: u8 = 0x10;
+
 /// How an append ended, as it travels back to the connection's core.
 struct Outcome {
     result: Result<Appended, AppendError>,
@@ -44,12 +48,14 @@ enum Progress {
         index: i32,
         partition: flumen_engine::Partition,
         append: Append,
+        records: Bytes,
     },
     /// On another: its place among those of that core's call.
     There {
         index: i32,
         core: CoreId,
         place: usize,
+        records: Bytes,
     },
 }
 
@@ -119,14 +125,14 @@ async fn finish(
         for progress in progress {
             let answer = match progress {
                 Progress::Answered(answer) => answer,
-                Progress::Here { index, partition, append } => {
+                Progress::Here { index, partition, append, records } => {
                     let result = append.await;
                     let log_start_offset = partition.log_start_offset().0;
-                    word(&name, index, version, Some(Outcome { result, log_start_offset }))
+                    word(&name, index, &records, version, Some(Outcome { result, log_start_offset }))
                 }
-                Progress::There { index, core, place } => {
+                Progress::There { index, core, place, records } => {
                     let outcome = answers.get_mut(&core).and_then(|outcomes| outcomes[place].take());
-                    word(&name, index, version, outcome)
+                    word(&name, index, &records, version, outcome)
                 }
             };
             if answer.error_code != 0 && failed.is_none() {
@@ -166,34 +172,30 @@ fn merged(request: &ProduceRequest) -> Vec<(flumen_wire::StrBytes, uuid::Uuid, V
     topics
 }
 
-/// What makes Kafka refuse every partition of a request before it looks at any of them.
+/// What makes Kafka refuse every partition of a request before it looks at any of them: it asks the first
+/// batch of each whether it is part of a transaction, and that batch may not be one.
 fn refused_as_a_whole(request: &ProduceRequest) -> Option<(ResponseError, Option<String>)> {
-    if request.transactional_id.is_some() {
-        return Some((ResponseError::TransactionalIdAuthorizationFailed, None));
-    }
     let all = request.topics.iter().flat_map(|topic| &topic.partitions);
-    for records in all.filter_map(|partition| partition.records.as_ref()) {
-        let mut position = 0;
-        while let Some(overhead) = records.get(position..position + 17) {
-            let size = i32::from_be_bytes(overhead[8..12].try_into().expect("four bytes"));
-            if size < 14 {
-                let message = format!("Record size {size} is less than the minimum record overhead (14)");
-                return Some((ResponseError::CorruptMessage, Some(message)));
-            }
-            let magic = overhead[16] as i8;
-            if !(0..=2).contains(&magic) {
-                return Some((
-                    ResponseError::CorruptMessage,
-                    Some(format!("Invalid magic found in record: {magic}")),
-                ));
-            }
-            position += 12 + size.unsigned_abs() as usize;
-            if position > records.len() {
-                break;
-            }
+    all.filter_map(|partition| partition.records.as_ref()).find_map(|records| first_batch_refused(records))
+}
+
+fn first_batch_refused(records: &[u8]) -> Option<(ResponseError, Option<String>)> {
+    let overhead = records.first_chunk::<17>()?;
+    let size = i32::from_be_bytes(overhead[8..12].try_into().expect("four bytes"));
+    let magic = overhead[16] as i8;
+    let attributes = records.get(22).copied().unwrap_or(0);
+    let corrupt = |why: String| Some((ResponseError::CorruptMessage, Some(why)));
+    match magic {
+        _ if size < 14 => {
+            corrupt(format!("Record size {size} is less than the minimum record overhead (14)"))
         }
+        // Transactions are not served: nobody may write in one.
+        2 if attributes & TRANSACTIONAL != 0 => {
+            Some((ResponseError::TransactionalIdAuthorizationFailed, None))
+        }
+        0..=2 => None,
+        _ => corrupt(format!("Invalid magic found in record: {magic}")),
     }
-    None
 }
 
 fn unknown(version: i16) -> ResponseError {
@@ -225,9 +227,6 @@ fn check(
         if summary.codec == Codec::Zstd && version < ZSTD_FROM {
             return Err(failure(index, ResponseError::UnsupportedCompressionType, None));
         }
-        if summary.transactional {
-            return Err(failure(index, ResponseError::TransactionalIdAuthorizationFailed, None));
-        }
     }
     Ok(checked)
 }
@@ -251,15 +250,17 @@ fn place(
     sent: &mut BTreeMap<CoreId, Vec<(PartitionId, CheckedBatches)>>,
 ) -> Progress {
     let (index, core) = (id.partition, shard.core_of(&id));
+    // Shared memory, not a copy; looked at again if one of them is refused.
+    let records = batches.bytes().clone();
     if core != shard.core() {
         let batch = sent.entry(core).or_default();
         batch.push((id, batches));
-        return Progress::There { index, core, place: batch.len() - 1 };
+        return Progress::There { index, core, place: batch.len() - 1, records };
     }
     match shard.partition(&id) {
         Some(partition) => {
             let append = partition.append(batches, AppendOrigin::Client);
-            Progress::Here { index, partition, append }
+            Progress::Here { index, partition, append, records }
         }
         None => Progress::Answered(failure(index, ResponseError::UnknownTopicOrPartition, None)),
     }
@@ -290,7 +291,13 @@ fn append_all(
 }
 
 /// Words how an append ended; `None` where its partition was not there.
-fn word(topic: &str, index: i32, version: i16, outcome: Option<Outcome>) -> ProducePartitionResponse {
+fn word(
+    topic: &str,
+    index: i32,
+    records: &[u8],
+    version: i16,
+    outcome: Option<Outcome>,
+) -> ProducePartitionResponse {
     let Some(Outcome { result, log_start_offset }) = outcome else {
         return failure(index, unknown(version), None);
     };
@@ -311,18 +318,62 @@ fn word(topic: &str, index: i32, version: i16, outcome: Option<Outcome>) -> Prod
             if !matches!(error, AppendError::TooLarge { .. }) {
                 answer.log_start_offset = log_start_offset;
             }
-            if error == AppendError::KeylessOnCompacted {
-                keyless(&mut answer, topic, index);
+            match error {
+                AppendError::KeylessOnCompacted => name_keyless(&mut answer, records, topic),
+                AppendError::InvalidTimestamp { earliest, latest, .. } => {
+                    name_untimely(&mut answer, records, earliest..=latest);
+                }
+                _ => {}
             }
             answer
         }
     }
 }
 
-/// Kafka names the records; here the batch is refused by its first one.
-fn keyless(answer: &mut ProducePartitionResponse, topic: &str, index: i32) {
-    let message =
-        format!("Compacted topic cannot accept message without key in topic partition {topic}-{index}");
-    answer.record_errors = vec![RecordError { batch_index: 0, message: Some(message) }];
-    answer.error_message = Some("One or more records have been rejected".into());
+/// Names the records without a key, in Kafka's words.
+fn name_keyless(answer: &mut ProducePartitionResponse, records: &[u8], topic: &str) {
+    let why = format!(
+        "Compacted topic cannot accept message without key in topic partition {topic}-{}",
+        answer.index
+    );
+    answer.record_errors = refused_records(records, |record| record.key.is_none().then(|| why.clone()));
+    let shown = answer.record_errors.iter().take(3);
+    let shown: Vec<_> = shown
+        .map(|error| format!("RecordError(batchIndex={}, message='{why}')", error.batch_index))
+        .collect();
+    answer.error_message = Some(format!(
+        "One or more records have been rejected due to {} record errors in total, and only showing the first \
+         three errors at most: [{}]",
+        answer.record_errors.len(),
+        shown.join(", ")
+    ));
+}
+
+/// Names the records whose time the topic does not accept, in Kafka's words.
+fn name_untimely(answer: &mut ProducePartitionResponse, records: &[u8], accepted: RangeInclusive<Timestamp>) {
+    answer.record_errors = refused_records(records, |record| {
+        (record.timestamp.0 >= 0 && !accepted.contains(&record.timestamp)).then(|| {
+            format!(
+                "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
+                record.timestamp,
+                record.offset,
+                accepted.start(),
+                accepted.end()
+            )
+        })
+    });
+    answer.error_message = Some("One or more records have been rejected due to invalid timestamp".into());
+}
+
+/// The records of a client's batch, whose offsets count from 0, that `why` finds fault with; none if they are
+/// compressed.
+fn refused_records(records: &[u8], why: impl Fn(&Record<'_>) -> Option<String>) -> Vec<RecordError> {
+    batch::records(records)
+        .into_iter()
+        .flat_map(|records| records.flatten())
+        .filter_map(|record| {
+            let message = Some(why(&record)?);
+            Some(RecordError { batch_index: record.offset.0 as i32, message })
+        })
+        .collect()
 }

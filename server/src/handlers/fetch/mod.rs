@@ -43,7 +43,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         Ok(session) => session,
         Err(error) => return Ok(failed(error)),
     };
-    let plan = Plan::new(&shard.image(), &session.partitions, version);
+    let plan = Plan::new(&shard.image(), &session.partitions, version, request.isolation_level);
     let bounds = bounds(context, &request);
     let gathered = gather::gather(shard, &plan.targets, &bounds, socket).await;
     let (answers, mut reads) = plan.word(gathered, bounds.limit);
@@ -87,7 +87,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(image: &Image, partitions: &[(PartitionKey, FetchPartition)], version: i16) -> Self {
+    fn new(
+        image: &Image,
+        partitions: &[(PartitionKey, FetchPartition)],
+        version: i16,
+        isolation_level: i8,
+    ) -> Self {
         let mut plan = Self::default();
         for (key, partition) in partitions {
             let topic = match version >= TOPIC_IDS_FROM {
@@ -95,6 +100,8 @@ impl Plan {
                 false => image.topic(&key.topic),
             };
             let place = match topic {
+                // No such level of isolation; Kafka fails each partition with this.
+                _ if !matches!(isolation_level, 0 | 1) => Err(ResponseError::UnknownServerError),
                 None if version >= TOPIC_IDS_FROM => Err(ResponseError::UnknownTopicId),
                 Some(topic) if topic.partition(key.index).is_some() => {
                     plan.targets.push(target(topic.id, partition));
