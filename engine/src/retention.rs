@@ -84,8 +84,8 @@ async fn learn_ages(partition: &Partition) {
             let old = partition.core().runtime.wall_ms() - retention_ms;
             log.segments
                 .iter()
-                .take_while(|segment| segment.lookup.is_none() || segment.largest.0.0 < old)
-                .find(|segment| segment.lookup.is_none())
+                .take_while(|segment| !segment.knows_age() || segment.largest.0.0 < old)
+                .find(|segment| !segment.knows_age())
                 .map(|segment| segment.base)
         };
         let Some(base) = unknown else { return };
@@ -105,7 +105,7 @@ fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> 
     let expired = |segment: &Segment| {
         config.retention_ms >= 0
             && segment.largest.0.0 >= 0
-            && segment.lookup.is_some()
+            && segment.knows_age()
             && now.0 - segment.largest.0.0 > config.retention_ms
     };
     let mut excess = match config.retention_bytes {

@@ -11,7 +11,7 @@ use crate::engine::CloseError;
 use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFile, SegmentFileKind};
 use crate::read::{ReadError, ReadLimit, TimestampedOffset};
 use crate::recovery::{ClosedPartition, remove_segment};
-use crate::segment::Segment;
+use crate::segment::{Lookup, Segment};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind};
 use crate::write_behind;
 use crate::{Offset, Timestamp};
@@ -147,6 +147,10 @@ impl Partition {
         })?;
         core.sync(&file).await?;
         self.remove_snapshots(|offset| offset > cut.offset).await?;
+        // Should it be rolled and its new indexes not be written, these must not be taken for them.
+        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+            core.directory.remove_file(&segment_path(self, cut.segment, kind)).await?;
+        }
         core.sync_directory(self.folder()).await?;
         if let Some(segment) = self.inner.log.borrow_mut().segment_mut(cut.segment) {
             segment.allocated = cut.position.0;
@@ -474,13 +478,8 @@ impl Log {
         segment.file = held.file.clone();
         segment.is_created = held.is_created;
         segment.first_timestamp = held.first_timestamp.filter(|_| cut.position.0 > 0);
-        segment.lookup = held.lookup.clone();
-        if let Some(lookup) = &mut segment.lookup {
-            lookup.truncate(cut.offset, cut.position);
-            segment.largest = lookup
-                .largest()
-                .map_or((Timestamp(-1), cut.segment), |largest| (largest.timestamp, largest.offset));
-        }
+        // What was the largest timestamp may be cut off: who asks has it looked up again.
+        segment.lookup = Some(Lookup::new(cut.segment, cut.position, cut.offset));
         self.segments.push_back(segment);
         let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
         self.settled = end;

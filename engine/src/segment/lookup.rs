@@ -78,12 +78,4 @@ impl Lookup {
         };
         self.indexes = SegmentIndexes::from_indexes(offsets, times, largest);
     }
-
-    /// Forgets everything at or behind `end`.
-    pub(crate) fn truncate(&mut self, end: Offset, end_position: Position) {
-        self.indexes.truncate_to(end, None);
-        if end_position < self.covered_from {
-            (self.covered_from, self.covered_offset) = (end_position, end);
-        }
-    }
 }

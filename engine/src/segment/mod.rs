@@ -287,6 +287,11 @@ impl Segment {
         std::mem::take(&mut self.extents).into_iter().map(|extent| extent.region)
     }
 
+    /// Whether `largest` is of the whole segment, not of a part behind a recovery or a cut.
+    pub(crate) fn knows_age(&self) -> bool {
+        self.lookup.as_ref().is_some_and(Lookup::is_complete)
+    }
+
     /// Whether an extent is held.
     pub(crate) fn has_extents(&self) -> bool {
         !self.extents.is_empty()
