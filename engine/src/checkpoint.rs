@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! magic 8 · CRC-32C of the rest u32 · life u64 · journal id u128 · count u32 · partitions
-//! partition: topic id 16 · index i32 · log start i64 · segment i64 · position u64 · offset i64 ·
-//!            void journal sequence u64 · epochs u32 × (i32, i64) · producers (their own form)
+//! partition: topic id 16 · index i32 · log start i64 · recovery point · proven point · void journal sequence u64 · epochs u32 × (i32, i64) · producers (their own form)
+//! point: segment i64 · position u64 · offset i64
 //! ```
 //! Little-endian, but for the producers.
 
@@ -41,6 +41,8 @@ pub(crate) struct PartitionCheckpoint {
     pub(crate) log_start: Offset,
     /// Everything below is durable in the segments.
     pub(crate) recovery: Point,
+    /// Everything below had been durable when this was said; only a damaged log ends before it.
+    pub(crate) proven: Point,
     /// Entries of the journal up to this group say nothing any more: the log was cut after them.
     pub(crate) void_through: u64,
     /// As of the log's end then; what lies at or behind `recovery` may be lost.
@@ -92,9 +94,20 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&core.life.to_le_bytes());
     out.extend_from_slice(&core.journal.id().to_le_bytes());
-    out.extend_from_slice(&(partitions.len() as u32).to_le_bytes());
-    for partition in &partitions {
-        said.push(encode_partition(partition, &mut out));
+    let damaged = core.damaged.borrow().clone();
+    let sound: Vec<Partition> =
+        partitions.into_iter().filter(|partition| !damaged.contains_key(&partition.id())).collect();
+    out.extend_from_slice(&((sound.len() + damaged.len()) as u32).to_le_bytes());
+    for partition in &sound {
+        let log = partition.inner().log.borrow();
+        let recovery = log.flushed();
+        let points = Points { log_start: log.log_start, recovery, proven: recovery };
+        encode_partition(partition.id(), &points, log.void_through, &log.epochs, &log.producers, &mut out);
+        said.push(recovery);
+    }
+    for held in damaged.values() {
+        let points = Points { log_start: held.log_start, recovery: held.recovery, proven: held.proven };
+        encode_partition(held.id, &points, held.void_through, &held.epochs, &held.producers, &mut out);
     }
     let crc = crc32c(&out[HEADER_BYTES..]);
     out[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -107,7 +120,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         return Err(error);
     }
     let mut passed = Vec::new();
-    for (partition, point) in partitions.iter().zip(said) {
+    for (partition, point) in sound.iter().zip(said) {
         let mut log = partition.inner().log.borrow_mut();
         log.checkpointed = point.segment;
         while log.journaled.front().is_some_and(|entry| entry.end <= point) {
@@ -118,24 +131,36 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn encode_partition(partition: &Partition, out: &mut Vec<u8>) -> Point {
-    let log = partition.inner().log.borrow();
-    let recovery = log.flushed();
-    let id = partition.id();
+/// Where a log starts, and how far it is durable.
+struct Points {
+    log_start: Offset,
+    recovery: Point,
+    proven: Point,
+}
+
+fn encode_partition(
+    id: PartitionId,
+    points: &Points,
+    void_through: u64,
+    epochs: &LeaderEpochs,
+    producers: &Producers,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(id.topic.as_bytes());
     out.extend_from_slice(&id.partition.to_le_bytes());
-    out.extend_from_slice(&log.log_start.0.to_le_bytes());
-    out.extend_from_slice(&recovery.segment.0.to_le_bytes());
-    out.extend_from_slice(&recovery.position.0.to_le_bytes());
-    out.extend_from_slice(&recovery.offset.0.to_le_bytes());
-    out.extend_from_slice(&log.void_through.to_le_bytes());
-    out.extend_from_slice(&(log.epochs.starts().len() as u32).to_le_bytes());
-    for start in log.epochs.starts() {
+    out.extend_from_slice(&points.log_start.0.to_le_bytes());
+    for point in [points.recovery, points.proven] {
+        out.extend_from_slice(&point.segment.0.to_le_bytes());
+        out.extend_from_slice(&point.position.0.to_le_bytes());
+        out.extend_from_slice(&point.offset.0.to_le_bytes());
+    }
+    out.extend_from_slice(&void_through.to_le_bytes());
+    out.extend_from_slice(&(epochs.starts().len() as u32).to_le_bytes());
+    for start in epochs.starts() {
         out.extend_from_slice(&start.epoch.0.to_le_bytes());
         out.extend_from_slice(&start.start.0.to_le_bytes());
     }
-    log.producers.write_whole(out);
-    recovery
+    producers.write_whole(out);
 }
 
 impl Checkpoint {
@@ -177,13 +202,18 @@ impl Reader<'_> {
         Some(Offset(i64::from_le_bytes(self.take()?))).filter(|offset| offset.0 >= 0)
     }
 
+    fn point(&mut self) -> Option<Point> {
+        let segment = self.offset()?;
+        let position = Position(self.u64()?);
+        Some(Point { segment, position, offset: self.offset()? })
+    }
+
     fn partition(&mut self) -> Option<PartitionCheckpoint> {
         let topic = Uuid::from_bytes(self.take()?);
         let partition = i32::from_le_bytes(self.take()?);
         let log_start = self.offset()?;
-        let segment = self.offset()?;
-        let position = Position(self.u64()?);
-        let offset = self.offset()?;
+        let recovery = self.point()?;
+        let proven = self.point()?;
         let void_through = self.u64()?;
         let mut starts = Vec::new();
         for _ in 0..u32::from_le_bytes(self.take()?) {
@@ -195,7 +225,8 @@ impl Reader<'_> {
         Some(PartitionCheckpoint {
             id: PartitionId { topic, partition },
             log_start,
-            recovery: Point { segment, position, offset },
+            recovery,
+            proven,
             void_through,
             epochs: LeaderEpochs::from_starts(starts),
             producers,

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use flumen_ring::{CHUNK_BYTES, Region};
 
 use crate::cache::Cache;
-use crate::checkpoint::CheckpointWriter;
+use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::gate::{Broadcast, Budget, Turn};
 use crate::journal::Journal;
@@ -26,6 +26,9 @@ const COLD_READ_BYTES_MAX: usize = 16 << 20;
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
 
+/// So many files of sealed segments stay open for readers.
+const OPEN_FILES_MAX: usize = 512;
+
 /// One core's context.
 pub(crate) struct Core {
     pub(crate) runtime: Rc<dyn Runtime>,
@@ -37,6 +40,9 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     pub(crate) write_behind: WriteBehind,
     pub(crate) checkpoints: CheckpointWriter,
+    /// Partitions that recovery found damaged below what had been durable, as it knows them: so that the next start
+    /// finds them damaged too.
+    pub(crate) damaged: RefCell<BTreeMap<PartitionId, PartitionCheckpoint>>,
     /// Which start of the broker this is.
     pub(crate) life: u64,
     pub(crate) counters: Counters,
@@ -50,6 +56,8 @@ pub(crate) struct Core {
     extents: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
     nothing_clean: Cell<bool>,
+    /// Files of sealed segments that readers opened, oldest first.
+    opened: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
     /// Partitions whose appends wait for room, in order.
     starving: RefCell<VecDeque<Weak<PartitionInner>>>,
     admitting: Cell<bool>,
@@ -93,6 +101,7 @@ impl Core {
             journal,
             write_behind: WriteBehind::default(),
             checkpoints: CheckpointWriter::default(),
+            damaged: RefCell::new(BTreeMap::new()),
             life,
             counters: Counters::default(),
             dirty_bytes: Cell::new(0),
@@ -100,6 +109,7 @@ impl Core {
             cold_reads: Budget::new(COLD_READ_BYTES_MAX),
             extents: RefCell::new(VecDeque::new()),
             nothing_clean: Cell::new(false),
+            opened: RefCell::new(VecDeque::new()),
             starving: RefCell::new(VecDeque::new()),
             admitting: Cell::new(false),
             failure: RefCell::new(None),
@@ -173,6 +183,22 @@ impl Core {
         }
         self.nothing_clean.set(true);
         None
+    }
+
+    /// A reader opened a segment's file; the one that was opened longest ago is closed, if there are too many.
+    pub(crate) fn note_opened(&self, partition: &Partition, base: Offset) {
+        let mut opened = self.opened.borrow_mut();
+        opened.push_back((Rc::downgrade(partition.inner()), base));
+        if opened.len() <= OPEN_FILES_MAX {
+            return;
+        }
+        let Some((oldest, base)) = opened.pop_front() else { return };
+        if let Some(oldest) = oldest.upgrade()
+            && let Some(segment) = oldest.log.borrow_mut().segment_mut(base)
+            && segment.is_sealed
+        {
+            segment.file = None;
+        }
     }
 
     /// Gives an extent's memory back.

@@ -209,6 +209,7 @@ impl Engine {
     pub async fn delete_partition(&self, id: &PartitionId) -> Result<(), StorageError> {
         let core = &self.inner.core;
         let Some(partition) = core.partitions.borrow_mut().remove(id) else { return Ok(()) };
+        core.damaged.borrow_mut().remove(id);
         partition.close();
         core.write_behind.forget(id);
         let turn = partition.inner().io.take().await;

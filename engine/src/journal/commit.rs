@@ -165,12 +165,14 @@ async fn write_empty_group(core: &Rc<Core>) -> Result<(), StorageError> {
 async fn flush_relaxed_past(core: &Rc<Core>) {
     let relaxed: Vec<Partition> = {
         let waiting = core.journal.waiting.borrow();
-        let past = |partition: &&Partition| partition.inner().log.borrow().has_unflushed_past;
+        let past = |partition: &&Partition| partition.inner().log.borrow().relaxed_end.is_some();
         waiting.iter().filter(past).cloned().collect()
     };
     for partition in relaxed {
-        let turn = partition.inner().io.take().await;
-        write_behind::flush(core, &partition, &turn).await;
+        // Whoever holds its files may wait for this group.
+        if let Some(turn) = partition.inner().io.try_take() {
+            write_behind::flush(core, &partition, &turn).await;
+        }
     }
 }
 
@@ -203,7 +205,13 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
     let wants_segment = {
         let log = partition.inner().log.borrow();
         let online = matches!(log.status, Status::Online | Status::Full);
-        if !online || log.has_unflushed_past {
+        if !online {
+            return None;
+        }
+        if log.relaxed_end.is_some() {
+            if log.status == Status::Online {
+                core.journal.retry_later(&partition, core);
+            }
             return None;
         }
         let bytes = unsettled_bytes(&log.unsettled());

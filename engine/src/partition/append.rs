@@ -293,7 +293,7 @@ impl Partition {
         let relaxed = log.config.flush_messages > 1 && !self.inner.is_exact && log.settled == before;
         if relaxed {
             log.unflushed_records += batches.offsets() as i64;
-            log.has_unflushed_past = true;
+            log.relaxed_end = Some(end);
             log.settle(end);
             log.raise_high_watermark(end);
             Outcome::Relaxed(appended)
@@ -328,7 +328,10 @@ impl Log {
     /// Consumers see everything below `point`.
     pub(crate) fn raise_high_watermark(&mut self, point: Point) -> bool {
         let raised = point > self.high_watermark;
-        self.high_watermark = self.high_watermark.max(point);
+        if raised {
+            self.high_watermark = point;
+            self.producers.advance_high_watermark(point.offset);
+        }
         raised
     }
 }

@@ -76,8 +76,8 @@ pub(crate) struct Log {
     pub(crate) producers: Producers,
     pub(crate) config: LogConfig,
     pub(crate) status: Status,
-    /// The class was relaxed while these bytes came: they are flushed before the next commit group.
-    pub(crate) has_unflushed_past: bool,
+    /// The class was relaxed while the bytes up to here came: they are flushed before a commit group holds more.
+    pub(crate) relaxed_end: Option<Point>,
     /// Records since the last flush, for `flush.messages` above 1.
     pub(crate) unflushed_records: i64,
     /// When the oldest byte that is not in its segment was published.
@@ -127,7 +127,7 @@ impl Log {
             producers,
             config,
             status: Status::Online,
-            has_unflushed_past: false,
+            relaxed_end: None,
             unflushed_records: 0,
             dirty_since: None,
             last_append: Duration::ZERO,

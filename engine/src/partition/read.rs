@@ -242,6 +242,7 @@ impl Partition {
         }
         let path = segment_path(self, base, SegmentFileKind::Log);
         let file = self.core().directory.open(&path, OpenMode::Existing).await?;
+        self.core().note_opened(self, base);
         if let Some(segment) = self.inner.log.borrow_mut().segment_mut(base) {
             return Ok(segment.file.get_or_insert(file).clone());
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::scan::{ScanState, scan};
 use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
+use crate::checkpoint::PartitionCheckpoint;
 use crate::checkpoints::{decode_epochs, encode_partition_metadata};
 use crate::core::Core;
 use crate::engine::OpenPartition;
@@ -80,9 +81,38 @@ pub(crate) async fn open_partition(
     let listing = clear(core, &folder, listed).await?;
     let recovered = &*recovered.inner;
     let start = find_start(core, &folder, &listing, &open, recovered).await?;
+    let proven = proven_end(&listing, &open, recovered, start.point);
+    let known = PartitionCheckpoint {
+        id: open.id,
+        log_start: start.log_start,
+        recovery: start.point,
+        proven,
+        void_through: 0,
+        epochs: start.epochs.clone(),
+        producers: start.producers.clone(),
+    };
+    match open_log(core, &folder, &listing, &open, start, proven).await {
+        Ok(log) => Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log)),
+        Err(error) => {
+            if let RecoveryError::Damaged { .. } = error {
+                core.damaged.borrow_mut().insert(open.id, known);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// How far the log had been durable: the least that a sound one holds.
+fn proven_end(listing: &Listing, open: &OpenPartition, recovered: &Recovered, start: Point) -> Point {
+    if recovered.clean {
+        // Everything was, when it was stopped.
+        return listing.logs.last().map_or(start, |(base, length)| {
+            start.max(Point { segment: *base, position: Position(*length), offset: *base })
+        });
+    }
+    let said = recovered.checkpoints.get(&open.id).map(|said| said.proven);
     let durable = recovered.durable.get(&open.id).copied();
-    let log = open_log(core, &folder, &listing, &open, start, durable).await?;
-    Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log))
+    [said, durable].into_iter().flatten().fold(start, Point::max)
 }
 
 /// Removes what a crash of Kafka left half done, and lists what counts.
@@ -243,17 +273,21 @@ async fn open_log(
     listing: &Listing,
     open: &OpenPartition,
     start: Start,
-    durable: Option<Point>,
+    proven: Point,
 ) -> Result<Log, RecoveryError> {
     let Start { point, mut epochs, mut producers, producers_at, log_start, lookup } = start;
     let mut lookup = lookup;
-    let proven = durable.map_or(point, |durable| durable.max(point));
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
         path: path_of(base).display().to_string(),
         position,
         reason,
     };
+    let has_start = listing.logs.iter().any(|(base, _)| *base == point.segment);
+    if !has_start && (point.position.0 > 0 || listing.logs.last().is_some_and(|last| last.0 > point.segment))
+    {
+        return Err(damaged(point.segment, point.position.0, "the segment is missing".to_owned()));
+    }
     let mut segments = VecDeque::new();
     let mut logs = listing.logs.iter().copied().peekable();
     // Below the start all is durable; how it ends is said by what follows.

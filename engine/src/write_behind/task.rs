@@ -38,7 +38,8 @@ pub(crate) async fn run(core: CoreHandle) {
     let mut last_checkpoint = core.runtime.monotonic();
     let mut last_look = Duration::ZERO;
     loop {
-        if core.is_closing() || core.is_offline() {
+        // A commit that waits for room still needs this task.
+        if core.is_offline() || (core.is_closing() && core.journal.is_idle()) {
             core.write_behind.clear();
             return;
         }
@@ -69,7 +70,7 @@ pub(crate) async fn run(core: CoreHandle) {
             }
             last_checkpoint = core.runtime.monotonic();
         }
-        if core.is_closing() || core.is_offline() {
+        if core.is_offline() || (core.is_closing() && core.journal.is_idle()) {
             continue;
         }
         give_up(&core, idle);
@@ -208,6 +209,12 @@ fn cool(core: &CoreHandle) {
             let done = log.end() == log.flushed()
                 && log.journaled.is_empty()
                 && log.segments.iter().all(|segment| !segment.has_extents());
+            if done {
+                // An idle partition holds no descriptor either.
+                for segment in &mut log.segments {
+                    segment.file = None;
+                }
+            }
             let lost = !matches!(log.status, Status::Online | Status::Full);
             drop(log);
             let any = !freed.is_empty();

@@ -148,8 +148,8 @@ pub(crate) fn flushed(core: &CoreHandle, partition: &Partition, point: Point) {
     }
     if point == end {
         log.unflushed_records = 0;
-        log.has_unflushed_past = false;
     }
+    log.relaxed_end = log.relaxed_end.filter(|relaxed| *relaxed > point);
     if log.status == Status::Full {
         log.status = Status::Online;
         drop(log);
