@@ -34,6 +34,9 @@ use crate::producer_ids::ProducerIds;
 /// Messages that are taken from one mailbox before other tasks have their turn.
 const MESSAGES_PER_TURN: usize = 64;
 
+/// What the process ends with when its log directory failed. Kafka halts with 1, too.
+const OFFLINE_EXIT_CODE: i32 = 1;
+
 /// Partitions in the fetch sessions of all cores together; one takes about 150 bytes.
 const SESSION_PARTITIONS_MAX: usize = 200_000;
 
@@ -275,6 +278,20 @@ impl Shard {
         F: Future<Output = T> + 'static,
     {
         self.links.wait_for(core, boxed(work))
+    }
+
+    /// Ends the process if the log directory is offline: it is the only one, so nothing can be served, and
+    /// what is on the disk is for the next start to find out. Called where an error may mean that.
+    pub fn end_if_offline(&self) {
+        if self.engine.directory_offline() {
+            let directory = self.config.node.log_dir.display();
+            tracing::error!(
+                %directory,
+                "the log directory failed and is offline; ending. Look at the disk, then start again: \
+                 everything acknowledged is recovered"
+            );
+            std::process::exit(OFFLINE_EXIT_CODE);
+        }
     }
 
     /// Lets the core's thread end.

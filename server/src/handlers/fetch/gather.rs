@@ -224,6 +224,9 @@ async fn read_here(shard: &Shard, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, R
             Some(partition) => partition.read(target.offset, bytes_max, at_least_one, limit).await,
             None => Err(ReadError::Deleted),
         };
+        if matches!(read, Err(ReadError::Offline | ReadError::Storage(_))) {
+            shard.end_if_offline();
+        }
         (place, read)
     });
     join_all(reads).await

@@ -1,0 +1,397 @@
+//! Produce (0): batches are checked here, on the connection's core, and appended on their partitions'.
+//!
+//! [`start`] returns as soon as every batch is placed, or on its way to its core in order; what it returns
+//! completes when all are acknowledged. acks=1 and acks=all are the same on one node: durable, where the
+//! topic is of class D. acks=0 is placed like any other and gets no answer, but an error ends the
+//! connection, so that the client looks for the leader anew.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use flumen_engine::batch::{self, BatchError, BatchLimits, CheckedBatches, Codec};
+use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, Partition, PartitionId};
+use flumen_wire::produce::{
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+};
+use futures_util::future::join_all;
+use kafka_protocol::error::ResponseError;
+
+use super::{Refusal, RequestContext, errors};
+use crate::connection::{Pending, Response};
+use crate::messages::Reply;
+use crate::metadata::image::Image;
+use crate::shard::Shard;
+
+mod rejected;
+
+/// From this version on topics go by their ids.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// The first version in which zstd may be used (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
+/// How an append ended, as it travels back to the connection's core.
+struct Outcome {
+    /// `None` where nothing was to be appended.
+    result: Option<Result<Appended, AppendError>>,
+    log_start_offset: i64,
+}
+
+impl Outcome {
+    fn new(shard: &Shard, partition: &Partition, result: Option<Result<Appended, AppendError>>) -> Self {
+        if matches!(result, Some(Err(AppendError::Offline))) {
+            shard.end_if_offline();
+        }
+        Self { result, log_start_offset: partition.log_start_offset().0 }
+    }
+}
+
+/// One partition of the answer, complete or under way.
+enum Progress {
+    Answered(ProducePartitionResponse),
+    /// On its partition's core.
+    Appending {
+        index: i32,
+        records: Bytes,
+        refused: Option<ResponseError>,
+        place: Place,
+    },
+}
+
+/// Where an append is under way.
+enum Place {
+    /// On this core.
+    Here { partition: Partition, append: Option<Append> },
+    /// On another: which of that core's call.
+    There { core: CoreId, place: usize },
+}
+
+/// What goes to another core: partitions, and what is appended to them. Nothing, where a partition is only
+/// asked for its log's start, for the answer to a batch that is refused.
+type Sent = BTreeMap<CoreId, Vec<(PartitionId, Option<CheckedBatches>)>>;
+
+/// The ways back.
+type Elsewhere = BTreeMap<CoreId, Reply<Vec<Option<Outcome>>>>;
+
+/// Checks and places the request's batches in the order of the calls.
+pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refusal> {
+    let version = context.request.version;
+    let request = ProduceRequest::parse(&body, version).map_err(|error| Refusal::Malformed {
+        what: format!("Produce request, version {version}"),
+        why: error.to_string(),
+    })?;
+    let image = context.shard.image();
+    let refused = refused_as_a_whole(&request);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut sent = Sent::new();
+    for (name, id, partitions) in merged(&request) {
+        let topic = match version >= TOPIC_IDS_FROM {
+            true => image.topic_by_id(id),
+            false => image.topic(&name),
+        };
+        let topic_id = topic.map(|topic| topic.id);
+        let mut progress = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let index = partition.index;
+            let known = match (&refused, topic_id) {
+                (Some((error, message)), _) => Err(failure(index, *error, message.clone())),
+                (None, Some(id)) => known(&image, PartitionId { topic: id, partition: index })
+                    .ok_or_else(|| failure(index, unknown(version), None)),
+                (None, None) => Err(failure(index, unknown(version), None)),
+            };
+            let checked = known.and_then(|id| Ok((id, check(&request, version, partition)?)));
+            progress.push(match checked {
+                Err(answer) => Progress::Answered(answer),
+                Ok((id, checked)) => {
+                    let records = partition.records.clone().unwrap_or_default();
+                    let (batches, refused) = match checked {
+                        Checked::Sound(batches) => (Some(batches), None),
+                        Checked::Refused(error) => (None, Some(error)),
+                    };
+                    match place(&context.shard, id, batches, &mut sent) {
+                        Some(place) => Progress::Appending { index, records, refused, place },
+                        None => Progress::Answered(failure(index, unknown(version), None)),
+                    }
+                }
+            });
+        }
+        topics.push((name, id, progress));
+    }
+    let mut elsewhere = Elsewhere::new();
+    for (core, batches) in sent {
+        let reply = context.shard.begin(core, move |shard| append_all(shard, batches)).await;
+        elsewhere.insert(core, reply);
+    }
+    Ok(Box::pin(finish(context, request.acks, topics, elsewhere)))
+}
+
+type Topic = (flumen_wire::StrBytes, uuid::Uuid, Vec<Progress>);
+
+/// Waits until everything is acknowledged, and words the answer.
+async fn finish(
+    context: RequestContext,
+    acks: i16,
+    topics: Vec<Topic>,
+    elsewhere: Elsewhere,
+) -> Result<Option<Response>, Refusal> {
+    let mut answers: BTreeMap<CoreId, Vec<Option<Outcome>>> = BTreeMap::new();
+    for (core, reply) in elsewhere {
+        answers.insert(core, reply.await);
+    }
+    let version = context.request.version;
+    let mut response = ProduceResponse { topics: Vec::with_capacity(topics.len()), ..Default::default() };
+    let mut failed = None;
+    for (name, id, progress) in topics {
+        let mut partitions = Vec::with_capacity(progress.len());
+        for progress in progress {
+            let answer = match progress {
+                Progress::Answered(answer) => answer,
+                Progress::Appending { index, records, refused, place } => {
+                    let outcome = match place {
+                        Place::Here { partition, append } => {
+                            let result = match append {
+                                Some(append) => Some(append.await),
+                                None => None,
+                            };
+                            Some(Outcome::new(&context.shard, &partition, result))
+                        }
+                        Place::There { core, place } => {
+                            answers.get_mut(&core).and_then(|outcomes| outcomes[place].take())
+                        }
+                    };
+                    match (outcome, refused) {
+                        (None, _) => failure(index, unknown(version), None),
+                        (Some(outcome), Some(error)) => {
+                            let mut answer = failure(index, error, None);
+                            answer.log_start_offset = outcome.log_start_offset;
+                            answer
+                        }
+                        (Some(outcome), None) => word(&name, index, version, &records, outcome),
+                    }
+                }
+            };
+            if answer.error_code != 0 && failed.is_none() {
+                failed = Some(answer.error_code);
+            }
+            partitions.push(answer);
+        }
+        response.topics.push(ProduceTopicResponse { name, id, partitions });
+    }
+    match (acks, failed) {
+        (0, None) => Ok(None),
+        (0, Some(code)) => Err(Refusal::Unacknowledged(format!("error {code}"))),
+        _ => Ok(Some(Response::Frame(response.encode(version, context.request.correlation_id)))),
+    }
+}
+
+/// Each topic and partition once: of a partition that is named twice the last one counts, as in Kafka.
+fn merged(request: &ProduceRequest) -> Vec<(flumen_wire::StrBytes, uuid::Uuid, Vec<&ProducePartition>)> {
+    let mut topics: Vec<(flumen_wire::StrBytes, uuid::Uuid, Vec<&ProducePartition>)> = Vec::new();
+    let mut places: BTreeMap<(&str, uuid::Uuid), usize> = BTreeMap::new();
+    for topic in &request.topics {
+        let place = *places.entry((&topic.name, topic.id)).or_insert_with(|| {
+            topics.push((topic.name.clone(), topic.id, Vec::new()));
+            topics.len() - 1
+        });
+        topics[place].2.extend(&topic.partitions);
+    }
+    for (_, _, partitions) in &mut topics {
+        if partitions.len() > 1 {
+            let last: BTreeMap<i32, &ProducePartition> =
+                partitions.iter().map(|partition| (partition.index, *partition)).collect();
+            if last.len() < partitions.len() {
+                *partitions = last.into_values().collect();
+            }
+        }
+    }
+    topics
+}
+
+/// What makes Kafka refuse every partition of a request before it looks at any of them: a first batch whose
+/// header cannot be one, or a transaction without an id (`RequestUtils.flag` looks at first batches only).
+fn refused_as_a_whole(request: &ProduceRequest) -> Option<(ResponseError, Option<String>)> {
+    let all = request.topics.iter().flat_map(|topic| &topic.partitions);
+    for records in all.filter_map(|partition| partition.records.as_ref()) {
+        let Some(overhead) = records.get(..17) else { continue };
+        let size = i32::from_be_bytes(overhead[8..12].try_into().expect("four bytes"));
+        if size < 14 {
+            let message = format!("Record size {size} is less than the minimum record overhead (14)");
+            return Some((ResponseError::CorruptMessage, Some(message)));
+        }
+        let magic = overhead[16] as i8;
+        if !(0..=2).contains(&magic) {
+            let message = format!("Invalid magic found in record: {magic}");
+            return Some((ResponseError::CorruptMessage, Some(message)));
+        }
+        let is_transactional = magic == 2 && records.get(22).is_some_and(|attributes| attributes & 0x10 != 0);
+        if is_transactional && request.transactional_id.is_none() {
+            return Some((ResponseError::TransactionalIdAuthorizationFailed, None));
+        }
+    }
+    None
+}
+
+fn unknown(version: i16) -> ResponseError {
+    match version >= TOPIC_IDS_FROM {
+        true => ResponseError::UnknownTopicId,
+        false => ResponseError::UnknownTopicOrPartition,
+    }
+}
+
+fn known(image: &Image, id: PartitionId) -> Option<PartitionId> {
+    image.topic_by_id(id.topic)?.partition(id.partition).map(|_| id)
+}
+
+/// What the check of a batch says, where its partition has a word too.
+enum Checked {
+    /// To be appended.
+    Sound(CheckedBatches),
+    /// Not to be appended; Kafka finds that in the log, and its answer has the log's start.
+    Refused(ResponseError),
+}
+
+/// Everything that can be said of a batch without its partition's log.
+fn check(
+    request: &ProduceRequest,
+    version: i16,
+    partition: &ProducePartition,
+) -> Result<Checked, ProducePartitionResponse> {
+    let index = partition.index;
+    if !(-1..=1).contains(&request.acks) {
+        return Err(failure(index, ResponseError::InvalidRequiredAcks, None));
+    }
+    // Its owner knows how large it may be.
+    let limits = BatchLimits { max_message_bytes: u32::MAX };
+    let records = partition.records.clone().unwrap_or_default();
+    let checked = match batch::check(records, &limits) {
+        Ok(checked) => checked,
+        Err(error) if is_found_in_log(&error) => return Ok(Checked::Refused(errors::of_batch(&error))),
+        Err(error) => return Err(failure(index, errors::of_batch(&error), None)),
+    };
+    for summary in checked.summaries() {
+        if summary.codec == Codec::Zstd && version < ZSTD_FROM {
+            return Err(failure(index, ResponseError::UnsupportedCompressionType, None));
+        }
+        if summary.transactional {
+            return Err(failure(index, ResponseError::TransactionalIdAuthorizationFailed, None));
+        }
+    }
+    Ok(Checked::Sound(checked))
+}
+
+/// Whether Kafka finds this only while it appends.
+fn is_found_in_log(error: &BatchError) -> bool {
+    match error {
+        BatchError::BaseOffset { .. }
+        | BatchError::Count { .. }
+        | BatchError::Control
+        | BatchError::Sequence { .. }
+        | BatchError::UnknownCodec { .. }
+        | BatchError::InvalidRecord { .. }
+        | BatchError::Compressed => true,
+        BatchError::NoBatch { .. }
+        | BatchError::MoreThanOneBatch
+        | BatchError::OldMagic { .. }
+        | BatchError::InvalidMagic { .. }
+        | BatchError::InvalidLength { .. }
+        | BatchError::TooLarge { .. }
+        | BatchError::Checksum { .. } => false,
+    }
+}
+
+fn failure_free(index: i32) -> ProducePartitionResponse {
+    ProducePartitionResponse::error(index, 0, None)
+}
+
+fn failure(index: i32, error: ResponseError, message: Option<String>) -> ProducePartitionResponse {
+    ProducePartitionResponse::error(index, error.code(), message)
+}
+
+/// Appends here, or puts the batches with those for their owner's core. `None` if there is no such partition.
+fn place(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    batches: Option<CheckedBatches>,
+    sent: &mut Sent,
+) -> Option<Place> {
+    let core = shard.core_of(&id);
+    if core != shard.core() {
+        let batch = sent.entry(core).or_default();
+        batch.push((id, batches));
+        return Some(Place::There { core, place: batch.len() - 1 });
+    }
+    let partition = shard.partition(&id)?;
+    let append = batches.map(|batches| partition.append(batches, AppendOrigin::Client));
+    Some(Place::Here { partition, append })
+}
+
+/// Appends to the partitions of this core for a connection of another one. All are placed before the first
+/// one is waited for.
+fn append_all(
+    shard: Rc<Shard>,
+    batches: Vec<(PartitionId, Option<CheckedBatches>)>,
+) -> impl Future<Output = Vec<Option<Outcome>>> {
+    let appends: Vec<_> = batches
+        .into_iter()
+        .map(|(id, batches)| {
+            let partition = shard.partition(&id)?;
+            let append = batches.map(|batches| partition.append(batches, AppendOrigin::Client));
+            Some((partition, append))
+        })
+        .collect();
+    async move {
+        let outcomes = appends.into_iter().map(async |appending| {
+            let (partition, append) = appending?;
+            let result = match append {
+                Some(append) => Some(append.await),
+                None => None,
+            };
+            Some(Outcome::new(&shard, &partition, result))
+        });
+        join_all(outcomes).await
+    }
+}
+
+/// Words how an append ended.
+fn word(
+    topic: &str,
+    index: i32,
+    version: i16,
+    records: &Bytes,
+    outcome: Outcome,
+) -> ProducePartitionResponse {
+    let Outcome { result, log_start_offset } = outcome;
+    let error = match result.expect("sound batches are appended") {
+        Ok(appended) => {
+            return ProducePartitionResponse {
+                base_offset: appended.base_offset.0,
+                log_append_time_ms: appended.log_append_time.0,
+                log_start_offset,
+                ..failure_free(index)
+            };
+        }
+        Err(error) => error,
+    };
+    let mut answer = match error {
+        AppendError::Deleted => return failure(index, unknown(version), None),
+        _ => failure(index, errors::of_append(&error), None),
+    };
+    if !matches!(error, AppendError::TooLarge { .. }) {
+        answer.log_start_offset = log_start_offset;
+    }
+    match &error {
+        AppendError::KeylessOnCompacted => {
+            answer.record_errors = rejected::keyless(records, topic, index);
+            answer.error_message = Some(rejected::keyless_summary(&answer.record_errors));
+        }
+        AppendError::InvalidTimestamp { timestamp, earliest, latest } => {
+            let accepted = earliest.0..=latest.0;
+            answer.record_errors = rejected::out_of_time(records, timestamp.0, &accepted);
+            answer.error_message =
+                Some("One or more records have been rejected due to invalid timestamp".into());
+        }
+        _ => {}
+    }
+    answer
+}
