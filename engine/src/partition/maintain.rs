@@ -313,7 +313,7 @@ impl Partition {
         let log = self.inner.log.borrow();
         let is_unwritten = log.segments.len() == 1
             && !log.active().is_created
-            && log.end().offset == log.active().base
+            && log.end().offset == Offset(0)
             && log.producers.is_empty()
             && log.epochs.starts().is_empty();
         is_unwritten.then(|| ClosedPartition {

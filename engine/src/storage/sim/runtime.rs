@@ -32,7 +32,7 @@ pub enum Stopped {
 /// Turns of one [`SimRuntime::run`] after which it is taken for endless.
 const TURNS_MAX: u64 = 20_000_000;
 /// Virtual time after which a life is taken for endless.
-const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+const LIFE_MAX: Duration = Duration::from_secs(4 * 3600);
 
 /// One life of a process, from start to stop or crash. Dropping its tasks is what the crash does to memory.
 pub struct SimRuntime {
