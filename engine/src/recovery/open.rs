@@ -31,6 +31,8 @@ struct Listing {
 /// Where the scan starts, and what is known there.
 struct Start {
     point: Point,
+    /// A clean stop said that everything below is durable: what does not count there is damage, not a torn end.
+    durable_below: Offset,
     epochs: LeaderEpochs,
     producers: Producers,
     /// The producers are as of here: batches below are in them.
@@ -171,6 +173,7 @@ async fn find_start(
         producers.truncate_to(said.recovery.offset);
         return Ok(Start {
             point: said.recovery,
+            durable_below: said.recovery.offset,
             epochs,
             producers,
             producers_at: said.recovery.offset,
@@ -238,7 +241,8 @@ async fn find_start(
     }
     // The scan begins with the epoch of its first batch, and tells of those that follow.
     epochs.truncate_from_end(start.offset);
-    Ok(Start { point: start, epochs, producers, producers_at: known_at, log_start, lookup })
+    let durable_below = said_point.filter(|_| recovered.clean).unwrap_or(start.offset);
+    Ok(Start { point: start, durable_below, epochs, producers, producers_at: known_at, log_start, lookup })
 }
 
 async fn read_lookup(
@@ -275,7 +279,7 @@ async fn open_log(
     start: Start,
     proven: Point,
 ) -> Result<Log, RecoveryError> {
-    let Start { point, mut epochs, mut producers, producers_at, log_start, lookup } = start;
+    let Start { point, durable_below, mut epochs, mut producers, producers_at, log_start, lookup } = start;
     let mut lookup = lookup;
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
@@ -322,8 +326,9 @@ async fn open_log(
             *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())
         });
         if end.position.0 < length {
-            if (proven.segment, proven.position) > (base, end.position) && !(goes_on && proven.segment > base)
-            {
+            let is_proven =
+                (proven.segment, proven.position) > (base, end.position) || durable_below > end.offset;
+            if is_proven && !(goes_on && proven.segment.max(durable_below) > base) {
                 let reason = scanned.stopped.clone().unwrap_or_default();
                 return Err(damaged(base, end.position.0, reason));
             }
@@ -358,6 +363,10 @@ async fn open_log(
     if (proven.segment, proven.position) > (at.segment, at.position) {
         let reason =
             format!("the log ends here; it was durable up to {} in {}", proven.position, proven.segment);
+        return Err(damaged(at.segment, at.position.0, reason));
+    }
+    if durable_below > at.offset {
+        let reason = format!("the log ends with offset {}; it was durable up to {durable_below}", at.offset);
         return Err(damaged(at.segment, at.position.0, reason));
     }
     for base in behind.iter().rev() {
