@@ -1,10 +1,9 @@
 //! What may go from the start of a log, and when: by time, by size, and below the log's start.
 //!
-//! Looked at every five minutes. The log's start rises first, in memory and in the checkpoint; then whole
+//! Looked at every [`crate::EngineConfig::retention_check_interval`]. The log's start rises first, in memory and in the checkpoint; then whole
 //! segments below it go, oldest first. A crash in between leaves segments that the next look removes.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
@@ -15,13 +14,10 @@ use crate::segment::Segment;
 use crate::storage::StorageError;
 use crate::{Offset, Timestamp};
 
-/// How often is looked. Kafka: `log.retention.check.interval.ms`.
-const CHECK_INTERVAL: Duration = Duration::from_secs(300);
-
 /// Looks until the engine closes.
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
-        let sleep = core.runtime.sleep(CHECK_INTERVAL);
+        let sleep = core.runtime.sleep(core.config.retention_check_interval);
         match select(sleep, Box::pin(core.closed())).await {
             Either::Left(_) => {}
             Either::Right(_) => return,

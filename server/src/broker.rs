@@ -135,6 +135,39 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
     }
 }
 
+/// Brings a directory that was not stopped cleanly to the state of a clean stop, without serving anybody: the
+/// journals are folded into Kafka's own files, so that Apache Kafka, too, can start on it.
+pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
+    let log_directory = LogDirectory::open(&config.node.log_dir, config.resources.direct_io)?;
+    let opened = directory::open(&config.node)?;
+    config.node.id = Some(opened.identity.node_id);
+    let reactor = Reactor::new(ReactorConfig::default())?;
+    let ring = reactor.ring();
+    let files = log_directory.attach(&ring);
+    reactor.run(async {
+        let recovered = recovery::replay(RingRuntime::new(&ring), files.clone()).await?;
+        let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened));
+        let core = CoreId(0);
+        // Nothing is written to the metadata log: the next start begins the next epoch.
+        let epoch = LeaderEpoch(plan.opened.loaded.last_epoch);
+        let partitions = placement::partitions_of(core, 1, &plan.config, &plan.image, epoch);
+        let engine = Engine::open(
+            RingRuntime::new(&ring),
+            files.clone(),
+            plan.engine_config(core),
+            partitions,
+            plan.recovered.clone(),
+        )
+        .await?;
+        let closed = engine.close().await.map_err(|error| BrokerError::Stop(error.to_string()))?;
+        // No epoch: this was no clean stop, and Kafka need not take it for one (KIP-966).
+        let sealed = recovery::seal(files.clone(), vec![closed], -1).await;
+        sealed.map_err(|error| BrokerError::Stop(error.to_string()))?;
+        tracing::info!(directory = %plan.config.node.log_dir.display(), "recovered and sealed");
+        Ok(())
+    })
+}
+
 fn join(threads: Vec<JoinHandle<Result<(), BrokerError>>>) -> Result<(), BrokerError> {
     for thread in threads {
         match thread.join() {
@@ -204,6 +237,7 @@ impl Plan {
         EngineConfig {
             cache_bytes,
             journal_bytes: self.config.resources.journal_bytes,
+            retention_check_interval: self.config.retention_check_interval,
             dirty_bytes_max: (cache_bytes / 2).min(self.config.resources.journal_bytes as usize / 2),
             ..EngineConfig::new(core, self.cores)
         }

@@ -210,7 +210,6 @@ mod tests {
     fn network(all: usize, per_address: usize) -> NetworkConfig {
         NetworkConfig {
             listeners: Vec::new(),
-            backlog: 50,
             request_bytes_max: 1 << 20,
             request_memory_bytes: None,
             idle_max: None,

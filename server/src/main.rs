@@ -30,29 +30,55 @@ struct Arguments {
 enum Command {
     /// Prints every setting: meaning, unit, range, default.
     Config,
+    /// Folds the journals of a broker that was killed into Kafka's own files, and ends.
+    Recover {
+        /// The configuration, in the format of Kafka's server.properties.
+        #[arg(value_name = "server.properties")]
+        file: Option<PathBuf>,
+        /// A setting that wins over file and environment; may be given several times.
+        #[arg(long = "override", value_name = "key=value", value_parser = setting)]
+        overrides: Vec<(String, String)>,
+    },
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if let Some(Command::Config) = arguments.command {
-        let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
-        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    start_log();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The log may go elsewhere; why it did not start belongs on the terminal.
-            let _ = writeln!(std::io::stderr(), "flumen: {error}");
-            ExitCode::FAILURE
+    end_on_panic();
+    let Arguments { command, file, overrides } = Arguments::parse();
+    let run = match command {
+        Some(Command::Config) => {
+            let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
+            return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        Some(Command::Recover { file, overrides }) => load(file, &overrides).map(broker::recover),
+        None => load(file, &overrides).map(broker::run),
+    };
+    match run {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&*error),
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn failed(error: &dyn Error) -> ExitCode {
+    // The log may go elsewhere; why it did not start belongs on the terminal.
+    let _ = writeln!(std::io::stderr(), "flumen: {error}");
+    ExitCode::FAILURE
+}
+
+/// A broken invariant ends the whole process: a broker without one of its cores would hang its clients, and
+/// what was acknowledged is on the disk.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}
+
+fn load(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<BrokerConfig, Box<dyn Error>> {
+    start_log();
     let host_name = process::host_name()?;
-    let file = arguments.file.as_deref();
-    let config = BrokerConfig::load(file, std::env::vars(), &arguments.overrides, &host_name)?;
+    let config = BrokerConfig::load(file.as_deref(), std::env::vars(), overrides, &host_name)?;
     tracing::info!("flumen {}", env!("CARGO_PKG_VERSION"));
     for (key, value, origin) in config.settings.iter() {
         let hidden = keys::find(key).is_some_and(|key| key.is_sensitive());
@@ -61,8 +87,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for warning in config.settings.warnings() {
         tracing::warn!("{warning}");
     }
-    broker::run(config)?;
-    Ok(())
+    Ok(config)
 }
 
 /// Logs to standard error; `RUST_LOG` chooses what, in tracing's syntax.

@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub dirty_bytes_max: usize,
     /// A partition with at least this much in a commit group goes straight to its segment.
     pub bulk_bytes_min: usize,
+    /// Between two looks at what retention may delete.
+    pub retention_check_interval: Duration,
 }
 
 impl EngineConfig {
@@ -53,6 +55,7 @@ impl EngineConfig {
             journal_bytes: 256 << 20,
             dirty_bytes_max: 128 << 20,
             bulk_bytes_min: 64 << 10,
+            retention_check_interval: Duration::from_secs(300),
         }
     }
 }

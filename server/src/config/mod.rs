@@ -36,8 +36,6 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// Groups and their offsets.
     pub groups: GroupConfig,
-    /// Milliseconds after which a silent idempotent producer is forgotten (`producer.id.expiration.ms`).
-    pub producer_expiration_ms: i64,
     /// Between two looks at what retention may delete (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// What was set, as text: DescribeConfigs answers from it.
@@ -62,8 +60,6 @@ pub struct NodeConfig {
 pub struct NetworkConfig {
     /// `listeners` and `advertised.listeners`; at least one.
     pub listeners: Vec<ListenerConfig>,
-    /// `socket.listen.backlog.size`.
-    pub backlog: u32,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `queued.max.request.bytes`; `None` to take a share of the memory limit.
@@ -132,8 +128,6 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
-    /// `offsets.commit.timeout.ms`.
-    pub offsets_commit_timeout: Duration,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: usize,
     /// `group.initial.rebalance.delay.ms`.

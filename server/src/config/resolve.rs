@@ -28,7 +28,6 @@ pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfi
         topics: topics(&read),
         log: log(&read),
         groups: groups(&read)?,
-        producer_expiration_ms: read.long("producer.id.expiration.ms"),
         retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
         settings,
     })
@@ -127,7 +126,6 @@ fn network(read: &Reader, host_name: &str) -> Result<NetworkConfig, InvalidValue
     let idle_ms = read.long("connections.max.idle.ms");
     Ok(NetworkConfig {
         listeners: listeners::resolve(read.settings, host_name)?,
-        backlog: read.bytes_u32("socket.listen.backlog.size"),
         request_bytes_max: read.size("socket.request.max.bytes"),
         request_memory_bytes: u64::try_from(read.long("queued.max.request.bytes"))
             .ok()
@@ -198,7 +196,6 @@ fn groups(read: &Reader) -> Result<GroupConfig, InvalidValue> {
         offsets_segment_bytes: read.bytes_u32("offsets.topic.segment.bytes"),
         offsets_retention: Duration::from_secs(60 * read.long("offsets.retention.minutes").unsigned_abs()),
         offsets_retention_check_interval: read.milliseconds("offsets.retention.check.interval.ms"),
-        offsets_commit_timeout: read.milliseconds("offsets.commit.timeout.ms"),
         offset_metadata_bytes_max: read.size("offset.metadata.max.bytes"),
         initial_rebalance_delay: read.milliseconds("group.initial.rebalance.delay.ms"),
         session_timeout_min_ms: read.int("group.min.session.timeout.ms"),

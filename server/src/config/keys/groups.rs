@@ -123,8 +123,8 @@ keys! {
         "Streams groups."
     "offset.metadata.max.bytes": Int = "4096", Any;
         "Bytes of the text that a client may commit with an offset."
-    "offsets.commit.timeout.ms": Int = "5000", AtLeast(1);
-        "Milliseconds that an offset commit may wait for its acknowledgement."
+    inert "offsets.commit.timeout.ms": Int = "5000", AtLeast(1);
+        "An offset commit waits for its acknowledgement."
     inert "offsets.load.buffer.size": Int = "5242880", AtLeast(1);
         "The coordinator of the Java broker."
     "offsets.retention.check.interval.ms": Long = "600000", AtLeast(1);

@@ -47,8 +47,8 @@ keys! {
         "Sockets: the kernel's own sizes and times serve."
     inert "socket.connection.setup.timeout.ms": Long = "10000", Any;
         "Sockets: the kernel's own sizes and times serve."
-    "socket.listen.backlog.size": Int = "50", AtLeast(1);
-        "Connections that the kernel holds until they are accepted."
+    inert "socket.listen.backlog.size": Int = "50", AtLeast(1);
+        "The kernel holds up to net.core.somaxconn connections until they are accepted."
     inert "socket.receive.buffer.bytes": Int = "102400", Any;
         "Sockets: the kernel's own sizes and times serve."
     "socket.request.max.bytes": Int = "104857600", AtLeast(1);

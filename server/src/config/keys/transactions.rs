@@ -9,12 +9,12 @@ keys! {
         "Transactions."
     inert "producer.id.expiration.check.interval.ms": Int = "600000", AtLeast(1);
         "Timers of the Java broker."
-    "producer.id.expiration.ms": Int = "86400000", AtLeast(1);
-        "Milliseconds after which an idempotent producer that wrote nothing is forgotten."
+    inert "producer.id.expiration.ms": Int = "86400000", AtLeast(1);
+        "An idempotent producer that wrote nothing is forgotten after a day."
     inert "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = "10000", AtLeast(1);
         "Transactions."
-    "transaction.max.timeout.ms": Int = "900000", AtLeast(1);
-        "The longest transaction timeout that a producer may ask for, in milliseconds."
+    inert "transaction.max.timeout.ms": Int = "900000", AtLeast(1);
+        "Transactions."
     inert "transaction.partition.verification.enable": Boolean = "true", Any;
         "Transactions."
     inert "transaction.remove.expired.transaction.cleanup.interval.ms": Int = "3600000", AtLeast(1);
