@@ -36,10 +36,10 @@ fn respond(
 ) -> DescribeClusterResponse {
     // Version 0 cannot ask for anything else.
     let endpoint_type = if version == 0 { BROKERS } else { request.endpoint_type };
-    let refused = |error: ResponseError, message: &'static str| {
+    let refused = |error: ResponseError, message: String| {
         DescribeClusterResponse::default()
             .with_error_code(error.code())
-            .with_error_message(Some(StrBytes::from_static_str(message)))
+            .with_error_message(Some(StrBytes::from_string(message)))
             .with_controller_id(BrokerId(-1))
     };
     match endpoint_type {
@@ -47,11 +47,14 @@ fn respond(
         CONTROLLERS => {
             return refused(
                 ResponseError::MismatchedEndpointType,
-                "The request was sent to an endpoint of the wrong type.",
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type \
+                 CONTROLLER"
+                    .into(),
             );
         }
-        _ => {
-            return refused(ResponseError::UnsupportedEndpointType, "Unsupported endpoint type");
+        other => {
+            let message = format!("Unsupported endpoint type {other}");
+            return refused(ResponseError::UnsupportedEndpointType, message);
         }
     }
     let all = view.image.cluster().brokers();

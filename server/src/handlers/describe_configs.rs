@@ -39,8 +39,12 @@ pub async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let results = request.resources.iter().map(|resource| describer.describe(resource)).collect();
-    Ok(DescribeConfigsResponse::default().with_results(results))
+    // As Kafka: one type that does not exist fails the whole request.
+    let is_known =
+        |resource: &DescribeConfigsResource| ResourceKind::from_number(resource.resource_type).is_some();
+    let is_sound = request.resources.iter().all(is_known);
+    let describe = |resource| if is_sound { describer.describe(resource) } else { malformed(resource) };
+    Ok(DescribeConfigsResponse::default().with_results(request.resources.iter().map(describe).collect()))
 }
 
 /// Keys of older Kafkas and Kafka's internal ones: taken from a file, and told by no Kafka 4.3.
@@ -84,6 +88,16 @@ static UNTOLD: [&str; 37] = [
     "zookeeper.set.acl",
 ];
 
+fn malformed(resource: &DescribeConfigsResource) -> DescribeConfigsResult {
+    let message = "This most likely occurs because of a request being malformed by the client library or the \
+                   message was sent to an incompatible broker. See the broker logs for more details.";
+    DescribeConfigsResult::default()
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name.clone())
+        .with_error_code(ResponseError::InvalidRequest.code())
+        .with_error_message(Some(StrBytes::from_static_str(message)))
+}
+
 struct Describer<'a> {
     image: &'a Image,
     settings: &'a Settings,
@@ -114,7 +128,8 @@ impl Describer<'_> {
                     None => true,
                 };
                 let entries = entries.into_iter().filter(wanted).map(|entry| self.fit(entry));
-                result.with_configs(entries.collect())
+                // Kafka's words for no error are none, and not null.
+                result.with_error_message(Some(StrBytes::default())).with_configs(entries.collect())
             }
             Err(error) => result
                 .with_error_code(error.error.code())

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_topic_partitions_request::Cursor;
 use kafka_protocol::messages::describe_topic_partitions_response::{
-    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+    Cursor as NextCursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
@@ -27,21 +28,26 @@ pub async fn handle(
 ) -> Result<DescribeTopicPartitionsResponse, Refusal> {
     let image = context.shard.image();
     let view = ClusterView::new(&image, &context.connection.listener.name);
-    respond(&view, &request).map_err(|why| Refusal::Malformed {
-        what: "DescribeTopicPartitions request, version 0".into(),
-        why: why.into(),
-    })
+    Ok(respond(&view, &request))
 }
 
 fn respond(
     view: &ClusterView<'_>,
     request: &DescribeTopicPartitionsRequest,
-) -> Result<DescribeTopicPartitionsResponse, &'static str> {
+) -> DescribeTopicPartitionsResponse {
     let cursor = request.cursor.as_ref();
-    if cursor.is_some_and(|cursor| cursor.partition_index < 0) {
-        return Err("the cursor's partition is negative");
-    }
     let asked: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
+    // Where topics are named, the cursor must be one of them.
+    let is_elsewhere = |cursor: &&Cursor| !asked.is_empty() && !asked.contains(cursor.topic_name.as_str());
+    if cursor.is_some_and(|cursor| cursor.partition_index < 0 || is_elsewhere(&cursor)) {
+        let invalid = ResponseError::InvalidRequest.code();
+        let refused = request.topics.iter().map(|topic| {
+            DescribeTopicPartitionsResponseTopic::default()
+                .with_error_code(invalid)
+                .with_name(Some(topic.name.clone()))
+        });
+        return page(refused.collect(), None);
+    }
     let all = asked.is_empty();
     let from = cursor.map_or("", |cursor| cursor.topic_name.as_str());
     let names: Vec<&str> = if all {
@@ -60,7 +66,7 @@ fn respond(
             continue;
         };
         if left == 0 {
-            return Ok(page(topics, Some((name, 0))));
+            return page(topics, Some((name, 0)));
         }
         let rest = topic.partitions.range(start..);
         let partitions: Vec<_> =
@@ -70,18 +76,19 @@ fn respond(
         let is_cut = topic.partitions.range(next..).next().is_some();
         topics.push(found(topic, partitions));
         if is_cut {
-            return Ok(page(topics, Some((name, next))));
+            return page(topics, Some((name, next)));
         }
     }
-    Ok(page(topics, None))
+    page(topics, None)
 }
 
 fn page(
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     next: Option<(&str, i32)>,
 ) -> DescribeTopicPartitionsResponse {
-    let cursor = next
-        .map(|(name, index)| Cursor::default().with_topic_name(topic_text(name)).with_partition_index(index));
+    let cursor = next.map(|(name, index)| {
+        NextCursor::default().with_topic_name(topic_text(name)).with_partition_index(index)
+    });
     DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(cursor)
 }
 
@@ -94,6 +101,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         .with_error_code(error.code())
         .with_name(Some(topic_text(name)))
         .with_is_internal(topic_name::is_internal(name))
+        .with_topic_authorized_operations(TOPIC_OPERATIONS)
 }
 
 fn found(
@@ -145,7 +153,7 @@ mod tests {
         let mut request = DescribeTopicPartitionsRequest::default().with_response_partition_limit(1);
         let mut seen = Vec::new();
         loop {
-            let response = respond(&view, &request).expect("well formed");
+            let response = respond(&view, &request);
             fixture::encodes(&response, 0);
             for topic in &response.topics {
                 let name = topic.name.as_ref().expect("a name").to_string();
@@ -171,9 +179,15 @@ mod tests {
             describe_topic_partitions_request::TopicRequest::default().with_name(topic_text(name))
         };
         let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic("t"), topic("nope")]);
-        let response = respond(&view, &request).expect("well formed");
+        let response = respond(&view, &request);
         let told: Vec<_> =
             response.topics.iter().map(|topic| (topic.error_code, topic.partitions.len())).collect();
         assert_eq!(told, [(ResponseError::UnknownTopicOrPartition.code(), 0), (0, 2)]);
+        for (name, index) in [("t", -1), ("zzz", 0)] {
+            let cursor = Cursor::default().with_topic_name(topic_text(name)).with_partition_index(index);
+            let refused = respond(&view, &request.clone().with_cursor(Some(cursor)));
+            let told: Vec<_> = refused.topics.iter().map(|topic| topic.error_code).collect();
+            assert_eq!(told, [ResponseError::InvalidRequest.code(); 2], "{name}-{index}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Answered from the connection's core's image. A topic that must be created is created first: the client
 //! gets it in this answer, where Apache Kafka answers UNKNOWN_TOPIC_OR_PARTITION and is asked again.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
@@ -69,7 +70,9 @@ fn respond(
 ) -> MetadataResponse {
     if let Some(error) = names_and_ids_misused(version, request) {
         let topics = request.topics.iter().flatten();
-        let topics = topics.map(|topic| failed(error, topic.name.clone(), topic.topic_id)).collect();
+        // A name that is missing is told as an empty one: these versions have no null.
+        let name = |topic: &MetadataRequestTopic| Some(topic.name.clone().unwrap_or_default());
+        let topics = topics.map(|topic| failed(error, name(topic), topic.topic_id)).collect();
         return MetadataResponse::default()
             .with_topics(topics)
             .with_cluster_id(None)
@@ -129,12 +132,10 @@ fn asked_for<'a>(
         return image.topics().iter().map(|topic| Asked::Topic(topic)).collect();
     }
     let topics: Vec<&MetadataRequestTopic> = request.topics.iter().flatten().collect();
-    // As Kafka: if any id is given, only ids count.
+    // As Kafka: if any id is given, only ids count; the unknown ones are told first.
     if topics.iter().any(|topic| !topic.topic_id.is_nil()) {
-        let mut ids: Vec<Uuid> =
-            topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let mut ids = distinct(topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil()));
+        ids.sort_by_key(|id| image.topic_by_id(*id).is_some());
         return ids
             .into_iter()
             .map(|id| match image.topic_by_id(id) {
@@ -143,9 +144,9 @@ fn asked_for<'a>(
             })
             .collect();
     }
-    let mut names: Vec<&TopicName> = topics.iter().filter_map(|topic| topic.name.as_ref()).collect();
-    names.sort();
-    names.dedup();
+    // By name, those that are there are told first.
+    let mut names = distinct(topics.iter().filter_map(|topic| topic.name.as_ref()));
+    names.sort_by_key(|name| image.topic(name).is_none());
     names
         .into_iter()
         .map(|name| match image.topic(name) {
@@ -160,6 +161,12 @@ fn asked_for<'a>(
             }
         })
         .collect()
+}
+
+/// What is asked for twice is told once, in the order of the request.
+fn distinct<T: Ord + Clone>(asked: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    asked.filter(|one| seen.insert(one.clone())).collect()
 }
 
 fn failed(error: ResponseError, name: Option<TopicName>, topic_id: Uuid) -> MetadataResponseTopic {
@@ -242,10 +249,10 @@ mod tests {
             if version > 0 {
                 assert_eq!(told(&ask(version, Some(vec![]))), []);
             }
-            let some = ask(version, Some(vec![named("t"), named("nope"), named("a b"), named("t")]));
+            let some = ask(version, Some(vec![named("nope"), named("a b"), named("t"), named("t")]));
             let unknown = ResponseError::UnknownTopicOrPartition.code();
             let invalid = ResponseError::InvalidTopicException.code();
-            let expected = [(invalid, Some("a b"), 0), (unknown, Some("nope"), 0), (0, Some("t"), 2)];
+            let expected = [(0, Some("t"), 2), (unknown, Some("nope"), 0), (invalid, Some("a b"), 0)];
             assert_eq!(told(&some), expected);
         }
     }
@@ -257,6 +264,8 @@ mod tests {
         assert_eq!(told(&response), [(ResponseError::UnknownTopicId.code(), None, 0), (0, Some("t"), 2)]);
         let response = ask(11, Some(vec![named("t").with_topic_id(fixture::TOPIC_ID)]));
         assert_eq!(told(&response), [(ResponseError::InvalidRequest.code(), Some("t"), 0)]);
+        let response = ask(10, Some(vec![MetadataRequestTopic::default().with_name(None)]));
+        assert_eq!(told(&response), [(ResponseError::InvalidRequest.code(), Some(""), 0)]);
     }
 
     #[test]

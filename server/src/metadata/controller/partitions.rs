@@ -160,8 +160,9 @@ fn grow(
     records_before: usize,
 ) -> Result<Vec<Record>, AdminError> {
     let name = topic.name.as_str();
-    let existing =
-        image.topic(name).ok_or_else(|| AdminError::plain(ResponseError::UnknownTopicOrPartition))?;
+    let Some(existing) = image.topic(name) else {
+        return Err(AdminError { error: ResponseError::UnknownTopicOrPartition, message: None });
+    };
     let current = existing.partitions.len() as i32;
     let refused = |why: String| Err(AdminError::new(ResponseError::InvalidPartitions, why));
     if topic.count == current {
