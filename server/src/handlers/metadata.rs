@@ -51,10 +51,13 @@ fn allows_creation(request: &MetadataRequest, version: i16) -> bool {
     version < 4 || request.allow_auto_topic_creation
 }
 
-/// Names of topics that are asked for and not there. Topics asked for by id are never created.
+/// Names of topics that are asked for and not there. Where any is asked for by id, names do not count.
 fn missing(image: &Image, request: &MetadataRequest) -> Vec<TopicName> {
-    let topics = request.topics.iter().flatten();
-    let by_name = topics.filter(|topic| topic.topic_id.is_nil()).filter_map(|topic| topic.name.clone());
+    let topics = || request.topics.iter().flatten();
+    if topics().any(|topic| !topic.topic_id.is_nil()) {
+        return Vec::new();
+    }
+    let by_name = topics().filter_map(|topic| topic.name.clone());
     let mut missing: Vec<TopicName> = by_name.filter(|name| image.topic(name).is_none()).collect();
     missing.sort();
     missing.dedup();
@@ -85,15 +88,15 @@ fn respond(
             .with_port(i32::from(endpoint.port))
             .with_rack(broker.registration.rack.as_deref().map(text))
     });
-    let topics = asked_for(view.image, version, request, refused).into_iter().map(|asked| match asked {
-        Asked::Topic(topic) => {
-            let mut described = describe(view, version, topic);
-            if request.include_topic_authorized_operations {
-                described.topic_authorized_operations = TOPIC_OPERATIONS;
-            }
-            described
+    let topics = asked_for(view.image, version, request, refused).into_iter().map(|asked| {
+        let mut described = match asked {
+            Asked::Topic(topic) => describe(view, version, topic),
+            Asked::Failed(failed) => failed,
+        };
+        if request.include_topic_authorized_operations {
+            described.topic_authorized_operations = TOPIC_OPERATIONS;
         }
-        Asked::Failed(failed) => failed,
+        described
     });
     let mut response = MetadataResponse::default()
         .with_brokers(brokers.collect())
@@ -266,6 +269,17 @@ mod tests {
         assert_eq!(told(&response), [(ResponseError::InvalidRequest.code(), Some("t"), 0)]);
         let response = ask(10, Some(vec![MetadataRequestTopic::default().with_name(None)]));
         assert_eq!(told(&response), [(ResponseError::InvalidRequest.code(), Some(""), 0)]);
+    }
+
+    #[test]
+    fn topics_are_created_for_names_alone() {
+        let image = fixture::image();
+        let request = |topics| MetadataRequest::default().with_topics(Some(topics));
+        let name = |name: &'static str| vec![TopicName(StrBytes::from_static_str(name))];
+        assert_eq!(missing(&image, &request(vec![named("t"), named("new"), named("new")])), name("new"));
+        let by_id = MetadataRequestTopic::default().with_topic_id(fixture::TOPIC_ID);
+        assert!(missing(&image, &request(vec![by_id, named("new")])).is_empty());
+        assert!(missing(&image, &MetadataRequest::default().with_topics(None)).is_empty());
     }
 
     #[test]
