@@ -59,6 +59,11 @@ class Promises:
                 self.committed[partition] = max(offset, self.committed.get(partition, 0))
 
 
+def identity_of(value: bytes) -> str:
+    """What stands before the padding: "producer:number"."""
+    return value.split(b"|", 1)[0][:40].decode(errors="replace")
+
+
 def end_of(consumer: Consumer, place: TopicPartition) -> int:
     """The end of a partition, as soon as the broker leads it again."""
     def ask() -> list[int]:
@@ -92,7 +97,7 @@ class Log:
                 for message in messages:
                     assert not message.error(), message.error()
                     number = message.partition()
-                    found[number].append((message.offset(), message.value().split(b"|", 1)[0].decode()))
+                    found[number].append((message.offset(), identity_of(message.value())))
                     if message.offset() + 1 >= ends[number]:
                         left.discard(number)
         finally:

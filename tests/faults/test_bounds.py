@@ -1,0 +1,111 @@
+"""What an idle broker costs, and what a crowd of connections does to it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from harness.broker import API_VERSIONS_V0, Flumen, answers
+from harness.waiting import wait_until
+
+MEBIBYTE = 1 << 20
+CACHE_BYTES = 64 * MEBIBYTE
+BEYOND_BYTES = 150 * MEBIBYTE
+OBSERVED_S = 5.0
+
+
+@pytest.fixture
+def flumen(tmp_path: Path) -> Iterator[Flumen]:
+    broker = Flumen(tmp_path / "node", {"flumen.cache.bytes": str(CACHE_BYTES)})
+    broker.start()
+    yield broker
+    broker.close()
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def wake_ups(pid: int) -> int:
+    """Of every thread, those of the kernel's workers included."""
+    count = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith(("voluntary_ctxt", "nonvoluntary_ctxt")):
+                count += int(line.split()[1])
+    return count
+
+
+def resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def create(broker: Flumen, topic: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
+
+
+def observe(seconds: float) -> None:
+    """Lets time pass, because it is what is measured."""
+    threading.Event().wait(seconds)
+
+
+def test_idle(flumen: Flumen) -> None:
+    """No CPU: some seconds with partitions and connections cost less than two ticks, and hardly a wake-up."""
+    create(flumen, "idle", 100)
+    with ExitStack() as connections:
+        for _ in range(100):
+            connections.enter_context(socket.create_connection(("127.0.0.1", flumen.port)))
+        wait_until("what was begun to end", lambda: settled(flumen.pid))
+        ticks, wakes = cpu_ticks(flumen.pid), wake_ups(flumen.pid)
+        observe(OBSERVED_S)
+        ticks, wakes = cpu_ticks(flumen.pid) - ticks, wake_ups(flumen.pid) - wakes
+    print(f"idle for {OBSERVED_S} s: {ticks} ticks of CPU, {wakes} wake-ups")
+    assert ticks <= 2 and wakes <= 20 * OBSERVED_S, (ticks, wakes)
+
+
+def settled(pid: int) -> bool:
+    before = wake_ups(pid)
+    observe(1.0)
+    return wake_ups(pid) - before < 20
+
+
+def test_memory(flumen: Flumen) -> None:
+    """1,000 empty partitions and 1,000 connections: less than 150 MB beyond the cache."""
+    create(flumen, "many", 1000)
+    with ExitStack() as connections:
+        for _ in range(1000):
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", flumen.port), timeout=10))
+            connection.sendall(API_VERSIONS_V0)
+            assert connection.recv(4)
+        used = resident_bytes(flumen.pid)
+    print(f"{used / MEBIBYTE:.0f} MiB resident, {CACHE_BYTES / MEBIBYTE:.0f} MiB of them the cache's bound")
+    assert used < CACHE_BYTES + BEYOND_BYTES
+
+
+def test_crowd(flumen: Flumen) -> None:
+    """A thousand connections that crawl, lie and leave half a frame; the next client notices nothing."""
+    beginnings = [b"", b"\0", b"\0\0\0\x0a\0\x12", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n",
+                  b"\0\0\0\x64" + bytes(50), bytes(range(256)) * 4]
+    before = resident_bytes(flumen.pid)
+    with ExitStack() as connections:
+        for number in range(1000):
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", flumen.port), timeout=10))
+            connection.sendall(beginnings[number % len(beginnings)])
+        for _ in range(20):
+            assert answers(flumen.port)
+        create(flumen, "after-the-crowd", 1)
+        used = resident_bytes(flumen.pid)
+    print(f"{(used - before) / MEBIBYTE:.0f} MiB for the crowd")
+    assert used - before < 64 * MEBIBYTE
+    assert flumen.is_alive() and answers(flumen.port)

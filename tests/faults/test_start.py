@@ -1,0 +1,202 @@
+"""A start that cannot work says what is wrong and what to do; one that can is quick."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.broker import Flumen
+from harness.paths import FLUMEN, TESTS
+from wire.protocol import Batch, header, pack, produce, sized, string
+
+REFUSAL_S = 20.0
+ORDINARY_USER = "nobody"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+class Wrapped(Flumen):
+    """Run by another command."""
+
+    wrapping: list[str] = []
+
+    def wrapper(self) -> list[str]:
+        return self.wrapping
+
+
+def refusal(broker: Flumen) -> str:
+    """What it says when it does not start. It must end by itself, and not by a signal."""
+    broker.launch()
+    assert broker.process
+    try:
+        status = broker.process.wait(REFUSAL_S)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"it neither refused nor ended within {REFUSAL_S} s: {broker.log()}")
+    assert status > 0, f"ended with {status}: {broker.log()}"
+    said = [line for line in broker.log().splitlines() if " INFO " not in line]
+    assert said and "panicked" not in broker.log(), broker.log()
+    return "\n".join(said)
+
+
+@pytest.fixture
+def flumen(tmp_path: Path) -> Iterator[Flumen]:
+    broker = Flumen(tmp_path / "node")
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def open_home() -> Iterator[Path]:
+    """A folder that an ordinary user reaches, with a copy of the binary."""
+    home = Path(tempfile.mkdtemp(prefix="flumen-"))
+    home.chmod(0o755)
+    shutil.copy(FLUMEN, home / "flumen")
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+class Ordinary(Flumen):
+    """Run by an ordinary user with 8 MiB of locked memory, out of a folder that this user reaches."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        shutil.chown(self.home, ORDINARY_USER)
+        command[-2] = str(self.home.parent / "flumen")
+        return ["prlimit", "--memlock=8388608", "setpriv", f"--reuid={ORDINARY_USER}", "--clear-groups",
+                "--no-new-privs", "--bounding-set=-all", *command]
+
+
+def answer_bytes(connection: socket.socket) -> int:
+    return int.from_bytes(connection.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL), "big")
+
+
+def first_acknowledgement(broker: Flumen, topic: bytes = b"first") -> float:
+    """Seconds from the start of the process to the first acknowledged record, asked for without a pause."""
+    # Metadata v4 makes the topic, as a client's first question does.
+    create = sized(header(3, 4) + pack("i", 1) + string(topic) + b"\x01")
+    ask = sized(produce(topic, Batch().encode(), acks=-1))
+    began = time.monotonic()
+    broker.launch()
+    while time.monotonic() < began + 30:
+        assert broker.is_alive(), broker.log()
+        try:
+            with socket.create_connection(("127.0.0.1", broker.port), timeout=10) as connection:
+                while time.monotonic() < began + 30:
+                    connection.sendall(create + ask)
+                    connection.recv(4 + answer_bytes(connection), socket.MSG_WAITALL)
+                    answer = connection.recv(4 + answer_bytes(connection), socket.MSG_WAITALL)
+                    error = int.from_bytes(answer[8 + 4 + 2 + len(topic) + 4 + 4 :][:2], "big", signed=True)
+                    if answer and error == 0:
+                        return time.monotonic() - began
+        except ConnectionRefusedError:
+            continue
+    raise TimeoutError(broker.log())
+
+
+def test_port_in_use(flumen: Flumen) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        flumen.port = taken.getsockname()[1]
+        said = refusal(flumen)
+    assert str(flumen.port) in said and "in use" in said.lower(), said
+
+
+def test_second_process_on_the_same_data(flumen: Flumen, tmp_path: Path) -> None:
+    flumen.start()
+    second = Flumen(tmp_path / "second", {"log.dirs": str(flumen.data)})
+    said = refusal(second)
+    assert str(flumen.data) in said and ("lock" in said or "process" in said), said
+    assert flumen.is_alive()
+
+
+def test_foreign_directory(flumen: Flumen) -> None:
+    flumen.data.mkdir(parents=True)
+    precious = flumen.data / "thesis.txt"
+    precious.write_text("precious")
+    said = refusal(flumen)
+    assert str(flumen.data) in said, said
+    assert [path.name for path in flumen.data.iterdir() if path.name != ".lock"] == ["thesis.txt"]
+    assert precious.read_text() == "precious"
+
+
+def test_directory_of_another_node(flumen: Flumen, tmp_path: Path) -> None:
+    flumen.start()
+    flumen.stop()
+    other = Flumen(tmp_path / "other", {"log.dirs": str(flumen.data), "node.id": "2"})
+    said = refusal(other)
+    assert "node.id" in said, said
+
+
+@needs_root
+def test_unwritable_directory(open_home: Path) -> None:
+    broker = Ordinary(open_home / "node")
+    broker.data.mkdir(parents=True)
+    broker.data.chmod(0o555)
+    said = refusal(broker)
+    assert str(broker.data) in said and "ermission" in said, said
+
+
+def test_io_uring_forbidden(tmp_path: Path) -> None:
+    broker = Wrapped(tmp_path / "node")
+    broker.wrapping = [sys.executable, str(TESTS / "harness" / "without_io_uring.py")]
+    said = refusal(broker)
+    assert "io_uring" in said and "seccomp" in said, said
+
+
+def test_bad_settings(flumen: Flumen) -> None:
+    flumen.overrides = {"num.partitions": "none"}
+    said = refusal(flumen)
+    assert "num.partitions" in said and "none" in said, said
+    flumen.overrides = {"flumen.no.such.key": "1"}
+    said = refusal(flumen)
+    assert "flumen.no.such.key" in said, said
+
+
+@needs_root
+def test_ordinary_user(open_home: Path) -> None:
+    """An ordinary user with 8 MiB of locked memory, on more cores than the machine has."""
+    broker = Ordinary(open_home / "node", {"flumen.cores": "4"})
+    try:
+        assert first_acknowledgement_of(broker) > 0
+        broker.stop()
+    finally:
+        broker.close()
+
+
+def first_acknowledgement_of(broker: Flumen) -> float:
+    from harness.ports import free_ports
+
+    broker.port = free_ports(2)
+    return first_acknowledgement(broker)
+
+
+def test_first_record_on_an_empty_directory(tmp_path: Path) -> None:
+    """Within 100 ms of the start. The best of five, because the machine has other things to do."""
+    times = []
+    for attempt in range(5):
+        broker = Flumen(tmp_path / f"node-{attempt}")
+        times.append(first_acknowledgement_of(broker))
+        broker.close()
+    print(f"first record after {sorted(round(each * 1000) for each in times)} ms")
+    assert min(times) <= 0.1, times
+
+
+def test_stop(flumen: Flumen) -> None:
+    """SIGTERM: a clean stop within seconds, with clients connected."""
+    flumen.start()
+    with socket.create_connection(("127.0.0.1", flumen.port)):
+        took = flumen.stop()
+    assert flumen.process and flumen.process.returncode in (0, 143)
+    assert took < 5, took
+    assert (flumen.data / ".kafka_cleanshutdown").exists()
+    assert not (flumen.data / "flumen-journal").exists()
