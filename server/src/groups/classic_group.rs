@@ -379,7 +379,7 @@ impl ClassicGroup {
 fn subscription_topics(metadata: &Bytes) -> Option<Vec<String>> {
     let mut bytes = metadata.clone();
     let _version = bytes.try_get_i16().ok()?;
-    let count = bytes.try_get_i32().ok()?;
+    let count = u32::try_from(bytes.try_get_i32().ok()?).ok()?;
     let mut topics = Vec::new();
     for _ in 0..count {
         let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;

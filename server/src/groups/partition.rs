@@ -146,6 +146,11 @@ impl GroupPartition {
         if !timeouts.contains(&request.session_timeout_ms) {
             return effects.answer(waiter, fails(ResponseError::InvalidSessionTimeout));
         }
+        // What no record could hold would be of no use, and is not kept in memory either.
+        let bytes_max = self.settings.batch_bytes_max;
+        if request.protocols.iter().any(|protocol| protocol.metadata.len() > bytes_max) {
+            return effects.answer(waiter, fails(ResponseError::UnknownServerError));
+        }
         let is_new = !self.groups.contains_key(group_id);
         if is_new && !request.member_id.is_empty() {
             return effects.answer(waiter, fails(ResponseError::UnknownMemberId));

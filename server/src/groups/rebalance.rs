@@ -326,6 +326,9 @@ impl ClassicGroup {
 
     /// The initial delay is over.
     pub(super) fn initial_delay_over(&mut self, delay_ms: i64, remaining_ms: i64, turn: &mut Turn<'_>) {
+        if self.state() != GroupState::PreparingRebalance {
+            return;
+        }
         if self.new_member_added && remaining_ms != 0 {
             self.new_member_added = false;
             let next_ms = turn.settings.initial_rebalance_delay_ms.min(remaining_ms);

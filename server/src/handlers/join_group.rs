@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use flumen_wire::primitives::STRING_BYTES_MAX;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -14,6 +15,9 @@ use super::{Refusal, RequestContext, errors};
 use crate::groups::messages::{Answer, JoinAnswer, JoinRequest, Protocol};
 use crate::groups::partition::Request;
 use crate::groups::route;
+
+/// The text of a UUID.
+const UUID_BYTES: usize = 36;
 
 /// Versions that are served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=9;
@@ -63,7 +67,7 @@ fn parse(context: &RequestContext, request: JoinGroupRequest) -> JoinRequest {
     let client_id = context.request.client_id.as_deref().unwrap_or("").to_owned();
     let instance_id = request.group_instance_id.as_deref().map(str::to_owned);
     let prefix = instance_id.as_deref().unwrap_or(&client_id);
-    let new_member_id = format!("{prefix}-{}", Uuid::new_v4());
+    let new_member_id = new_member_id(prefix);
     let mut names = BTreeSet::new();
     let protocols = request.protocols.iter().filter(|protocol| names.insert(protocol.name.clone()));
     // Copied: a member is kept for longer than the request's body.
@@ -90,6 +94,12 @@ fn parse(context: &RequestContext, request: JoinGroupRequest) -> JoinRequest {
     }
 }
 
+/// `prefix-UUID`, short enough for a string of the protocol.
+fn new_member_id(prefix: &str) -> String {
+    let prefix = &prefix[..prefix.floor_char_boundary(STRING_BYTES_MAX - 1 - UUID_BYTES)];
+    format!("{prefix}-{}", Uuid::new_v4())
+}
+
 /// An address as Java prints it.
 fn host(address: IpAddr) -> String {
     match address.to_canonical() {
@@ -104,6 +114,13 @@ fn host(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_id_fits_into_a_string_however_long_the_client_id() {
+        assert_eq!(new_member_id("client").len(), "client".len() + 37);
+        let long = "é".repeat(STRING_BYTES_MAX / 2);
+        assert!((STRING_BYTES_MAX - 1..=STRING_BYTES_MAX).contains(&new_member_id(&long).len()));
+    }
 
     #[test]
     fn addresses_are_printed_as_by_kafka() {

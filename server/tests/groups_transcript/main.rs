@@ -44,6 +44,13 @@ fn groups_and_offsets_survive_a_kill_on_any_number_of_cores() {
     }
 }
 
+#[test]
+fn offsets_go_with_their_topic() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Broker::start(directory.path(), &["flumen.cores=2"]);
+    script::delete_the_topic_of_offsets(&broker.address);
+}
+
 fn compare(transcript: &str) {
     let (said, recorded): (Vec<_>, Vec<_>) = (transcript.lines().collect(), RECORDED.lines().collect());
     let mut differences = Vec::new();

@@ -181,6 +181,26 @@ fn find_coordinator(client: &mut Client, id: &str) {
     }
 }
 
+/// Commits, deletes the topic, creates it again: nobody starts where the old one ended.
+pub fn delete_the_topic_of_offsets(address: &str) {
+    let mut client = Client::connect(address);
+    create_topics(&mut client);
+    find_coordinator(&mut client, "reader");
+    let both = [(TOPIC, 0, 100), ("unread", 0, 7)];
+    assert_eq!(client.ask(9, &commit("reader", "", -1, &both)).topics[0].partitions[0].error_code, 0);
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![topic(TOPIC)]).with_timeout_ms(30_000);
+    assert_eq!(client.ask(5, &request).responses[0].error_code, 0);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let fetched = client.ask(9, &fetch_groups(&[("reader", None)]));
+        let left: Vec<_> = fetched.groups[0].topics.iter().map(|topic| topic.name.to_string()).collect();
+        if left == ["unread"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the offsets go in time: {left:?}");
+    }
+}
+
 /// A stable group and offsets, as they were acknowledged.
 pub struct Left {
     member: String,

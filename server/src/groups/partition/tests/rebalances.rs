@@ -316,6 +316,9 @@ fn bad_requests_are_refused_as_kafka_refuses_them() {
     );
     let other = JoinRequest { protocol_type: "connect".into(), ..join_request(&members[0], "a") };
     assert_eq!(refused(&mut harness, "group", other), Some(ResponseError::InconsistentGroupProtocol));
+    let huge = Protocol { name: "range".into(), metadata: Bytes::from(vec![0; 2 << 20]) };
+    let huge = JoinRequest { protocols: vec![huge], ..join_request("", "x") };
+    assert_eq!(refused(&mut harness, "fresh", huge), Some(ResponseError::UnknownServerError));
     let nothing = JoinRequest { protocols: Vec::new(), ..join_request("", "x") };
     assert_eq!(refused(&mut harness, "fresh", nothing), Some(ResponseError::InconsistentGroupProtocol));
 
