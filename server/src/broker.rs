@@ -379,7 +379,22 @@ async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError
             listener.advertised_port
         );
     }
+    tracing::info!("{}", durability(plan.config.log.flush_messages));
     Ok(Listening { accepting })
+}
+
+/// What an acknowledgement promises, unless a topic's own `flush.messages` says otherwise.
+fn durability(flush_messages: i64) -> String {
+    match flush_messages {
+        1 => "durable: a record is acknowledged once it is on the disk and the device's cache was flushed"
+            .into(),
+        i64::MAX => {
+            "not durable: a record is acknowledged once it is in memory (log.flush.interval.messages)".into()
+        }
+        many => {
+            format!("flushed every {many} records, acknowledged before that (log.flush.interval.messages)")
+        }
+    }
 }
 
 /// Begins the controller's epoch: this broker registers and leads its partitions on every core.
