@@ -283,7 +283,7 @@ impl Partition {
         };
         file.truncate(end.position.0).await?;
         core.sync(&file).await?;
-        write_behind::seal_index(self, active).await;
+        write_behind::seal_index(self, active).await?;
         let (snapshot, epochs, closed) = {
             let log = self.inner.log.borrow();
             let snapshot = (!log.producers.is_empty()).then(|| log.producers.to_snapshot());

@@ -1,6 +1,6 @@
 //! Opening one partition: its folder, what lies behind its recovery point, and the cut of its torn end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -26,6 +26,8 @@ struct Listing {
     logs: Vec<(Offset, u64)>,
     /// Offsets of the snapshots, rising.
     snapshots: Vec<Offset>,
+    /// Base offsets of the index files.
+    indexes: BTreeSet<Offset>,
 }
 
 /// Where the scan starts, and what is known there.
@@ -123,7 +125,7 @@ async fn clear(
     folder: &Path,
     listed: Vec<DirectoryEntry>,
 ) -> Result<Listing, RecoveryError> {
-    let mut listing = Listing { logs: Vec::new(), snapshots: Vec::new() };
+    let mut listing = Listing { logs: Vec::new(), snapshots: Vec::new(), indexes: BTreeSet::new() };
     for entry in listed {
         let Some(file) = SegmentFile::parse(&entry.name) else { continue };
         match (file.state, file.kind) {
@@ -131,7 +133,9 @@ async fn clear(
             (SegmentFileState::Live, SegmentFileKind::ProducerSnapshot) => {
                 listing.snapshots.push(file.offset)
             }
-            (SegmentFileState::Live, _) => {}
+            (SegmentFileState::Live, _) => {
+                listing.indexes.insert(file.offset);
+            }
             (SegmentFileState::Deleted | SegmentFileState::Cleaned, _) => {
                 core.directory.remove_file(&folder.join(&entry.name)).await?;
             }
@@ -340,6 +344,13 @@ async fn open_log(
         segment.first_timestamp = scanned.first_timestamp;
         segment.file = Some(file);
         segment.is_sealed = goes_on;
+        if goes_on && listing.indexes.contains(&base) {
+            // They may be of a clean stop while the segment still grew.
+            for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+                core.directory.remove_file(&folder.join(SegmentFile::live(base, kind).name())).await?;
+            }
+            core.directory.sync_directory(folder).await?;
+        }
         segment.lookup = match lookup.take() {
             // What the files say below the scan, and what the scan saw.
             Some(mut files) => {

@@ -251,6 +251,7 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
     };
     file.truncate(end).await?;
     core.sync(&file).await?;
+    seal_index(partition, base).await?;
     let point = {
         let mut log = partition.inner().log.borrow_mut();
         let Some(segment) = log.segment_mut(base) else { return Ok(()) };
@@ -259,33 +260,48 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
         Point { segment: base, position: crate::Position(end), offset: segment.next }
     };
     flushed(core, partition, point);
-    let partition = partition.clone();
-    core.runtime.spawn(Box::pin(async move { seal_index(&partition, base).await }));
     Ok(())
 }
 
-/// Writes the index files of a segment that takes no more. Without them they are made anew from the log.
-pub(crate) async fn seal_index(partition: &Partition, base: Offset) {
+/// Writes the index files of a segment that takes no more, durably, before the recovery point can pass it: older
+/// ones, of a clean stop while it still grew, would be taken for whole. Where they cannot be written there are
+/// none, and they are made anew from the log.
+pub(crate) async fn seal_index(partition: &Partition, base: Offset) -> Result<(), StorageError> {
+    let directory = partition.core().directory.clone();
+    let written = match sealed_indexes(partition, base).await {
+        Some(files) => {
+            let mut written = Ok(());
+            for (kind, bytes) in files {
+                if written.is_ok() {
+                    written = directory.replace(&segment_path(partition, base, kind), bytes).await;
+                }
+            }
+            written.inspect_err(|error| tracing::warn!(%error, "an index was not written")).is_ok()
+        }
+        None => false,
+    };
+    if !written {
+        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+            directory.remove_file(&segment_path(partition, base, kind)).await?;
+        }
+        directory.sync_directory(partition.folder()).await?;
+    }
+    Ok(())
+}
+
+/// The contents of both files; `None` if they cannot be known now.
+async fn sealed_indexes(partition: &Partition, base: Offset) -> Option<[(SegmentFileKind, Vec<u8>); 2]> {
     if let Err(error) = partition.load_lookup(base).await {
         tracing::warn!(partition = partition.name(), segment = base.0, %error, "no index was written");
-        return;
+        return None;
     }
-    let files = {
-        let mut log = partition.inner().log.borrow_mut();
-        let lookup = log.segment_mut(base).and_then(|segment| segment.lookup.as_mut());
-        let Some(lookup) = lookup.filter(|lookup| lookup.is_complete()) else { return };
-        lookup.indexes.seal();
-        [
-            (SegmentFileKind::OffsetIndex, lookup.indexes.offsets.to_bytes()),
-            (SegmentFileKind::TimeIndex, lookup.indexes.times.to_bytes()),
-        ]
-    };
-    for (kind, bytes) in files {
-        let path = segment_path(partition, base, kind);
-        if let Err(error) = partition.core().directory.replace(&path, bytes).await {
-            tracing::warn!(%error, "an index was not written");
-        }
-    }
+    let mut log = partition.inner().log.borrow_mut();
+    let lookup = log.segment_mut(base)?.lookup.as_mut().filter(|lookup| lookup.is_complete())?;
+    lookup.indexes.seal();
+    Some([
+        (SegmentFileKind::OffsetIndex, lookup.indexes.offsets.to_bytes()),
+        (SegmentFileKind::TimeIndex, lookup.indexes.times.to_bytes()),
+    ])
 }
 
 fn open_file(partition: &Partition, base: Offset) -> Option<Rc<dyn crate::storage::DataFile>> {
