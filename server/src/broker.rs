@@ -83,13 +83,14 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
         );
     }
     let log_directory = LogDirectory::open(&config.node.log_dir, config.resources.direct_io)?;
-    let opened = directory::open(&config.node)?;
+    let mut opened = directory::open(&config.node)?;
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
     let reactor = Reactor::new(ReactorConfig::default())?;
     let recovered = reactor
         .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
     drop(reactor);
+    opened.reload()?;
     opened.set_aside_strays()?;
     opened.begin_epoch()?;
     let opened = Arc::new(opened);

@@ -128,25 +128,39 @@ pub fn open(config: &NodeConfig) -> Result<Opened, DirectoryError> {
     }
     let identity = identity(config)?;
     check_folders(path, &folders)?;
-    let folder = path.join(METADATA_FOLDER);
-    let loaded = log::load(&folder)?;
-    let quorum = read_quorum_state(&folder)?;
-    let foreign = |why: String| DirectoryError::Foreign { path: path.clone(), why };
-    if let Some(voters) = quorum.as_ref().and_then(|quorum| quorum.voters.as_ref())
-        && *voters != [identity.node_id]
-    {
-        return Err(foreign(format!(
-            "quorum-state names the voters {voters:?}: this node alone cannot continue their log"
-        )));
-    }
-    check_image(&loaded.image, &identity).map_err(foreign)?;
-    let empty = loaded.end_offset == 0 && loaded.image.cluster().feature(METADATA_VERSION) == 0;
-    let bootstrap = if empty { bootstrap_records(path)? } else { Vec::new() };
-    let epoch = loaded.last_epoch.max(quorum.map_or(0, |quorum| quorum.leader_epoch)).max(0) + 1;
-    Ok(Opened { path: path.clone(), identity, loaded, epoch, bootstrap, formatted })
+    let loaded = log::load(&path.join(METADATA_FOLDER))?;
+    let mut opened =
+        Opened { path: path.clone(), identity, loaded, epoch: 0, bootstrap: Vec::new(), formatted };
+    opened.check()?;
+    Ok(opened)
 }
 
 impl Opened {
+    /// Reads the metadata again: what a journal held was folded into it.
+    pub fn reload(&mut self) -> Result<(), DirectoryError> {
+        self.loaded = log::load(&self.path.join(METADATA_FOLDER))?;
+        self.check()
+    }
+
+    /// Refuses metadata that this node alone cannot continue, and says in which epoch it does.
+    fn check(&mut self) -> Result<(), DirectoryError> {
+        let foreign = |why: String| DirectoryError::Foreign { path: self.path.clone(), why };
+        let quorum = read_quorum_state(&self.path.join(METADATA_FOLDER))?;
+        let voters = quorum.as_ref().and_then(|quorum| quorum.voters.as_ref());
+        if let Some(voters) = voters.filter(|voters| **voters != [self.identity.node_id]) {
+            return Err(foreign(format!(
+                "quorum-state names the voters {voters:?}: this node alone cannot continue their log"
+            )));
+        }
+        let image = &self.loaded.image;
+        check_image(image, &self.identity).map_err(foreign)?;
+        let empty = self.loaded.end_offset == 0 && image.cluster().feature(METADATA_VERSION) == 0;
+        self.bootstrap = if empty { bootstrap_records(&self.path)? } else { Vec::new() };
+        let seen = self.loaded.last_epoch.max(quorum.map_or(0, |quorum| quorum.leader_epoch));
+        self.epoch = seen.max(0) + 1;
+        Ok(())
+    }
+
     /// Renames the folders of partitions that the metadata does not know, so that no topic to come inherits
     /// their records. After the journal was folded into them, and before a partition is opened.
     pub fn set_aside_strays(&self) -> Result<(), DirectoryError> {

@@ -2,8 +2,8 @@
 //!
 //! On core 0. A decision's records are one batch of `__cluster_metadata-0`, so that a crash leaves all of
 //! them or none. They are applied once the batch is durable; the answer leaves once every core has the new
-//! image. Work that has begun runs to its end, also when who asked for it is gone. An append that fails ends
-//! the controller: what is on the disk is then unknown, and the next start reads it.
+//! image. Work that has begun runs to its end, also when who asked for it is gone. An append that fails, but
+//! for want of room, ends the controller: what is on the disk is then unknown, and the next start reads it.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -209,7 +209,7 @@ impl Controller {
         let Decision { records, answer } = decide(&self.image(), &self.rules());
         if !records.is_empty() {
             self.append(records).await.map_err(|error| {
-                tracing::error!(%error, "the metadata log failed; no more changes until the next start");
+                tracing::error!(%error, "the change is not made");
                 AdminError::new(ResponseError::KafkaStorageError, error.to_string())
             })?;
             self.publisher.publish(Arc::new(self.image())).await;
@@ -333,6 +333,8 @@ impl Controller {
                 state.bytes_since_snapshot += length;
                 state.last_append = self.now();
             }
+            // Nothing was placed: the disk may have room again later.
+            Err(AppendError::NoSpace) => {}
             Err(_) => state.ended = true,
         }
         appended

@@ -20,13 +20,13 @@ struct MemoryLog {
     ends: RefCell<Vec<usize>>,
     next: Cell<i64>,
     epoch: i32,
-    broken: Cell<bool>,
+    broken: RefCell<Option<AppendError>>,
 }
 
 impl MetadataLog for MemoryLog {
     fn append(&self, batches: CheckedBatches) -> LocalBoxFuture<'static, Result<Appended, AppendError>> {
-        if self.broken.get() {
-            return std::future::ready(Err(AppendError::Offline)).boxed_local();
+        if let Some(error) = self.broken.borrow().clone() {
+            return std::future::ready(Err(error)).boxed_local();
         }
         let base_offset = Offset(self.next.get());
         let mut bytes = self.bytes.borrow_mut();
@@ -96,7 +96,7 @@ fn live(folder: &std::path::Path) -> Life {
         ends: RefCell::default(),
         next: Cell::new(opened.loaded.end_offset),
         epoch: opened.epoch,
-        broken: Cell::new(false),
+        broken: RefCell::default(),
     });
     let overrides = vec![("log.dirs".to_owned(), folder.display().to_string())];
     let config = BrokerConfig::load(None, [], &overrides, "localhost").expect("valid");
@@ -209,20 +209,28 @@ fn a_clean_stop_leaves_the_partitions_and_nothing_is_written_after_it() {
 }
 
 #[test]
-fn a_failed_append_ends_the_controller() {
+fn a_failed_append_ends_the_controller_and_a_full_disk_does_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = live(folder.path());
-    life.log.broken.set(true);
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str("a")))
-        .with_num_partitions(1)
-        .with_replication_factor(1);
-    let failed = life.run(life.controller.create_topics(vec![topic.clone()], false));
-    assert_eq!(failed.map_err(|failed| failed.error), Err(ResponseError::KafkaStorageError));
-    life.log.broken.set(false);
-    let refused = life.run(life.controller.create_topics(vec![topic], false));
-    assert_eq!(refused.map_err(|refused| refused.error), Err(ResponseError::NotController));
+    let create = || {
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str("a")))
+            .with_num_partitions(1)
+            .with_replication_factor(1);
+        let created = life.run(life.controller.create_topics(vec![topic], false));
+        created.map(|results| results[0].error_code).map_err(|failed| failed.error)
+    };
+    life.log.broken.replace(Some(AppendError::NoSpace));
+    assert_eq!(create(), Err(ResponseError::KafkaStorageError));
     assert_eq!(names(&life.controller.image()), Vec::<String>::new());
+    life.log.broken.replace(None);
+    assert_eq!(create(), Ok(0));
+    life.log.broken.replace(Some(AppendError::Offline));
+    assert!(life.run(life.controller.allocate_producer_ids()).is_err());
+    life.log.broken.replace(None);
+    let refused = life.run(life.controller.allocate_producer_ids()).map_err(|refused| refused.error);
+    assert_eq!(refused, Err(ResponseError::NotController));
+    assert_eq!(names(&life.controller.image()), ["a"]);
 }
 
 #[test]
