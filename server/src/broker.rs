@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use flumen_engine::storage::uring::{LogDirectory, LogDirectoryError, RingRuntime};
 use flumen_engine::{
@@ -112,7 +112,6 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
     );
 
     let (report, reports) = mpsc::channel();
-    let mut threads = Vec::new();
     let mut signals = Some(signals);
     for (core, mailboxes) in (0..cores).map(CoreId).zip(Mailboxes::connect(cores)) {
         // With more cores than the machine has, several share one.
@@ -125,15 +124,24 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
             report: report.clone(),
             signals: if core.0 == 0 { signals.take() } else { None },
         };
-        threads.push(start.spawn().map_err(system("start a core's thread"))?);
+        start.spawn().map_err(system("start a core's thread"))?;
     }
     drop(report);
-    let failed = reports.iter().find_map(Result::err);
-    match failed {
-        // The other cores run on; the process ends with this thread.
-        Some(error) => Err(error),
-        None => join(threads),
+    for report in reports {
+        match report {
+            Report::Started(core) => tracing::debug!(%core, "started"),
+            // Whatever other cores still hold goes with the process, at once: nothing of it is needed.
+            Report::Ended(result) => return result,
+        }
     }
+    Err(BrokerError::Stop("every core ended without a word".into()))
+}
+
+/// What a core tells the main thread.
+enum Report {
+    Started(CoreId),
+    /// The broker is at its end: it could not start, or core 0 has stopped it.
+    Ended(Result<(), BrokerError>),
 }
 
 /// Brings a directory that was not stopped cleanly to the state of a clean stop, without serving anybody: the
@@ -167,16 +175,6 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
         tracing::info!(directory = %plan.config.node.log_dir.display(), "recovered and sealed");
         Ok(())
     })
-}
-
-fn join(threads: Vec<JoinHandle<Result<(), BrokerError>>>) -> Result<(), BrokerError> {
-    for thread in threads {
-        match thread.join() {
-            Ok(ended) => ended?,
-            Err(_) => return Err(BrokerError::Stop("a core panicked".into())),
-        }
-    }
-    Ok(())
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> BrokerError {
@@ -251,17 +249,17 @@ struct CoreStart {
     processor: Option<usize>,
     plan: Plan,
     mailboxes: Mailboxes,
-    report: mpsc::Sender<Result<(), BrokerError>>,
+    report: mpsc::Sender<Report>,
     /// Core 0 only.
     signals: Option<StopSignals>,
 }
 
 impl CoreStart {
-    fn spawn(self) -> io::Result<JoinHandle<Result<(), BrokerError>>> {
-        thread::Builder::new().name(format!("flumen-core-{}", self.core)).spawn(move || self.run())
+    fn spawn(self) -> io::Result<()> {
+        thread::Builder::new().name(format!("flumen-core-{}", self.core)).spawn(move || self.run()).map(drop)
     }
 
-    fn run(self) -> Result<(), BrokerError> {
+    fn run(self) {
         let report = self.report.clone();
         if let Some(Err(error)) = self.processor.map(topology::pin_current) {
             tracing::warn!(core = %self.core, %error, "cannot pin the core's thread; it runs unpinned");
@@ -269,39 +267,30 @@ impl CoreStart {
         let reactor = match Reactor::new(ReactorConfig::default()) {
             Ok(reactor) => reactor,
             Err(error) => {
-                // The main thread is waiting for it.
-                let _ = report.send(Err(error.into()));
-                return Ok(());
+                // The main thread waits for it.
+                let _ = report.send(Report::Ended(Err(error.into())));
+                return;
             }
         };
-        reactor.run(self.live(reactor.ring()))
+        let ring = reactor.ring();
+        reactor.run(async move {
+            let ended = self.live(ring).await;
+            // Before all that the tasks hold is dropped: nobody waits for that.
+            let _ = report.send(Report::Ended(ended));
+            std::future::pending::<()>().await;
+        });
     }
 
+    /// Runs the core. Only core 0 comes to an end by itself, when it has stopped the broker.
     async fn live(self, ring: Ring) -> Result<(), BrokerError> {
         let Self { core, plan, mailboxes, report, signals, .. } = self;
-        let started = start(core, &plan, mailboxes, &ring).await;
-        let shard = match started {
-            Ok(shard) => shard,
-            Err(error) => {
-                let _ = report.send(Err(error));
-                return Ok(());
-            }
-        };
+        let shard = start(core, &plan, mailboxes, &ring).await?;
         let Some(signals) = signals else {
-            let _ = report.send(Ok(()));
-            drop(report);
-            shard.finished().await;
-            return Ok(());
+            let _ = report.send(Report::Started(core));
+            return std::future::pending().await;
         };
-        let listening = match listen(&shard, &plan).await {
-            Ok(listening) => listening,
-            Err(error) => {
-                let _ = report.send(Err(error));
-                return Ok(());
-            }
-        };
-        let _ = report.send(Ok(()));
-        drop(report);
+        let listening = listen(&shard, &plan).await?;
+        let _ = report.send(Report::Started(core));
         let waiting = Helper::start("flumen-signals").map_err(system("start the signals' thread"))?;
         let signal = waiting.run(move || signals.wait()).await;
         tracing::info!(signal, "stopping");
@@ -424,7 +413,7 @@ impl Drop for Listening {
     }
 }
 
-/// Ends connections, closes every core's engine, seals the directory, lets the cores' threads end.
+/// Ends connections, closes every core's engine, seals the directory.
 async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
     for core in shard.cores() {
         shard.call(core, |shard| async move { shard.connections().close_all() }).await;
@@ -449,9 +438,6 @@ async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
         let broker_epoch = shard.controller().map_or(-1, |controller| controller.broker_epoch());
         let sealed = recovery::seal(plan.log_directory.attach(shard.ring()), closed, broker_epoch).await;
         failed = sealed.err().map(|error| error.to_string());
-    }
-    for core in shard.cores().filter(|core| *core != shard.core()) {
-        shard.call(core, |shard| async move { shard.finish() }).await;
     }
     match failed {
         None => {

@@ -152,9 +152,10 @@ impl Connection {
                 continue;
             }
             self.pipeline_drained().await;
+            // On the heap while they run: the task of an idle connection shall not have room for all of them.
             let response = match api {
-                ApiKey::Fetch => fetch::handle(&context, body, &self.socket).await?,
-                _ => Response::Frame(dispatch::answer(&context, body).await?),
+                ApiKey::Fetch => Box::pin(fetch::handle(&context, body, &self.socket)).await?,
+                _ => Response::Frame(Box::pin(dispatch::answer(&context, body)).await?),
             };
             drop(permit);
             self.send(response).await?;

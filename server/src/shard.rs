@@ -4,12 +4,10 @@
 //! [`Shard::call`], which runs work over there and brings back what it answers. A crash leaves behind what
 //! the engine keeps; everything here is rebuilt.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use flumen_engine::storage::uring::RingRuntime;
@@ -60,8 +58,6 @@ pub struct Shard {
     memory: RequestMemory,
     answer_memory: AnswerMemory,
     connections: Connections,
-    finished: Cell<bool>,
-    finish_waker: RefCell<Option<Waker>>,
 }
 
 /// What a shard is made of.
@@ -110,8 +106,6 @@ impl Shard {
             controller: OnceCell::new(),
             memory,
             answer_memory: AnswerMemory::new(parts.answer_memory_bytes),
-            finished: Cell::new(false),
-            finish_waker: RefCell::default(),
         });
         for (peer, receiver) in receivers {
             let inbox = receiver.attach(&shard.ring);
@@ -292,26 +286,6 @@ impl Shard {
             );
             std::process::exit(OFFLINE_EXIT_CODE);
         }
-    }
-
-    /// Lets the core's thread end.
-    pub fn finish(&self) {
-        self.finished.set(true);
-        if let Some(waker) = self.finish_waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// Completes when [`Shard::finish`] was called. One task waits here: the core's own.
-    pub async fn finished(&self) {
-        poll_fn(|context| {
-            if self.finished.get() {
-                return Poll::Ready(());
-            }
-            self.finish_waker.replace(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
     }
 
     fn receive(self: &Rc<Self>, peer: CoreId, message: ShardMessage) {
