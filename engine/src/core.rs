@@ -43,6 +43,8 @@ pub(crate) struct Core {
     /// Partitions that recovery found damaged below what had been durable, as it knows them: so that the next start
     /// finds them damaged too.
     pub(crate) damaged: RefCell<BTreeMap<PartitionId, PartitionCheckpoint>>,
+    /// Recovery cut a file, and that is not durable yet.
+    pub(crate) was_cut: Cell<bool>,
     /// Which start of the broker this is.
     pub(crate) life: u64,
     pub(crate) counters: Counters,
@@ -102,6 +104,7 @@ impl Core {
             write_behind: WriteBehind::default(),
             checkpoints: CheckpointWriter::default(),
             damaged: RefCell::new(BTreeMap::new()),
+            was_cut: Cell::new(false),
             life,
             counters: Counters::default(),
             dirty_bytes: Cell::new(0),

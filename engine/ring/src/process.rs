@@ -1,7 +1,10 @@
 //! What a server asks of its process at start: descriptors, its host's name, word of a stop.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 /// Raises the limit of open descriptors to what the system allows this process; returns it.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
@@ -16,6 +19,17 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)
+}
+
+/// Makes everything on the file system of `path` durable (syncfs(2)). Errors of earlier writes are reported since
+/// Linux 5.8. Blocks.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    // SAFETY: the descriptor is open for as long as `file` lives, behind the call.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// What this machine calls itself (gethostname(2)).

@@ -173,6 +173,9 @@ impl Engine {
             .try_collect()
             .await?;
         core.partitions.borrow_mut().extend(opened.into_iter().map(|partition| (partition.id(), partition)));
+        if core.was_cut.take() {
+            core.directory.sync_all().await?;
+        }
         // What recovery proved is not proved again, and later cuts have something to be measured by.
         checkpoint::write(&core).await?;
         if core.config.core == CoreId(0) {

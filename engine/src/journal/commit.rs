@@ -114,6 +114,10 @@ async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
     if failed.iter().any(Option::is_some) {
         // Recovery checks what the newest group says of segments, and would drop all of it for the one that
         // failed. Behind another group it is not asked.
+        let has_room = core.journal.ring.borrow().place(group_bytes(0, 0), true).is_some();
+        if let Some(error) = failed.iter().flatten().next().filter(|_| !has_room) {
+            return Err(error.clone());
+        }
         write_empty_group(core).await?;
     }
     count(&core.counters.commit_groups, 1);

@@ -36,6 +36,8 @@ pub(crate) use commit::{run, settle};
 pub const JOURNAL_FOLDER: &str = "flumen-journal";
 /// What is prepared before the first append; the file grows by doubling, while it is in use.
 const PREPARED_BYTES_MIN: u64 = 4 << 20;
+/// With more than this to fold into the segments, a start after a crash would take too long.
+const NEEDED_BYTES_MAX: u64 = 64 << 20;
 /// Zeros are written in pieces of this many bytes.
 const ZERO_BYTES: usize = 1 << 20;
 
@@ -146,7 +148,7 @@ impl Journal {
     /// Whether the ring is so full, or the commit so stuck, that entries should be made unneeded.
     pub(crate) fn is_pressed(&self) -> bool {
         let ring = self.ring.borrow();
-        self.waits_for_room.get() || ring.needed_bytes() > ring.capacity() / 2
+        self.waits_for_room.get() || ring.needed_bytes() > (ring.capacity() / 2).min(NEEDED_BYTES_MAX)
     }
 
     /// Entries of these groups are in the checkpoint now.

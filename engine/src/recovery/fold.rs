@@ -25,6 +25,8 @@ use crate::{Offset, PartitionId};
 
 /// Files are read in pieces of this many bytes.
 const READ_BYTES: usize = 1 << 20;
+/// So many of them at a time.
+const READS_MAX: usize = 8;
 /// So many partitions are folded at a time.
 const FOLDS_MAX: usize = 32;
 
@@ -61,6 +63,7 @@ pub(super) async fn fold(
         Err(error) => return Err(error.into()),
     };
     let mut folders = None;
+    let mut folded = false;
     for file in listed.into_iter().filter(|entry| !entry.is_directory) {
         let path = Path::new(JOURNAL_FOLDER).join(&file.name);
         let Some(image) = read_image(&**directory, &path).await? else { continue };
@@ -79,6 +82,7 @@ pub(super) async fn fold(
             groups.pop();
         }
         let pieces = pieces_of(&image, &groups, checkpoints);
+        folded |= !pieces.is_empty();
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
@@ -90,6 +94,10 @@ pub(super) async fn fold(
             .try_collect::<Vec<()>>()
             .await?;
     }
+    if folded {
+        // One flush for all of them; the journals are still there if it fails.
+        directory.sync_all().await?;
+    }
     Ok(())
 }
 
@@ -99,7 +107,17 @@ fn end_of(entry: &Entry) -> Point {
 
 async fn read_image(directory: &dyn Directory, path: &Path) -> Result<Option<Image>, StorageError> {
     let file = directory.open(path, OpenMode::Existing).await?;
-    let bytes = read_range(&*file, 0, file.length().await? as usize).await?;
+    let length = file.length().await?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    let pieces = iter((0..length).step_by(READ_BYTES)).map(|position| {
+        let (file, left) = (file.clone(), (length - position) as usize);
+        async move { read_range(&*file, position, left.min(READ_BYTES)).await }
+    });
+    let mut pieces = pieces.buffered(READS_MAX);
+    while let Some(piece) = pieces.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    drop(pieces);
     let path = path.display().to_string();
     let Some(journal) = decode_file_header(&bytes) else {
         // Its header is written and flushed before the first group: nothing was ever acknowledged by it.
@@ -243,31 +261,21 @@ async fn fold_partition(
     for piece in pieces.entries {
         by_segment.entry(piece.entry.segment_base).or_default().push(piece);
     }
-    let mut created = false;
     for (base, pieces) in by_segment {
         let path = folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
         let file = match directory.open(&path, OpenMode::Existing).await {
             Ok(file) => file,
             Err(error) if error.kind == StorageErrorKind::NotFound => {
-                created = true;
                 directory.open(&path, OpenMode::CreateNew).await?
             }
             Err(error) => return Err(error.into()),
         };
-        let mut wrote = false;
         for run in runs_of(&pieces) {
             write_run(&*file, run.0, &run.1).await?;
-            wrote = true;
-        }
-        if wrote {
-            file.sync_data().await?;
         }
         if let Some(last) = pieces.last() {
             tracing::debug!(path = %path.display(), journal = %last.journal, group = last.sequence, "folded");
         }
-    }
-    if created {
-        directory.sync_directory(folder).await?;
     }
     Ok(())
 }

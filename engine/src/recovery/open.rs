@@ -337,7 +337,7 @@ async fn open_log(
                 return Err(damaged(base, end.position.0, reason));
             }
             file.truncate(end.position.0).await?;
-            file.sync_data().await?;
+            core.was_cut.set(true);
         }
         let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
         segment.largest = scanned.largest;

@@ -112,6 +112,9 @@ pub trait Directory {
     fn remove_file(&self, path: &Path) -> Pending<Result<(), StorageError>>;
     /// Unlinks a folder and everything in it; a missing one is no error.
     fn remove_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+    /// Makes everything in the log directory durable, contents, lengths and names (syncfs of its file system):
+    /// for recovery, which changes many files at once.
+    fn sync_all(&self) -> Pending<Result<(), StorageError>>;
     /// Makes the names in a folder durable (fsync of the folder).
     fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
 }

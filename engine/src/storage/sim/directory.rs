@@ -259,6 +259,39 @@ impl Directory for SimDirectory {
         })
     }
 
+    fn sync_all(&self) -> Pending<Result<(), StorageError>> {
+        let directory = self.clone();
+        Box::pin(async move {
+            let barrier = directory.disk.inner.borrow().barrier();
+            let flushed = directory.operation(move |disk| {
+                let per_million = disk.faults.flush_per_million;
+                let failed = disk.fails(per_million);
+                let inodes: Vec<InodeId> = disk.inodes.keys().copied().collect();
+                for inode in inodes {
+                    match (&disk.inodes[&inode], failed) {
+                        (Inode::File(_), true) => disk.fail_flush(inode, barrier),
+                        (Inode::File(_), false) => disk.end_flush(inode, barrier),
+                        (Inode::Folder(_), false)
+                            if disk.mutation != super::Mutation::DirectorySyncDoesNothing =>
+                        {
+                            disk.folder_mut(inode).sync();
+                        }
+                        (Inode::Folder(_), _) => {}
+                    }
+                }
+                disk.sweep();
+                if failed { Err(StorageErrorKind::Errno(EIO)) } else { Ok(()) }
+            });
+            flushed.await.map_err(|kind| StorageError {
+                operation: "syncfs",
+                path: PathBuf::new(),
+                position: 0,
+                length: 0,
+                kind,
+            })
+        })
+    }
+
     fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
         self.on_names("fsync", path, |disk, path| {
             let inode = disk.lookup(path).ok_or(StorageErrorKind::NotFound)?;

@@ -171,6 +171,10 @@ impl Directory for RingDirectory {
         self.on_helper("rmdir", path, |full| missing_is_fine(fs::remove_dir_all(full)))
     }
 
+    fn sync_all(&self) -> Pending<Result<(), StorageError>> {
+        self.on_helper("syncfs", Path::new(""), flumen_ring::process::sync_file_system)
+    }
+
     fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
         self.on_helper("fsync", path, sync_folder)
     }
