@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::{BrokerConfig, GroupConfig, ListenerConfig};
 use crate::metadata::directory::{Identity, METADATA_FOLDER, Opened};
-use crate::metadata::image::{Image, Replay};
+use crate::metadata::image::{Image, METADATA_VERSION, Replay};
 use crate::metadata::log::{self, Voters};
 use crate::metadata::records::{AbortTransaction, Levels, Record};
 use crate::metadata::uuid_text;
@@ -150,16 +150,7 @@ impl Controller {
             broker_epoch: Cell::new(-1),
         });
         let _turn = controller.turn.acquire(1).await;
-        controller.append_leader_change().await?;
-        if opened.loaded.open_transaction {
-            let reason = Some("the controller that began it stopped".to_owned());
-            controller.append_uncounted(AbortTransaction { reason }.into()).await?;
-        }
-        if !opened.bootstrap.is_empty() {
-            let least = controller.config.topics.min_insync_replicas;
-            controller.append(bootstrap(&opened.bootstrap, least)).await?;
-        }
-        controller.register(listeners).await?;
+        controller.begin(&opened, listeners).await?;
         let image = Arc::new(controller.image());
         controller.publisher.publish(image).await;
         Ok(controller)
@@ -244,100 +235,71 @@ impl Controller {
         }
     }
 
-    async fn register(&self, listeners: &[ListenerConfig]) -> Result<(), ControllerError> {
-        let broker_epoch = self.log.end_offset().0;
+    /// Everything that a start writes, in one append: one flush, however much it is.
+    async fn begin(&self, opened: &Opened, listeners: &[ListenerConfig]) -> Result<(), ControllerError> {
+        let node_id = self.identity.node_id;
+        let voter = Voter { id: node_id, directory: None };
+        let (voters, granting_voters) = (vec![voter], vec![voter]);
+        let change = ControlRecord::LeaderChange { leader: node_id, voters, granting_voters };
+        let mut staged = Staged {
+            replay: Replay::new(opened.loaded.image.clone()),
+            next: self.log.end_offset().0,
+            epoch: opened.epoch,
+            now: self.now(),
+            batches: Vec::new(),
+        };
+        staged.push_unseen(BatchBuilder::control(staged.now, &change));
+        if opened.loaded.open_transaction {
+            // The image never saw it begin, and must not see it end.
+            let reason = Some("the controller that began it stopped".to_owned());
+            staged.push_unseen(staged.batch(&[AbortTransaction { reason }.into()]));
+        }
+        if !opened.bootstrap.is_empty() {
+            staged.push(&bootstrap(&opened.bootstrap, self.config.topics.min_insync_replicas));
+        }
         let registration = Registration {
             rack: self.config.node.rack.clone(),
             incarnation_id: uuid_text::random(),
             listeners,
-            broker_epoch,
+            broker_epoch: staged.next,
         };
-        let records = register(&self.image(), &self.rules(), &registration);
-        self.append(records).await?;
-        self.broker_epoch.set(broker_epoch);
-        Ok(())
-    }
-
-    async fn append_leader_change(&self) -> Result<(), ControllerError> {
-        let leader = self.identity.node_id;
-        let voter = Voter { id: leader, directory: None };
-        let change =
-            ControlRecord::LeaderChange { leader, voters: vec![voter], granting_voters: vec![voter] };
-        let builder = BatchBuilder::control(self.now(), &change);
-        let appended = self.append_batch(builder).await?;
-        let mut state = self.state.borrow_mut();
-        let epoch = state.epoch;
-        state.replay.skip(appended.last_offset.0, epoch);
-        Ok(())
-    }
-
-    /// Appends a record that the image does not see: the end of what it never saw begin.
-    async fn append_uncounted(&self, record: Record) -> Result<(), ControllerError> {
-        let appended = self.append_batch(self.batch(&[record])).await?;
-        let mut state = self.state.borrow_mut();
-        let epoch = state.epoch;
-        state.replay.skip(appended.last_offset.0, epoch);
+        staged.push(&register(staged.replay.image(), &self.rules(), &registration));
+        self.append_staged(staged).await?;
+        self.broker_epoch.set(registration.broker_epoch);
         Ok(())
     }
 
     /// Appends records, as one batch if they are those of one request, and applies them when durable.
     async fn append(&self, records: Vec<Record>) -> Result<(), ControllerError> {
-        for records in records.chunks(RECORDS_PER_REQUEST_MAX) {
-            let appended = self.append_batch(self.batch(records)).await?;
-            let mut state = self.state.borrow_mut();
-            let epoch = state.epoch;
-            for (offset, record) in (appended.base_offset.0..).zip(records) {
-                state
-                    .replay
-                    .apply(offset, epoch, record.clone())
-                    .expect("a decision fits the image that it was made for");
-            }
-        }
-        Ok(())
+        let (replay, epoch) = {
+            let state = self.state.borrow();
+            (Replay::new(state.replay.image().clone()), state.epoch)
+        };
+        let next = self.log.end_offset().0;
+        let mut staged = Staged { replay, next, epoch, now: self.now(), batches: Vec::new() };
+        staged.push(&records);
+        self.append_staged(staged).await
     }
 
-    fn batch(&self, records: &[Record]) -> BatchBuilder {
-        let levels = self.levels(records);
-        let now = self.now();
-        let mut builder = BatchBuilder::new();
-        let mut bytes = Vec::new();
-        for record in records {
-            bytes.clear();
-            record.write(&mut bytes, levels);
-            builder.append(now, None, Some(&bytes), &[]);
-        }
-        builder
-    }
-
-    /// The levels of the image; while it has none, what the records themselves begin with.
-    fn levels(&self, records: &[Record]) -> Levels {
-        use crate::metadata::image::METADATA_VERSION;
-        let image = self.image();
-        let set = records.iter().find_map(|record| match record {
-            Record::FeatureLevel(feature) if feature.name == METADATA_VERSION => Some(feature.level),
-            _ => None,
-        });
-        match set {
-            Some(metadata_version) => Levels { metadata_version },
-            None => image.levels(),
-        }
-    }
-
-    async fn append_batch(&self, builder: BatchBuilder) -> Result<Appended, AppendError> {
-        let batches = CheckedBatches::from_internal(vec![builder]);
+    /// Writes what is staged; it is the state once it is durable.
+    async fn append_staged(&self, staged: Staged) -> Result<(), ControllerError> {
+        let Staged { replay, next, now, batches, .. } = staged;
+        let batches = CheckedBatches::from_internal(batches);
         let length = batches.length() as u64;
         let appended = self.log.append(batches).await;
         let mut state = self.state.borrow_mut();
         match &appended {
-            Ok(_) => {
+            Ok(appended) => {
+                assert_eq!(appended.last_offset.0 + 1, next, "nobody else appends to the metadata log");
+                state.replay = replay;
                 state.bytes_since_snapshot += length;
-                state.last_append = self.now();
+                state.last_append = now;
             }
             // Nothing was placed: the disk may have room again later.
             Err(AppendError::NoSpace) => {}
             Err(_) => state.ended = true,
         }
-        appended
+        Ok(appended.map(drop)?)
     }
 
     async fn snapshot_when_due(&self) {
@@ -379,6 +341,63 @@ impl Controller {
 
     fn now(&self) -> Timestamp {
         Timestamp(self.runtime.wall_ms())
+    }
+}
+
+/// Batches that are not written yet, and the state once they are.
+struct Staged {
+    replay: Replay,
+    /// The offset that the next record gets.
+    next: i64,
+    epoch: i32,
+    now: Timestamp,
+    /// Invariant: the records from the log's end to `next`.
+    batches: Vec<BatchBuilder>,
+}
+
+impl Staged {
+    /// Adds records that the image sees, in batches of what one request may have.
+    fn push(&mut self, records: &[Record]) {
+        for records in records.chunks(RECORDS_PER_REQUEST_MAX) {
+            self.batches.push(self.batch(records));
+            for record in records {
+                self.replay
+                    .apply(self.next, self.epoch, record.clone())
+                    .expect("a decision fits the image that it was made for");
+                self.next += 1;
+            }
+        }
+    }
+
+    /// Adds a batch that the image does not see.
+    fn push_unseen(&mut self, batch: BatchBuilder) {
+        self.next += batch.records() as i64;
+        self.batches.push(batch);
+        self.replay.skip(self.next - 1, self.epoch);
+    }
+
+    fn batch(&self, records: &[Record]) -> BatchBuilder {
+        let levels = self.levels(records);
+        let mut builder = BatchBuilder::new();
+        let mut bytes = Vec::new();
+        for record in records {
+            bytes.clear();
+            record.write(&mut bytes, levels);
+            builder.append(self.now, None, Some(&bytes), &[]);
+        }
+        builder
+    }
+
+    /// The levels of the image; while it has none, what the records themselves begin with.
+    fn levels(&self, records: &[Record]) -> Levels {
+        let set = records.iter().find_map(|record| match record {
+            Record::FeatureLevel(feature) if feature.name == METADATA_VERSION => Some(feature.level),
+            _ => None,
+        });
+        match set {
+            Some(metadata_version) => Levels { metadata_version },
+            None => self.replay.image().levels(),
+        }
     }
 }
 
