@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
 use super::classic_group::{ClassicGroup, GroupState};
@@ -150,8 +151,7 @@ impl GroupPartition {
             }
             answer.results.topics.push((topic, partitions.into_iter().map(|index| (index, error)).collect()));
         }
-        self.write_tombstones(group_id, deleted, Vec::new(), effects);
-        effects.answer_when_durable(waiter, Answer::DeleteOffsets(answer));
+        self.write_tombstones(group_id, deleted, Some((waiter, Answer::DeleteOffsets(answer))), effects);
     }
 
     pub(super) fn delete(&mut self, group_id: &str, waiter: Waiter, now: Now, effects: &mut Effects) {
@@ -160,63 +160,45 @@ impl GroupPartition {
             None if self.is_foreign(group_id) => Ok(()),
             None => Err(ResponseError::GroupIdNotFound),
         };
-        if allowed.is_ok() {
-            self.remove_group(group_id, now, effects);
+        let answer = Answer::DeleteGroup(allowed.err());
+        match allowed {
+            Ok(()) => self.remove_group(group_id, Some((waiter, answer)), now, effects),
+            Err(_) => effects.answer_when_durable(waiter, answer),
         }
-        effects.answer_when_durable(waiter, Answer::DeleteGroup(allowed.err()));
     }
 
     /// Removes a group that has no members, with its offsets.
-    fn remove_group(&mut self, group_id: &str, now: Now, effects: &mut Effects) {
-        let offsets =
-            self.offsets.newest_of(group_id).into_iter().map(|(topic, index, _)| (topic, index)).collect();
-        let mut last = self.foreign_tombstones(group_id);
-        if self.groups.contains_key(group_id) {
-            last.push(Record::group_tombstone(group_id));
-        }
-        self.write_tombstones(group_id, offsets, last, effects);
-        self.with_group(group_id, now, effects, |group, turn| {
-            group.die(ResponseError::CoordinatorNotAvailable, turn);
-        });
-        self.groups.remove(group_id);
-        tracing::info!(group = group_id, "the group is removed");
+    fn remove_group(
+        &mut self,
+        group_id: &str,
+        answer: Option<(Waiter, Answer)>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let offsets = self.offsets.newest_of(group_id).into_iter().map(|(topic, index, _)| (topic, index));
+        let (mut records, changes) = tombstones(group_id, offsets.collect());
+        self.with_group(group_id, now, effects, |group, turn| group.forget_pending(turn));
+        let mut removed = self.remove_foreign(group_id);
+        removed.group = self.groups.remove(group_id);
+        removed.offsets = Some(self.offsets.stage(changes));
+        removed.answer = answer;
+        records.extend(removed.tombstones());
+        effects.writes.push(Write { records, then: Then::Removed(Box::new(removed)) });
+        tracing::debug!(group = group_id, "the group is removed");
     }
 
-    /// Takes offsets back, in as many batches as it takes, then appends `last`.
+    /// Takes offsets back.
     fn write_tombstones(
         &mut self,
         group_id: &str,
         offsets: Vec<(Rc<str>, i32)>,
-        last: Vec<Record>,
+        answer: Option<(Waiter, Answer)>,
         effects: &mut Effects,
     ) {
-        let group: Rc<str> = Rc::from(group_id);
-        let bytes_max = self.settings.batch_bytes_max / 2;
-        let (mut records, mut changes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (topic, partition) in offsets {
-            let record = Record::offset_tombstone(&group, &topic, partition);
-            bytes += record.size();
-            changes.push(Change {
-                group: group.clone(),
-                topic,
-                partition,
-                commit: None,
-                record: records.len(),
-            });
-            records.push(record);
-            if bytes > bytes_max {
-                bytes = 0;
-                self.write_changes(std::mem::take(&mut records), std::mem::take(&mut changes), effects);
-            }
-        }
-        records.extend(last);
-        self.write_changes(records, changes, effects);
-    }
-
-    fn write_changes(&mut self, records: Vec<Record>, changes: Vec<Change>, effects: &mut Effects) {
-        if !records.is_empty() {
+        let (records, changes) = tombstones(group_id, offsets);
+        if !records.is_empty() || answer.is_some() {
             let sequence = self.offsets.stage(changes);
-            effects.writes.push(Write { records, then: Then::Offsets { sequence, answer: None } });
+            effects.writes.push(Write { records, then: Then::Offsets { sequence, answer } });
         }
     }
 
@@ -231,13 +213,20 @@ impl GroupPartition {
                 while let Some((_, index)) = offsets.next_if(|(next, _)| *next == group) {
                     deleted.push((name.clone(), index));
                 }
-                self.write_tombstones(&group, deleted, Vec::new(), effects);
+                self.write_tombstones(&group, deleted, None, effects);
             }
         }
     }
 
     /// Removes offsets that nobody has needed for long, and groups that nothing is left of.
     pub(super) fn remove_expired(&mut self, now: Now, effects: &mut Effects) {
+        for id in std::mem::take(&mut self.unsaved) {
+            let empty = self.groups.get(&id).filter(|group| group.state() == GroupState::Empty);
+            if let Some(group) = empty {
+                let then = Then::Group { group_id: id.to_string() };
+                effects.writes.push(Write { records: vec![group.record(|_| Bytes::new())], then });
+            }
+        }
         let mut ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
         ids.extend(self.offsets.groups_without(&self.groups));
         for id in ids {
@@ -247,9 +236,9 @@ impl GroupPartition {
                 .get(&id)
                 .is_some_and(|group| group.state() == GroupState::Empty && group.pending_joins.is_empty());
             if all && empty && !self.offsets.has_open_transactions(&id) {
-                self.remove_group(&id, now, effects);
+                self.remove_group(&id, None, now, effects);
             } else {
-                self.write_tombstones(&id, expired, Vec::new(), effects);
+                self.write_tombstones(&id, expired, None, effects);
             }
         }
     }
@@ -276,6 +265,16 @@ impl GroupPartition {
         }
         (expired, all)
     }
+}
+
+/// What takes these offsets back.
+fn tombstones(group_id: &str, offsets: Vec<(Rc<str>, i32)>) -> (Vec<Record>, Vec<Change>) {
+    let group: Rc<str> = Rc::from(group_id);
+    let change = |(record, (topic, partition)): (usize, (Rc<str>, i32))| {
+        let tombstone = Record::offset_tombstone(&group, &topic, partition);
+        (tombstone, Change { group: group.clone(), topic, partition, commit: None, record })
+    };
+    offsets.into_iter().enumerate().map(change).unzip()
 }
 
 /// From when on a group's offsets age: `Some(Some(time))` is from the moment when its last member left,

@@ -65,6 +65,8 @@ pub(super) struct Fold {
     /// Live records other than offsets, as they were last appended.
     live: BTreeMap<Bytes, Bytes>,
     running: Option<Running>,
+    /// An append failed, so `live` may be wrong: nothing is folded until the groups are loaded again.
+    failed: bool,
     /// No look before the log has this many records.
     look_at: usize,
 }
@@ -92,10 +94,8 @@ impl Fold {
         groups: &GroupPartition,
     ) -> Step {
         let Some(base_offset) = base_offset else {
-            // It is tried again later, from the beginning.
-            if folds {
-                self.running = None;
-            }
+            self.failed = true;
+            self.running = None;
             return Step::Nothing;
         };
         if folds {
@@ -105,7 +105,11 @@ impl Fold {
             return if running.in_flight == 0 { self.next(groups) } else { Step::Nothing };
         }
         let in_log = usize::try_from(base_offset.0 - start.0).unwrap_or(0) + records;
-        if self.running.is_some() || in_log < self.look_at.max(RECORDS_MIN) || groups.has_transactions() {
+        if self.failed
+            || self.running.is_some()
+            || in_log < self.look_at.max(RECORDS_MIN)
+            || groups.has_transactions()
+        {
             return Step::Nothing;
         }
         self.look_at = EXCESS * (self.live.len() + groups.offsets_count());

@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flumen_engine::batch::{self, BatchBuilder, BatchError, ControlType};
+use flumen_engine::batch::{self, BatchBuilder, BatchError, CheckedBatches, ControlType};
 use flumen_engine::storage::Runtime;
 use flumen_engine::{AppendError, Offset, ReadError, Timestamp};
 use futures_util::future::LocalBoxFuture;
@@ -200,13 +200,18 @@ impl Hosted {
     }
 
     fn append(&self, records: &[Record], then: Then, folds: bool) {
-        let mut batch = BatchBuilder::new();
+        let mut batches = vec![BatchBuilder::new()];
         let timestamp = Timestamp(self.runtime.wall_ms());
         for record in records {
+            let mut batch = batches.last_mut().expect("there is one from the start");
+            if batch.records() > 0 && batch.length() + record.size() > self.settings.batch_bytes_max {
+                batches.push(BatchBuilder::new());
+                batch = batches.last_mut().expect("it was pushed");
+            }
             batch.append(timestamp, Some(&record.key), record.value.as_deref(), &[]);
             self.fold.borrow_mut().note(&record.key, record.value.as_ref());
         }
-        let append = Some(self.log.append(batch.build_checked()));
+        let append = Some(self.log.append(CheckedBatches::from_internal(batches)));
         let pending = Pending { append, then, records: records.len(), folds };
         self.pending.borrow_mut().push_back(pending);
     }

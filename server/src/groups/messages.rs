@@ -266,6 +266,14 @@ pub struct Write {
 pub enum Then {
     /// Nothing.
     Nothing,
+    /// A group without members is in the log. If it could not be written, that is tried again later.
+    Group {
+        /// The group's id.
+        group_id: String,
+    },
+    /// A group, or what another protocol knew of it, is removed. If that could not be written, it is there
+    /// again.
+    Removed(Box<super::partition::Removed>),
     /// This answer, or its failed form.
     Answer(Waiter, Answer),
     /// The offsets that write number `sequence` changed are visible.

@@ -58,6 +58,32 @@ pub struct GroupPartition {
     pub(super) offsets: Offsets,
     timers: Timers,
     expiration_is_set: bool,
+    /// Groups without members whose record could not be written.
+    pub(super) unsaved: BTreeSet<Rc<str>>,
+}
+
+/// A group on its way out, in case that it has to come back.
+#[derive(Debug)]
+pub struct Removed {
+    pub(super) group_id: Rc<str>,
+    /// The classic group.
+    pub(super) group: Option<ClassicGroup>,
+    /// Keys of another protocol's records.
+    pub(super) foreign: BTreeSet<Bytes>,
+    /// The number of the write in [`Offsets`], if it takes offsets back.
+    pub(super) offsets: Option<u64>,
+    /// Who asked for it, and what they are told.
+    pub(super) answer: Option<(Waiter, Answer)>,
+}
+
+impl Removed {
+    /// Tombstones in the order in which Kafka writes them: what belongs to a member before the member, the
+    /// member before the group, that is by descending version of the key; the classic group last.
+    pub(super) fn tombstones(&self) -> Vec<Record> {
+        let foreign = self.foreign.iter().rev().map(|key| Record { key: key.clone(), value: None });
+        let classic = self.group.is_some().then(|| Record::group_tombstone(&self.group_id));
+        foreign.chain(classic).collect()
+    }
 }
 
 impl GroupPartition {
@@ -70,6 +96,7 @@ impl GroupPartition {
             offsets: Offsets::default(),
             timers: Timers::default(),
             expiration_is_set: false,
+            unsaved: BTreeSet::new(),
         }
     }
 
@@ -164,7 +191,8 @@ impl GroupPartition {
         self.with_group(group_id, now, effects, |group, turn| group.join(request, waiter, turn));
         if is_new && effects.writes.len() == writes_before {
             // So that the group exists also if this member never comes back.
-            effects.writes.push(Write { records: vec![empty_record], then: Then::Nothing });
+            let then = Then::Group { group_id: group_id.to_owned() };
+            effects.writes.push(Write { records: vec![empty_record], then });
         }
     }
 
@@ -222,17 +250,17 @@ impl GroupPartition {
 
     /// Takes the records of another protocol's group back, before it becomes a classic one.
     fn take_over_foreign(&mut self, group_id: &str, effects: &mut Effects) {
-        let records = self.foreign_tombstones(group_id);
-        if !records.is_empty() {
-            effects.writes.push(Write { records, then: Then::Nothing });
+        let removed = self.remove_foreign(group_id);
+        if !removed.foreign.is_empty() {
+            let records = removed.tombstones();
+            effects.writes.push(Write { records, then: Then::Removed(Box::new(removed)) });
         }
     }
 
-    /// Tombstones in the order in which Kafka writes them: what belongs to a member before the member, the
-    /// member before the group; that is by descending version of the key.
-    pub(super) fn foreign_tombstones(&mut self, group_id: &str) -> Vec<Record> {
-        let keys = self.foreign.remove(group_id).unwrap_or_default();
-        keys.into_iter().rev().map(|key| Record { key, value: None }).collect()
+    /// Forgets what another protocol knows of a group.
+    pub(super) fn remove_foreign(&mut self, group_id: &str) -> Removed {
+        let foreign = self.foreign.remove(group_id).unwrap_or_default();
+        Removed { group_id: Rc::from(group_id), group: None, foreign, offsets: None, answer: None }
     }
 
     pub(super) fn is_foreign(&self, group_id: &str) -> bool {
@@ -313,6 +341,12 @@ impl GroupPartition {
         let result = base_offset.map(drop);
         match then {
             Then::Nothing => {}
+            Then::Group { group_id } => {
+                if result.is_err() {
+                    self.unsaved.insert(Rc::from(group_id));
+                }
+            }
+            Then::Removed(removed) => self.removed(*removed, base_offset, effects),
             Then::Answer(waiter, answer) => effects.answer(waiter, answer.after(result)),
             Then::Offsets { sequence, answer } => {
                 self.offsets.written(sequence, base_offset);
@@ -337,6 +371,26 @@ impl GroupPartition {
                     group.static_member_written(&member_id, leader_before, skips, *before, result, turn);
                 });
             }
+        }
+    }
+
+    fn removed(&mut self, removed: Removed, base_offset: Result<i64, ResponseError>, effects: &mut Effects) {
+        let Removed { group_id, group, foreign, offsets, answer } = removed;
+        if let Some(sequence) = offsets {
+            self.offsets.written(sequence, base_offset);
+        }
+        if let Some((waiter, answer)) = answer {
+            effects.answer(waiter, answer.after(base_offset.map(drop)));
+        }
+        if base_offset.is_ok() {
+            return;
+        }
+        if !foreign.is_empty() {
+            self.foreign.entry(group_id.clone()).or_default().extend(foreign);
+        }
+        if let Some(group) = group {
+            // Unless somebody joined in the meantime: then the group's next record will say what holds.
+            self.groups.entry(group_id).or_insert(group);
         }
     }
 
@@ -453,7 +507,7 @@ impl GroupPartition {
 
 impl Answer {
     /// This answer, or what it becomes when what it depends on could not be written.
-    fn after(self, result: Result<(), ResponseError>) -> Self {
+    pub(super) fn after(self, result: Result<(), ResponseError>) -> Self {
         let Err(error) = result else { return self };
         let failed = Some(error);
         match self {

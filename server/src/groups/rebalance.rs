@@ -366,7 +366,8 @@ impl ClassicGroup {
         tracing::debug!(group = %self.id, generation = self.generation, members = self.roster.len(), "a new generation");
         if self.state() == GroupState::Empty {
             let record = self.record(|_| Bytes::new());
-            turn.effects.writes.push(Write { records: vec![record], then: Then::Nothing });
+            let then = Then::Group { group_id: self.id.to_string() };
+            turn.effects.writes.push(Write { records: vec![record], then });
             return;
         }
         for id in self.roster.ids() {
@@ -646,7 +647,14 @@ impl ClassicGroup {
         }
     }
 
-    /// The group goes away, by deletion or because its partition did: nobody waits for it any longer.
+    /// Ids that were given out are worth nothing any longer.
+    pub(super) fn forget_pending(&mut self, turn: &mut Turn<'_>) {
+        for timer in std::mem::take(&mut self.pending_joins).into_values() {
+            turn.timers.cancel(timer);
+        }
+    }
+
+    /// The partition goes away: nobody waits for the group any longer.
     pub(super) fn die(&mut self, error: ResponseError, turn: &mut Turn<'_>) {
         for id in self.roster.ids() {
             if let Some(waiter) = self.roster.take_join(&id) {
@@ -658,9 +666,7 @@ impl ClassicGroup {
                 turn.sync_failed(waiter, error);
             }
         }
-        for timer in std::mem::take(&mut self.pending_joins).into_values() {
-            turn.timers.cancel(timer);
-        }
+        self.forget_pending(turn);
         turn.cancel(self.timers.join.take());
         turn.cancel(self.timers.sync.take());
         self.enter(GroupState::Dead, turn.now.wall_ms);

@@ -5,6 +5,7 @@ use super::super::offsets::{CommitPartition, CommitTopic, FetchAnswer};
 use super::*;
 use uuid::Uuid;
 
+mod hostile;
 mod model;
 mod offsets;
 mod rebalances;

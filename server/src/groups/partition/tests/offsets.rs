@@ -283,3 +283,20 @@ fn a_group_of_the_newer_protocol_keeps_its_offsets_and_becomes_a_classic_one_whe
     harness.reload();
     assert_eq!((harness.state("group"), harness.committed("group")), ("Stable", 4));
 }
+
+#[test]
+fn what_could_not_be_deleted_is_still_there() {
+    let mut harness = Harness::new();
+    harness.commit("group", "", -1, 5);
+    let failed = Some(ResponseError::CoordinatorNotAvailable);
+    let waiter = harness.ask_only("group", Request::Delete);
+    harness.flush_one(Err(ResponseError::CoordinatorNotAvailable));
+    assert_eq!(harness.answers.remove(&waiter), Some(Answer::DeleteGroup(failed)));
+    assert_eq!((harness.state("group"), harness.committed("group")), ("Empty", 5));
+    let waiter = harness.ask_only("group", Request::DeleteOffsets(vec![("topic".into(), vec![0])]));
+    harness.flush_one(Err(ResponseError::CoordinatorNotAvailable));
+    let Some(Answer::DeleteOffsets(answer)) = harness.answers.remove(&waiter) else { panic!("no answer") };
+    assert_eq!(answer.error, failed);
+    assert_eq!(harness.committed("group"), 5);
+    assert_eq!(harness.answer("group", Request::Delete), Answer::DeleteGroup(None));
+}
