@@ -9,7 +9,7 @@
 //! 4. Settle: high watermarks rise, producers are answered, readers wake.
 //!
 //! Invariants: the commit changes no file-system metadata but of files that it flushes itself. The ring passes
-//! an entry only once the core's checkpoint file says that its segment holds it durably ([`Journal::release`]).
+//! an entry only once the core's checkpoint file says that its segment holds it durably (`Journal::release`).
 //! A crash leaves the groups up to the last one that was flushed, perhaps the one after it, and stale blocks.
 
 mod commit;

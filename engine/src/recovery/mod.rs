@@ -1,7 +1,7 @@
 //! From what a crash or a clean stop left to partitions that can be opened, and back.
 //!
 //! [`replay`] runs once, before any core: it folds every journal into the segments, whatever the number of cores
-//! was, makes that durable, and removes the journals. Then each core opens its own partitions ([`open`]): only
+//! was, makes that durable, and removes the journals. Then each core opens its own partitions (`open`): only
 //! what lies behind the recovery point is read. [`seal`] ends a clean stop.
 //!
 //! Every step may be cut off by a crash and be done again: folding writes the same bytes to the same places, and
