@@ -123,14 +123,14 @@ pub(crate) async fn cut_exact(
     file: &Rc<dyn crate::storage::DataFile>,
     end: Point,
 ) -> Result<(), StorageError> {
-    file.truncate(end.position.0).await?;
+    // Before the file is short: readers take what is beyond from memory from now on.
     if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(end.segment) {
         let beyond = segment.written.saturating_sub(end.position.0);
         segment.written -= beyond;
         segment.allocated = end.position.0;
         core.dirty_bytes.set(core.dirty_bytes.get() + beyond);
     }
-    Ok(())
+    file.truncate(end.position.0).await
 }
 
 /// Everything below `point` is durable in the segments.
