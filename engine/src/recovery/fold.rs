@@ -63,7 +63,6 @@ pub(super) async fn fold(
         Err(error) => return Err(error.into()),
     };
     let mut folders = None;
-    let mut folded = false;
     for file in listed.into_iter().filter(|entry| !entry.is_directory) {
         let path = Path::new(JOURNAL_FOLDER).join(&file.name);
         let Some(image) = read_image(&**directory, &path).await? else { continue };
@@ -82,7 +81,6 @@ pub(super) async fn fold(
             groups.pop();
         }
         let pieces = pieces_of(&image, &groups, checkpoints);
-        folded |= !pieces.is_empty();
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
@@ -93,10 +91,6 @@ pub(super) async fn fold(
             .buffer_unordered(FOLDS_MAX)
             .try_collect::<Vec<()>>()
             .await?;
-    }
-    if folded {
-        // One flush for all of them; the journals are still there if it fails.
-        directory.sync_all().await?;
     }
     Ok(())
 }

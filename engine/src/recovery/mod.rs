@@ -106,6 +106,11 @@ pub async fn replay(
     // A clean stop leaves none; whatever is there is older than what Kafka's files say.
     if !clean {
         fold::fold(&runtime, &directory, &checkpoints, &mut recovered).await?;
+        // One flush for all that was folded; the journals are still there if it fails. And for all that a process
+        // which was killed had written and not flushed: it looks durable, and is about to be served.
+        if directory.list(Path::new("")).await?.iter().any(|entry| entry.is_directory) {
+            directory.sync_all().await?;
+        }
         for checkpoint in checkpoints {
             for partition in checkpoint.partitions {
                 recovered.checkpoints.entry(partition.id).or_insert(partition);
