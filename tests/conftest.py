@@ -7,6 +7,7 @@ Apache Kafka is installed. `--clients kcat,java` plays with these alone.
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,4 +76,6 @@ def play(request: pytest.FixtureRequest, client: Client, brokers: list[Broker], 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Ended from outside, it still ends the brokers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     config.addinivalue_line("markers", "needs(*operations): what a client must be able to do for this scenario")

@@ -23,12 +23,23 @@ REQUEST_S = 30.0
 SILENCE_S = 20.0
 
 
-def lines_of(path: Path) -> Iterator[list[str]]:
-    """Whole lines only: the last may be half written."""
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield line.split()
+class Ledger:
+    """One file that grows, read on from where the last reading ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+
+    def news(self) -> Iterator[list[str]]:
+        """The lines that are new, as words. Whole lines only: the last may be half written."""
+        if not self.path.exists():
+            return
+        with self.path.open() as file:
+            file.seek(self.position)
+            for line in file:
+                if line.endswith("\n"):
+                    self.position += len(line)
+                    yield line.split()
 
 
 @dataclass
@@ -43,15 +54,15 @@ class Promises:
     committed: dict[int, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
-    def add_producer(self, name: str, path: Path) -> None:
-        for first, *rest in lines_of(path):
+    def add_producer(self, name: str, ledger: Ledger) -> None:
+        for first, *rest in ledger.news():
             if first == "failed":
                 self.failures.append(f"{name}: record {' '.join(rest)}")
             elif first != "done":
                 self.acknowledged[f"{name}:{first}"] = (int(rest[0]), int(rest[1]))
 
-    def add_member(self, path: Path) -> None:
-        for kind, *rest in lines_of(path):
+    def add_member(self, ledger: Ledger) -> None:
+        for kind, *rest in ledger.news():
             if kind == "saw":
                 self.seen[int(rest[0]), int(rest[1])] = rest[2]
             elif kind == "committed":

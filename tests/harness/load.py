@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from .broker import Broker
-from .ledger import Log, Promises, breaches, moved_back
+from .ledger import Ledger, Log, Promises, breaches, moved_back
 from .paths import TESTS
 from .waiting import wait_until
 
@@ -27,7 +27,9 @@ class Load:
         self.partitions = partitions
         self.producers: dict[str, subprocess.Popen] = {}
         self.members: dict[str, subprocess.Popen] = {}
-        self.ledgers_of_members: list[Path] = []
+        self.ledgers_of_producers: dict[str, Ledger] = {}
+        self.ledgers_of_members: list[Ledger] = []
+        self.told = Promises()
         self.born = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -47,12 +49,13 @@ class Load:
         self.born += 1
         name = f"p{self.born}"
         self.producers[name] = self.run("producer.py", name, str(self.ledger(name)))
+        self.ledgers_of_producers[name] = Ledger(self.ledger(name))
 
     def add_member(self) -> None:
         self.born += 1
         name = f"m{self.born}"
         self.members[name] = self.run("consumer.py", self.group, str(self.ledger(name)))
-        self.ledgers_of_members.append(self.ledger(name))
+        self.ledgers_of_members.append(Ledger(self.ledger(name)))
 
     def kill_member(self) -> None:
         """kill -9 of the oldest: it neither commits nor leaves."""
@@ -62,12 +65,12 @@ class Load:
         member.wait()
 
     def promises(self) -> Promises:
-        told = Promises()
-        for name in self.producers:
-            told.add_producer(name, self.ledger(name))
-        for path in self.ledgers_of_members:
-            told.add_member(path)
-        return told
+        """Everything that clients have heard by now."""
+        for name, ledger in self.ledgers_of_producers.items():
+            self.told.add_producer(name, ledger)
+        for ledger in self.ledgers_of_members:
+            self.told.add_member(ledger)
+        return self.told
 
     def ledger_bytes(self) -> int:
         """Grows with each promise; cheap to ask."""

@@ -12,11 +12,15 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import time
 from typing import TextIO
 
 from confluent_kafka import KafkaError, Message, Producer
 
 PENDING_MAX = 2000
+# Some thousand records a second: enough that every kill finds batches under way.
+BURST = 40
+PACE_S = 0.01
 CODECS = ["none", "lz4", "zstd", "snappy", "gzip"]
 
 
@@ -45,6 +49,12 @@ class Load:
         else:
             self.ledger.write(f"{number} {message.partition()} {message.offset()}\n")
 
+    def pace(self) -> None:
+        """Serves acknowledgements until it is time for the next burst."""
+        until = time.monotonic() + PACE_S
+        while (left := until - time.monotonic()) > 0:
+            self.producer.poll(left)
+
     def run(self) -> None:
         number = 0
         while not self.stopping and not self.failed:
@@ -55,9 +65,9 @@ class Load:
                 self.producer.produce(self.topic, value, f"{self.name}-{number % 16}".encode(),
                                       on_delivery=self.acknowledged)
                 number += 1
-                if number % 50 == 0:
+                if number % BURST == 0:
                     break
-            self.producer.poll(0.002)
+            self.pace()
             self.ledger.flush()
         left = self.producer.flush(120)
         self.ledger.write(f"done {number}\n" if not left else f"failed {number} {left} never reported\n")
