@@ -54,6 +54,9 @@ pub(crate) struct Core {
     sync_lane: Turn,
     /// Bytes that cold reads may hold while they are under way.
     pub(crate) cold_reads: Budget,
+    /// Flushes of the whole directory: one at a time, and how many were begun.
+    sync_all_turn: Turn,
+    syncs_begun: Cell<u64>,
     /// Extents in the order in which they were given out, by partition and segment.
     extents: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
@@ -110,6 +113,8 @@ impl Core {
             dirty_bytes: Cell::new(0),
             sync_lane: Turn::default(),
             cold_reads: Budget::new(COLD_READ_BYTES_MAX),
+            sync_all_turn: Turn::default(),
+            syncs_begun: Cell::new(0),
             extents: RefCell::new(VecDeque::new()),
             nothing_clean: Cell::new(false),
             opened: RefCell::new(VecDeque::new()),
@@ -128,6 +133,21 @@ impl Core {
         let _lane = self.sync_lane.take().await;
         count(&self.counters.flushes, 1);
         file.sync_data().await.inspect_err(|error| self.take_offline(error))
+    }
+
+    /// Completes once everything that was done in the directory before this call is durable. Those who ask at one
+    /// time share one flush. Fails as [`Core::sync`].
+    pub(crate) async fn sync_all(&self) -> Result<(), StorageError> {
+        let wanted = self.syncs_begun.get() + 1;
+        let _turn = self.sync_all_turn.take().await;
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        if self.syncs_begun.get() >= wanted {
+            return Ok(());
+        }
+        self.syncs_begun.set(self.syncs_begun.get() + 1);
+        self.directory.sync_all().await.inspect_err(|error| self.take_offline(error))
     }
 
     /// fsync of a folder; fails as [`Core::sync`].

@@ -308,6 +308,7 @@ impl Engine {
             .buffer_unordered(CLOSES_MAX)
             .try_collect()
             .await?;
+        core.sync_all().await?;
         Ok(ClosedCore { partitions: closed })
     }
 }

@@ -13,7 +13,7 @@ use crate::read::{ReadError, ReadLimit, TimestampedOffset};
 use crate::recovery::{ClosedPartition, remove_segment};
 use crate::segment::{Lookup, Segment};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind};
-use crate::write_behind;
+use crate::write_behind::{self, Durability, Extent};
 use crate::{Offset, Timestamp};
 
 /// Batches are read in pieces of this many bytes when a record is looked for.
@@ -255,17 +255,19 @@ impl Partition {
         core.cleaned();
     }
 
-    /// The last steps of a clean stop: durable, cut to the exact length, with all that Kafka looks for beside it.
+    /// The last steps of a clean stop: written, cut to the exact length, with all that Kafka looks for beside it.
+    /// Durable once the whole directory is flushed.
     pub(crate) async fn close_files(&self) -> Result<ClosedPartition, CloseError> {
         let core = self.core().clone();
         let turn = self.inner.io.take().await;
-        if self.is_offline() || !write_behind::flush(&core, self, &turn).await {
+        if self.is_offline() {
             return Err(CloseError::Offline);
         }
         let (active, end) = {
             let log = self.inner.log.borrow();
             (log.active().base, log.end())
         };
+        write_behind::write_out(&core, self, Extent::UpTo(end), &turn).await?;
         if let Some(closed) = self.closed_unwritten() {
             self.close();
             return Ok(closed);
@@ -282,8 +284,7 @@ impl Partition {
             core.directory.open(&path, OpenMode::CreateOrOpen).await?
         };
         file.truncate(end.position.0).await?;
-        core.sync(&file).await?;
-        write_behind::seal_index(self, active).await?;
+        write_behind::seal_index(self, active, Durability::Later).await?;
         let (snapshot, epochs, closed) = {
             let log = self.inner.log.borrow();
             let snapshot = (!log.producers.is_empty()).then(|| log.producers.to_snapshot());
@@ -298,12 +299,11 @@ impl Partition {
         };
         if let Some(snapshot) = snapshot {
             let path = segment_path(self, end.offset, SegmentFileKind::ProducerSnapshot);
-            core.directory.replace(&path, snapshot).await?;
+            core.directory.replace_later(&path, snapshot).await?;
         }
         self.remove_snapshots(|offset| offset != end.offset).await?;
         let path = self.folder().join(LEADER_EPOCH_CHECKPOINT);
-        core.directory.replace(&path, epochs.into_bytes()).await?;
-        core.sync_directory(self.folder()).await?;
+        core.directory.replace_later(&path, epochs.into_bytes()).await?;
         self.close();
         Ok(closed)
     }

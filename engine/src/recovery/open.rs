@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::scan::{ScanState, scan};
 use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
 use crate::checkpoint::PartitionCheckpoint;
-use crate::checkpoints::{decode_epochs, encode_partition_metadata};
+use crate::checkpoints::{decode_epochs, decode_partition_metadata, encode_partition_metadata};
 use crate::core::Core;
 use crate::engine::OpenPartition;
 use crate::epochs::LeaderEpochs;
@@ -51,8 +51,8 @@ pub(crate) async fn create_partition(
     let folder = Path::new(&open.name);
     core.directory.create_directory(folder).await?;
     let metadata = encode_partition_metadata(open.id.topic);
-    core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
-    core.sync_directory(Path::new("")).await?;
+    core.directory.replace_later(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
+    core.sync_all().await?;
     let log = Log::new(
         VecDeque::from([Segment::new(Offset(0))]),
         Offset(0),
@@ -78,7 +78,8 @@ pub(crate) async fn open_partition(
         }
         Err(error) => return Err(error.into()),
     };
-    if read_small(&*core.directory, folder.join(PARTITION_METADATA)).await?.is_none() {
+    let said = read_small(&*core.directory, folder.join(PARTITION_METADATA)).await?.unwrap_or_default();
+    if decode_partition_metadata(&said) != Ok(open.id.topic) {
         let metadata = encode_partition_metadata(open.id.topic);
         core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
     }

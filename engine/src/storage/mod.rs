@@ -102,6 +102,9 @@ pub trait Directory {
     fn read(&self, path: &Path, length_max: usize) -> Pending<Result<Vec<u8>, StorageError>>;
     /// Replaces a small file durably: temporary file, fsync, rename, fsync of the folder.
     fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
+    /// As `replace`, but durable only after `sync_all`: a crash before that may leave the old file, the new one,
+    /// or a torn one.
+    fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
     /// What a folder holds, sorted by name.
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>>;
     /// Creates a folder; one that exists is no error. Durable only after `sync_directory` of its parent.

@@ -23,7 +23,9 @@ use crate::gate::Signal;
 use crate::partition::Partition;
 
 pub(crate) use task::run;
-pub(crate) use write::{Extent, cut_exact, flush, flushed, prepare, seal_index, write_failed, write_out};
+pub(crate) use write::{
+    Durability, Extent, cut_exact, flush, flushed, prepare, seal_index, write_failed, write_out,
+};
 
 /// A partition with this much in whole blocks is written, in bytes.
 const WRITE_BYTES: u64 = 256 << 10;

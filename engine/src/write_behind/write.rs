@@ -31,6 +31,15 @@ pub(crate) enum Extent {
     UpTo(Point),
 }
 
+/// When small files have to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Before the call returns.
+    Now,
+    /// When the whole directory is flushed.
+    Later,
+}
+
 enum Step {
     Done,
     Open { base: Offset, create: bool },
@@ -251,7 +260,7 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
     };
     file.truncate(end).await?;
     core.sync(&file).await?;
-    seal_index(partition, base).await?;
+    seal_index(partition, base, Durability::Now).await?;
     let point = {
         let mut log = partition.inner().log.borrow_mut();
         let Some(segment) = log.segment_mut(base) else { return Ok(()) };
@@ -266,14 +275,22 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
 /// Writes the index files of a segment that takes no more, durably, before the recovery point can pass it: older
 /// ones, of a clean stop while it still grew, would be taken for whole. Where they cannot be written there are
 /// none, and they are made anew from the log.
-pub(crate) async fn seal_index(partition: &Partition, base: Offset) -> Result<(), StorageError> {
+pub(crate) async fn seal_index(
+    partition: &Partition,
+    base: Offset,
+    durability: Durability,
+) -> Result<(), StorageError> {
     let directory = partition.core().directory.clone();
     let written = match sealed_indexes(partition, base).await {
         Some(files) => {
             let mut written = Ok(());
             for (kind, bytes) in files {
                 if written.is_ok() {
-                    written = directory.replace(&segment_path(partition, base, kind), bytes).await;
+                    let path = segment_path(partition, base, kind);
+                    written = match durability {
+                        Durability::Now => directory.replace(&path, bytes).await,
+                        Durability::Later => directory.replace_later(&path, bytes).await,
+                    };
                 }
             }
             written.inspect_err(|error| tracing::warn!(%error, "an index was not written")).is_ok()
@@ -284,7 +301,9 @@ pub(crate) async fn seal_index(partition: &Partition, base: Offset) -> Result<()
         for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
             directory.remove_file(&segment_path(partition, base, kind)).await?;
         }
-        directory.sync_directory(partition.folder()).await?;
+        if durability == Durability::Now {
+            directory.sync_directory(partition.folder()).await?;
+        }
     }
     Ok(())
 }

@@ -78,6 +78,35 @@ impl SimDirectory {
         });
         Box::pin(ended)
     }
+
+    /// Writes a whole small file, without a flush.
+    fn write_small(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
+        let length = contents.len() as u64;
+        self.on_names("write", path, move |disk, path| {
+            let (parent, name) = disk.parent_or_missing(path)?;
+            let inode = match disk.folder(parent).view.get(name).copied() {
+                Some(inode) => {
+                    disk.resize(inode, 0);
+                    inode
+                }
+                None => {
+                    let inode = disk.create(Inode::File(File::default()));
+                    disk.folder_mut(parent).link(name, inode);
+                    inode
+                }
+            };
+            disk.grow(inode, length)?;
+            let write = disk.begin_write(inode, 0, &contents);
+            disk.end_write(write, false)
+        })
+    }
+}
+
+/// Where a small file is written before it takes its name.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    PathBuf::from(temporary)
 }
 
 impl Disk {
@@ -150,27 +179,8 @@ impl Directory for SimDirectory {
     }
 
     fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
-        let length = contents.len() as u64;
-        let written = self.on_names("write", &temporary, move |disk, path| {
-            let (parent, name) = disk.parent_or_missing(path)?;
-            let inode = match disk.folder(parent).view.get(name).copied() {
-                Some(inode) => {
-                    disk.resize(inode, 0);
-                    inode
-                }
-                None => {
-                    let inode = disk.create(Inode::File(File::default()));
-                    disk.folder_mut(parent).link(name, inode);
-                    inode
-                }
-            };
-            disk.grow(inode, length)?;
-            let write = disk.begin_write(inode, 0, &contents);
-            disk.end_write(write, false)
-        });
+        let temporary = temporary_of(path);
+        let written = self.write_small(&temporary, contents);
         let flushed = self.on_names("fsync", &temporary, |disk, path| {
             let inode = disk.lookup(path).ok_or(StorageErrorKind::NotFound)?;
             let barrier = disk.barrier();
@@ -184,6 +194,16 @@ impl Directory for SimDirectory {
             flushed.await?;
             renamed.await?;
             synced.await
+        })
+    }
+
+    fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
+        let temporary = temporary_of(path);
+        let written = self.write_small(&temporary, contents);
+        let renamed = self.rename(&temporary, path);
+        Box::pin(async move {
+            written.await?;
+            renamed.await
         })
     }
 

@@ -133,6 +133,15 @@ impl Directory for RingDirectory {
         })
     }
 
+    fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
+        self.on_helper("replace", path, move |full| {
+            let mut temporary = full.as_os_str().to_owned();
+            temporary.push(TEMPORARY_SUFFIX);
+            fs::write(&temporary, &contents)?;
+            fs::rename(&temporary, full)
+        })
+    }
+
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>> {
         self.on_helper("list", path, |full| {
             let mut entries = Vec::new();
