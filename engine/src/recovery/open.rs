@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use uuid::Uuid;
+
 use super::scan::{ScanState, scan};
 use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
 use crate::checkpoint::PartitionCheckpoint;
@@ -12,7 +14,8 @@ use crate::core::Core;
 use crate::engine::OpenPartition;
 use crate::epochs::LeaderEpochs;
 use crate::layout::{
-    LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, SegmentFile, SegmentFileKind, SegmentFileState,
+    FolderState, LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind,
+    SegmentFileState, retired_folder,
 };
 use crate::partition::{Log, Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
@@ -43,12 +46,31 @@ struct Start {
     lookup: Option<Lookup>,
 }
 
+/// Renames a folder that is of another partition of this name: nothing of it may come back to life in this one, and
+/// nothing that nobody knows is ever removed.
+async fn set_aside(core: &Rc<Core>, name: &str) -> Result<(), StorageError> {
+    let Some(folder) = PartitionFolder::parse(name) else { return Ok(()) };
+    let unique = Uuid::from_u64_pair(core.runtime.random(), core.runtime.random());
+    let stray = retired_folder(&folder.topic, folder.partition, unique, FolderState::Stray);
+    tracing::warn!(folder = name, stray, "the folder is of another partition; it is set aside");
+    core.directory.rename(Path::new(name), Path::new(&stray)).await?;
+    core.sync_directory(Path::new("")).await
+}
+
 /// Makes a partition's folder, durably, and its empty log.
 pub(crate) async fn create_partition(
     core: &Rc<Core>,
     open: OpenPartition,
 ) -> Result<Partition, StorageError> {
     let folder = Path::new(&open.name);
+    match core.directory.list(folder).await {
+        Ok(held) if held.iter().any(|entry| SegmentFile::parse(&entry.name).is_some()) => {
+            set_aside(core, &open.name).await?;
+        }
+        Ok(_) => {}
+        Err(error) if error.kind == StorageErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     core.directory.create_directory(folder).await?;
     let metadata = encode_partition_metadata(open.id.topic);
     core.directory.replace_later(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
@@ -79,7 +101,12 @@ pub(crate) async fn open_partition(
         Err(error) => return Err(error.into()),
     };
     let said = read_small(&*core.directory, folder.join(PARTITION_METADATA)).await?.unwrap_or_default();
-    if decode_partition_metadata(&said) != Ok(open.id.topic) {
+    let said = decode_partition_metadata(&said);
+    if said.as_ref().is_ok_and(|topic| *topic != open.id.topic) {
+        set_aside(core, &open.name).await?;
+        return Ok(create_partition(core, open).await?);
+    }
+    if said.is_err() {
         let metadata = encode_partition_metadata(open.id.topic);
         core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
     }
