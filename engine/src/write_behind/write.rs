@@ -133,10 +133,16 @@ pub(crate) async fn cut_exact(
     end: Point,
 ) -> Result<(), StorageError> {
     // Before the file is short: readers take what is beyond from memory from now on.
-    if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(end.segment) {
-        let beyond = segment.written.saturating_sub(end.position.0);
-        segment.written -= beyond;
-        segment.allocated = end.position.0;
+    {
+        let mut log = partition.inner().log.borrow_mut();
+        let mut beyond = 0;
+        if let Some(segment) = log.segment_mut(end.segment) {
+            beyond = segment.written.saturating_sub(end.position.0);
+            segment.written -= beyond;
+            segment.allocated = end.position.0;
+        }
+        // Reads of the file that are under way begin again.
+        log.cuts += u64::from(beyond > 0);
         core.dirty_bytes.set(core.dirty_bytes.get() + beyond);
     }
     file.truncate(end.position.0).await
