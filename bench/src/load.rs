@@ -23,6 +23,9 @@ use crate::process;
 /// Latencies are kept to three digits, up to a minute.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
+/// How long a broker has to take over a new topic.
+const SETTLING_TIME: Duration = Duration::from_secs(10);
+
 /// Why there is no result.
 #[derive(Debug, Error)]
 pub enum BenchError {
@@ -122,6 +125,8 @@ struct Tally {
     counts_from: Instant,
     /// Nothing is sent after.
     ends: Instant,
+    /// Until then a broker may not know yet that it leads the topic.
+    settles_at: Instant,
     requests: Cell<u64>,
     bytes: Cell<u64>,
     /// Bytes since the start, those of the warm-up included.
@@ -135,8 +140,9 @@ impl Tally {
         Instant::now() >= self.ends || self.bytes_sent.get() >= self.bytes_max
     }
 
-    fn is_warming_up(&self) -> bool {
-        Instant::now() < self.counts_from
+    /// Whether a topic that was made for the run may still be without a leader.
+    fn is_settling(&self) -> bool {
+        Instant::now() < self.settles_at
     }
 
     /// One request, sent then and answered now, that carried `bytes` of batches.
@@ -161,6 +167,7 @@ pub fn run(load: &Load) -> Result<Outcome, BenchError> {
     let tally = Rc::new(Tally {
         counts_from,
         ends: counts_from + load.duration,
+        settles_at: started + load.warmup.max(SETTLING_TIME),
         requests: Cell::new(0),
         bytes: Cell::new(0),
         bytes_sent: Cell::new(0),

@@ -17,7 +17,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flumen_ring::{SendPiece, Socket};
+use flumen_ring::{AlignedBuffer, SendPiece, Socket};
 use flumen_wire::frame::{self, SIZE_BYTES};
 use futures_util::future::{Either, LocalBoxFuture, select};
 use kafka_protocol::messages::ApiKey;
@@ -35,6 +35,10 @@ const PIPELINED_MAX: usize = 64;
 
 /// Bytes of the buffer that an idle connection keeps; a request that fits is read in one go.
 const READ_BYTES: usize = 1024;
+
+/// Bodies up to this size lie in memory that is used again: fresh memory of that size is mapped, cleared and
+/// unmapped by the kernel for each request, which costs more than all that is done with the bytes.
+const RECYCLED_BYTES_MAX: usize = 1 << 20;
 
 /// How long a body may take to arrive: this, and a second more for each [`BODY_BYTES_PER_SECOND`].
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -267,6 +271,10 @@ impl Connection {
                 body = returned;
             }
             permit = Some(memory.reserve(bytes - FREE_BYTES, is_produce).await);
+            if bytes <= RECYCLED_BYTES_MAX {
+                let body = self.receive_recycled(&body, bytes, limit).await?;
+                return Ok(Some((body, permit)));
+            }
             body.reserve_exact(bytes - body.len());
         }
         let start = body.len();
@@ -276,8 +284,32 @@ impl Connection {
         Ok(Some((Bytes::from(body), permit)))
     }
 
+    /// The rest of a body that begins with `start`, in memory that was used before.
+    async fn receive_recycled(&self, start: &[u8], bytes: usize, limit: Duration) -> Result<Bytes, End> {
+        let mut buffer = AlignedBuffer::recycled(bytes);
+        buffer[..start.len()].copy_from_slice(start);
+        let receiving = self.socket.recv_exact(buffer, start.len()..bytes);
+        let timed = self.shard.ring().timeout(limit, receiving).await;
+        let (result, buffer) = timed.ok_or(End::Slow { bytes })?;
+        result?;
+        Ok(Bytes::from_owner(RecycledBody { buffer, bytes }))
+    }
+
     fn request_bytes_max(&self) -> i32 {
         i32::try_from(self.shard.config().network.request_bytes_max).unwrap_or(i32::MAX)
+    }
+}
+
+/// A request's body; its memory is used again by the thread that drops it.
+struct RecycledBody {
+    buffer: AlignedBuffer,
+    /// Invariant: at most the buffer's length.
+    bytes: usize,
+}
+
+impl AsRef<[u8]> for RecycledBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.bytes]
     }
 }
 

@@ -118,7 +118,7 @@ impl Producer {
 }
 
 /// The answer is to this request; whether all went well. A broker may need a moment before it leads a topic
-/// that it has just created: until the warm-up is over, that is no failure.
+/// that it has just created; that is no failure.
 fn check(mut answer: Bytes, expected_id: i32, tally: &Tally) -> Result<bool, BenchError> {
     let header = ResponseHeader::decode(&mut answer, ProduceResponse::header_version(VERSION))
         .map_err(BenchError::codec)?;
@@ -128,7 +128,7 @@ fn check(mut answer: Bytes, expected_id: i32, tally: &Tally) -> Result<bool, Ben
     }
     let response = ProduceResponse::decode(&mut answer, VERSION).map_err(BenchError::codec)?;
     for partition in response.responses.iter().flat_map(|topic| &topic.partition_responses) {
-        if matches!(partition.error_code, UNKNOWN_TOPIC_OR_PARTITION | NOT_LEADER) && tally.is_warming_up() {
+        if matches!(partition.error_code, UNKNOWN_TOPIC_OR_PARTITION | NOT_LEADER) && tally.is_settling() {
             return Ok(false);
         }
         if partition.error_code != 0 {

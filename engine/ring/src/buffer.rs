@@ -113,7 +113,7 @@ mod recycling {
     use super::{AlignedBuffer, BUFFER_ALIGNMENT};
 
     /// What a thread keeps at most, in bytes.
-    const KEPT_BYTES_MAX: usize = 8 << 20;
+    const KEPT_BYTES_MAX: usize = 16 << 20;
     /// Sizes that are kept: powers of two from one block to 2 MiB.
     const CLASSES: usize = 10;
 
