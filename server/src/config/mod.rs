@@ -36,6 +36,8 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// Groups and their offsets.
     pub groups: GroupConfig,
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub metadata_snapshot_bytes: u64,
     /// Between two looks at what retention may delete (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// What was set, as text: DescribeConfigs answers from it.

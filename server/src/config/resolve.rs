@@ -28,6 +28,7 @@ pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfi
         topics: topics(&read),
         log: log(&read),
         groups: groups(&read)?,
+        metadata_snapshot_bytes: read.size("metadata.log.max.record.bytes.between.snapshots") as u64,
         retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
         settings,
     })

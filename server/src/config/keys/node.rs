@@ -73,8 +73,8 @@ keys! {
         "Metrics of the Java broker."
     "metadata.log.dir": String = unset, Any;
         "Where the metadata log lies; must be the data directory."
-    inert "metadata.log.max.record.bytes.between.snapshots": Long = "20971520", AtLeast(1);
-        "The controllers' quorum."
+    "metadata.log.max.record.bytes.between.snapshots": Long = "20971520", AtLeast(1);
+        "Bytes of metadata log after which a snapshot is written, which shortens the next start."
     inert "metadata.log.max.snapshot.interval.ms": Long = "3600000", AtLeast(0);
         "The controllers' quorum."
     inert "metadata.log.segment.bytes": Int = "1073741824", AtLeast(8388608);

@@ -28,9 +28,6 @@ use crate::metadata::records::{AbortTransaction, Levels, Record};
 use crate::metadata::uuid_text;
 use crate::semaphore::Semaphore;
 
-/// Bytes of log after which a snapshot is written. Kafka: `metadata.log.max.record.bytes.between.snapshots`.
-const BYTES_BETWEEN_SNAPSHOTS: u64 = 20 << 20;
-
 /// Snapshots that are kept: the newest, and the one before it should the newest be damaged.
 const SNAPSHOTS_KEPT: usize = 2;
 
@@ -303,7 +300,7 @@ impl Controller {
     }
 
     async fn snapshot_when_due(&self) {
-        if self.state.borrow().bytes_since_snapshot < BYTES_BETWEEN_SNAPSHOTS {
+        if self.state.borrow().bytes_since_snapshot < self.config.metadata_snapshot_bytes {
             return;
         }
         // Before it is written: one that fails is tried again after as many bytes, not at every change.

@@ -268,7 +268,7 @@ fn a_log_that_grew_gets_a_snapshot_that_loads() {
     let life = live(folder.path());
     life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     life.create("a");
-    life.controller.state.borrow_mut().bytes_since_snapshot = BYTES_BETWEEN_SNAPSHOTS;
+    life.controller.state.borrow_mut().bytes_since_snapshot = 20 << 20;
     life.create("b");
     let image = life.controller.image();
     let name = log::snapshot_name(image.offset() + 1, image.epoch());
