@@ -100,7 +100,7 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
         .resources
         .cores
         .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
-    let plan = Plan::new(config, cores, log_directory, recovered, opened.clone());
+    let plan = Plan::new(config, cores, log_directory, recovered, opened.clone())?;
     tracing::info!(
         node_id = plan.config.node_id(),
         cluster_id = %opened.identity.cluster_id,
@@ -155,7 +155,7 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
     let files = log_directory.attach(&ring);
     reactor.run(async {
         let recovered = recovery::replay(RingRuntime::new(&ring), files.clone()).await?;
-        let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened));
+        let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened))?;
         let core = CoreId(0);
         // Nothing is written to the metadata log: the next start begins the next epoch.
         let epoch = LeaderEpoch(plan.opened.loaded.last_epoch);
@@ -189,6 +189,7 @@ struct Plan {
     log_directory: LogDirectory,
     recovered: RecoveredJournal,
     opened: Arc<Opened>,
+    compute: Helper,
     image: Arc<Image>,
     controller_epoch: LeaderEpoch,
     cache_bytes: u64,
@@ -203,7 +204,8 @@ impl Plan {
         log_directory: LogDirectory,
         recovered: RecoveredJournal,
         opened: Arc<Opened>,
-    ) -> Self {
+    ) -> Result<Self, BrokerError> {
+        let compute = Helper::start("flumen-compute").map_err(system("start the helper thread"))?;
         let limit = topology::memory_limit_bytes();
         let resources = &config.resources;
         // A fraction of 1 at most: the product is no larger than the limit.
@@ -212,7 +214,7 @@ impl Plan {
             .network
             .request_memory_bytes
             .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
-        Self {
+        Ok(Self {
             config: Arc::new(config),
             cores,
             log_directory,
@@ -220,11 +222,12 @@ impl Plan {
             image: Arc::new(opened.loaded.image.clone()),
             controller_epoch: LeaderEpoch(opened.epoch),
             opened,
+            compute,
             cache_bytes,
             request_memory_bytes,
             // What is in the cache is there anyway; it is what stays beside it that counts.
             answer_memory_bytes: (limit / 8).max(*REQUEST_MEMORY_BYTES.start()),
-        }
+        })
     }
 
     fn share(&self, bytes: u64) -> usize {
@@ -323,6 +326,7 @@ async fn start(
         engine,
         image: plan.image.clone(),
         links,
+        compute: plan.compute.clone(),
         request_memory_bytes: plan.share(plan.request_memory_bytes),
         answer_memory_bytes: plan.share(plan.answer_memory_bytes),
     };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod compression;
 pub mod config;
 pub mod connection;
 pub mod connections;

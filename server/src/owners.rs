@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 
 use crate::shard::Shard;
 
-/// Asks the owner of each partition, on its core. The answer gets `None` where there is no such partition.
+/// Asks the owner of each partition, on its core, whose shard it is given. The answer gets `None` where there is no such partition.
 pub async fn ask<Q, A, F>(
     shard: &Rc<Shard>,
     questions: Vec<(PartitionId, Q)>,
-    answer: impl Fn(Option<Partition>, Q) -> F + Copy + Send + 'static,
+    answer: impl Fn(Rc<Shard>, Option<Partition>, Q) -> F + Copy + Send + 'static,
 ) -> Vec<A>
 where
     Q: Send + 'static,
@@ -28,7 +28,7 @@ where
     let asked = by_core.into_iter().map(|(core, questions)| {
         shard.call(core, move |shard| async move {
             let answering = questions.into_iter().map(|(place, id, question)| {
-                let answering = answer(shard.partition(&id), question);
+                let answering = answer(shard.clone(), shard.partition(&id), question);
                 async move { (place, answering.await) }
             });
             join_all(answering).await

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use flumen_engine::storage::uring::RingRuntime;
 use flumen_engine::{CoreId, Engine, Partition, PartitionId};
-use flumen_ring::{Receiver, Ring};
+use flumen_ring::{Helper, Receiver, Ring};
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 use kafka_protocol::error::ResponseError;
@@ -55,6 +55,7 @@ pub struct Shard {
     started: Instant,
     /// On core 0 only, once it has begun.
     controller: OnceCell<Rc<Controller>>,
+    compute: Helper,
     memory: RequestMemory,
     answer_memory: AnswerMemory,
     connections: Connections,
@@ -76,6 +77,8 @@ pub struct ShardParts {
     pub image: Arc<Image>,
     /// The ways to the other cores.
     pub links: Links,
+    /// The thread for what would keep a core too long.
+    pub compute: Helper,
     /// Memory for the requests of this core's connections, in bytes.
     pub request_memory_bytes: usize,
     /// What the answers to fetches may hold before they shrink, in bytes.
@@ -104,6 +107,7 @@ impl Shard {
             links: parts.links,
             visiting: RefCell::default(),
             controller: OnceCell::new(),
+            compute: parts.compute,
             memory,
             answer_memory: AnswerMemory::new(parts.answer_memory_bytes),
         });
@@ -195,6 +199,11 @@ impl Shard {
             }
         })
         .await
+    }
+
+    /// The thread for what would keep a core too long: decompression.
+    pub fn compute(&self) -> &Helper {
+        &self.compute
     }
 
     /// Memory for requests.

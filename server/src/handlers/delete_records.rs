@@ -35,7 +35,7 @@ pub async fn handle(
             questions.push((id, (partition.offset, is_internal)));
         }
     }
-    let mut deleted = owners::ask(&context.shard, questions, |partition, (offset, is_internal)| {
+    let mut deleted = owners::ask(&context.shard, questions, |_, partition, (offset, is_internal)| {
         delete(partition, offset, is_internal)
     })
     .await

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
-use flumen_engine::{Partition, PartitionId, ReadLimit, Timestamp};
+use flumen_engine::batch::{self, BatchHeader};
+use flumen_engine::{Offset, Partition, PartitionId, ReadLimit, Timestamp, TimestampedOffset};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
@@ -13,7 +15,8 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::epochs::check_leader_epoch;
 use super::{Refusal, RequestContext, errors};
-use crate::owners;
+use crate::shard::Shard;
+use crate::{compression, owners};
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 1..=11;
@@ -92,10 +95,11 @@ pub async fn handle(
             let id = known
                 .filter(|known| known.partition(index).is_some())
                 .map(|known| PartitionId { topic: known.id, partition: index });
-            let question = match (duplicates.contains(&(topic.name.as_str(), index)), id) {
-                (true, _) => Err(ResponseError::InvalidRequest),
-                (false, None) => Err(ResponseError::UnknownTopicOrPartition),
-                (false, Some(id)) => ask(partition, context.request.version, limit).map(|asked| (id, asked)),
+            // In Kafka's order: a timestamp that its version does not know comes before an unknown topic.
+            let question = match duplicates.contains(&(topic.name.as_str(), index)) {
+                true => Err(ResponseError::InvalidRequest),
+                false => ask(partition, context.request.version, limit)
+                    .and_then(|asked| Ok((id.ok_or(ResponseError::UnknownTopicOrPartition)?, asked))),
             };
             places.push(question.map(|question| {
                 questions.push(question);
@@ -105,10 +109,14 @@ pub async fn handle(
     }
     let found = owners::ask(&context.shard, questions, answer).await;
     let mut places = places.into_iter();
+    let mut answered = BTreeSet::new();
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
+        let partitions = topic.partitions.iter().filter_map(|partition| {
             let place = places.next().expect("one place for each partition");
-            word(partition.partition_index, place.and_then(|place| found[place]), context.request.version)
+            let index = partition.partition_index;
+            // One that is named twice is refused once.
+            let is_first = answered.insert((topic.name.as_str(), index));
+            is_first.then(|| word(index, place.and_then(|place| found[place]), context.request.version))
         });
         let partitions = partitions.collect();
         ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
@@ -123,7 +131,12 @@ fn ask(partition: &ListOffsetsPartition, version: i16, limit: ReadLimit) -> Resu
 }
 
 /// On the partition's core.
-async fn answer(partition: Option<Partition>, question: Question) -> Result<Found, ResponseError> {
+async fn answer(
+    shard: Rc<Shard>,
+    partition: Option<Partition>,
+    question: Question,
+) -> Result<Found, ResponseError> {
+    let shard = &shard;
     let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(&partition, question.leader_epoch)?;
     let end = match question.limit {
@@ -136,19 +149,57 @@ async fn answer(partition: Option<Partition>, question: Question) -> Result<Foun
         Wanted::Latest => Ok((end.0, -1, partition.leader_epoch().0)),
         Wanted::Earliest => {
             let start = partition.log_start_offset();
-            Ok((start.0, -1, epoch_of(start)))
+            let is_empty = start == partition.log_end_offset();
+            let epoch = if is_empty { partition.leader_epoch().0 } else { epoch_of(start) };
+            Ok((start.0, -1, epoch))
         }
         Wanted::Tiered => Ok(NONE),
         Wanted::MaxTimestamp => {
             let found = partition.max_timestamp().await.map_err(|error| errors::of_read(&error))?;
-            Ok(found.map_or(NONE, |found| (found.offset.0, found.timestamp.0, found.leader_epoch.0)))
+            match found {
+                Some(found) => look_inside(shard, &partition, found, found.timestamp, question.limit).await,
+                None => Ok(NONE),
+            }
         }
         Wanted::At(timestamp) => {
             let found = partition.offset_for_timestamp(timestamp, question.limit).await;
-            let found = found.map_err(|error| errors::of_read(&error))?;
-            Ok(found.map_or(NONE, |found| (found.offset.0, found.timestamp.0, found.leader_epoch.0)))
+            match found.map_err(|error| errors::of_read(&error))? {
+                Some(found) => look_inside(shard, &partition, found, timestamp, question.limit).await,
+                None => Ok(NONE),
+            }
         }
     }
+}
+
+/// The engine leaves compressed batches closed: it finds the batch, and here the record in it is looked for.
+async fn look_inside(
+    shard: &Rc<Shard>,
+    partition: &Partition,
+    found: TimestampedOffset,
+    timestamp: Timestamp,
+    limit: ReadLimit,
+) -> Result<Found, ResponseError> {
+    let as_found = (found.offset.0, found.timestamp.0, found.leader_epoch.0);
+    let read = partition.read(found.offset, 0, true, limit).await.map_err(|error| errors::of_read(&error))?;
+    let bytes: Vec<u8> = read.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+    let is_closed =
+        BatchHeader::parse(&bytes).is_ok_and(|header| header.is_compressed() && !header.is_log_append_time());
+    if !is_closed {
+        return Ok(as_found);
+    }
+    // Opening it may take milliseconds, which a core does not have.
+    let first = found.offset;
+    let inside = shard.compute().run(move || first_in(&bytes, first, timestamp)).await;
+    Ok(inside.map_or(as_found, |(offset, time)| (offset.0, time.0, found.leader_epoch.0)))
+}
+
+/// The first record of a compressed batch from `first` on, at or after `timestamp`.
+fn first_in(batch: &[u8], first: Offset, timestamp: Timestamp) -> Option<(Offset, Timestamp)> {
+    let opened = compression::open(batch).ok()?;
+    let mut records = batch::records(&opened).ok()?.map_while(Result::ok);
+    records
+        .find(|record| record.offset >= first && record.timestamp >= timestamp)
+        .map(|record| (record.offset, record.timestamp))
 }
 
 /// The first version that tells the leader epoch.

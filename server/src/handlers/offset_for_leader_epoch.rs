@@ -1,6 +1,7 @@
 //! OffsetForLeaderEpoch (23): where an epoch ended, so that a client or follower finds where its log differs.
 
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use flumen_engine::{LeaderEpoch, Partition, PartitionId};
 use kafka_protocol::error::ResponseError;
@@ -12,6 +13,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 use super::epochs::check_leader_epoch;
 use super::{Refusal, RequestContext};
 use crate::owners;
+use crate::shard::Shard;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 2..=4;
@@ -53,10 +55,18 @@ pub async fn handle(
 }
 
 /// On the partition's core: the epoch and its end; −1 for one that is not known.
-async fn answer(partition: Option<Partition>, epochs: (i32, i32)) -> Result<(i32, i64), ResponseError> {
+async fn answer(
+    _: Rc<Shard>,
+    partition: Option<Partition>,
+    epochs: (i32, i32),
+) -> Result<(i32, i64), ResponseError> {
     let (current, wanted) = epochs;
     let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(&partition, current)?;
+    if wanted == partition.leader_epoch().0 {
+        // Also where nothing was written in it yet.
+        return Ok((wanted, partition.log_end_offset().0));
+    }
     let found = partition.end_offset_for_epoch(LeaderEpoch(wanted));
     Ok(found.map_or((-1, -1), |(epoch, end)| (epoch.0, end.0)))
 }
