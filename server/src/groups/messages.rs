@@ -252,6 +252,48 @@ pub enum Answer {
     List(Vec<ListedGroup>),
 }
 
+impl Answer {
+    /// This answer, or what it becomes when what it depends on could not be written.
+    pub(super) fn after(self, result: Result<(), ResponseError>) -> Self {
+        let Err(error) = result else { return self };
+        let failed = Some(error);
+        match self {
+            Self::Join(answer) => Self::Join(JoinAnswer::failed(&answer.member_id, error)),
+            Self::Sync(_) => Self::Sync(SyncAnswer::failed(error)),
+            Self::Heartbeat(before) => Self::Heartbeat(before.or(failed)),
+            Self::Leave(_) => Self::Leave(LeaveAnswer { error: failed, members: Vec::new() }),
+            Self::Commit(mut results) => {
+                results.fail(commit_error(error));
+                Self::Commit(results)
+            }
+            Self::Fetch(mut answer) => {
+                answer.error = answer.error.or(failed);
+                answer.topics.clear();
+                Self::Fetch(answer)
+            }
+            Self::DeleteOffsets(mut answer) => {
+                answer.error = answer.error.or(failed);
+                answer.results.topics.clear();
+                Self::DeleteOffsets(answer)
+            }
+            Self::DeleteGroup(before) => Self::DeleteGroup(before.or(failed)),
+            Self::Describe(mut group) => {
+                group.error = group.error.or(failed);
+                Self::Describe(group)
+            }
+            Self::List(groups) => Self::List(groups),
+        }
+    }
+}
+
+/// OffsetCommit names a batch that is too large in its own way.
+fn commit_error(error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::UnknownServerError => ResponseError::InvalidCommitOffsetSize,
+        error => error,
+    }
+}
+
 /// Records that go to the group's partition in one batch, and what follows when they are durable.
 #[derive(Debug)]
 pub struct Write {

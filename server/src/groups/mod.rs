@@ -19,4 +19,9 @@ pub mod timers;
 
 mod commits;
 mod fold;
+mod joining;
+mod membership;
 mod rebalance;
+mod replay;
+mod syncing;
+mod turn;

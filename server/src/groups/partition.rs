@@ -19,10 +19,10 @@ use super::messages::{
     LeftMember, ListedGroup, Now, SyncAnswer, SyncRequest, Then, Waiter, Write,
 };
 use super::offsets::{CommitRequest, FetchRequest, Offsets};
-use super::rebalance::Turn;
-use super::records::{self, Key, Record, RecordError};
+use super::records::Record;
 use super::settings::GroupSettings;
 use super::timers::{Alarm, Timers};
+use super::turn::Turn;
 
 /// What is asked of one group.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub struct GroupPartition {
     pub(super) groups: BTreeMap<Rc<str>, ClassicGroup>,
     /// Keys of live records of groups that use another protocol, which is not served: their members are
     /// gone, their offsets are kept, and the records are taken back when a classic member joins.
-    foreign: BTreeMap<Rc<str>, BTreeSet<Bytes>>,
+    pub(super) foreign: BTreeMap<Rc<str>, BTreeSet<Bytes>>,
     pub(super) offsets: Offsets,
     timers: Timers,
     expiration_is_set: bool,
@@ -320,7 +320,7 @@ impl GroupPartition {
     }
 
     /// Expiration is looked at from time to time while there is something that could expire.
-    fn set_expiration(&mut self, now: Now) {
+    pub(super) fn set_expiration(&mut self, now: Now) {
         let nothing = self.groups.is_empty() && self.foreign.is_empty() && self.offsets.is_empty();
         if !self.expiration_is_set && !nothing {
             self.expiration_is_set = true;
@@ -392,158 +392,6 @@ impl GroupPartition {
             // Unless somebody joined in the meantime: then the group's next record will say what holds.
             self.groups.entry(group_id).or_insert(group);
         }
-    }
-
-    /// Takes over what a record of the log says; `producer_id` if it is part of a transaction.
-    pub fn replay(
-        &mut self,
-        record_offset: i64,
-        producer_id: Option<i64>,
-        key: &Bytes,
-        value: Option<&Bytes>,
-        now: Now,
-    ) -> Result<(), RecordError> {
-        match records::read_key(key)? {
-            Key::Offset { group, topic, partition } => {
-                let commit = value.map(records::read_offset).transpose()?;
-                let (group, topic): (Rc<str>, Rc<str>) = (Rc::from(group), Rc::from(topic));
-                if commit.is_some() && !self.is_foreign(&group) {
-                    self.group_or_new(&group, now);
-                }
-                match (producer_id, commit) {
-                    (Some(producer_id), Some(commit)) => {
-                        let offsets = &mut self.offsets;
-                        offsets.apply_in_transaction(
-                            producer_id,
-                            &group,
-                            &topic,
-                            partition,
-                            commit,
-                            record_offset,
-                        );
-                    }
-                    (_, commit) => self.offsets.apply(&group, &topic, partition, commit, record_offset),
-                }
-            }
-            Key::Group { group } => {
-                let id: Rc<str> = Rc::from(group);
-                match value {
-                    Some(value) => {
-                        let metadata = records::read_group(value)?;
-                        self.groups.insert(id.clone(), ClassicGroup::from_metadata(id, metadata));
-                    }
-                    None => drop(self.groups.remove(&id)),
-                }
-            }
-            Key::Other { version, group } => {
-                tracing::trace!(%group, version, "a record of another group protocol");
-                let id: Rc<str> = Rc::from(group);
-                let keys = self.foreign.entry(id.clone()).or_default();
-                if value.is_some() {
-                    keys.insert(Bytes::copy_from_slice(key));
-                    // A group that changed to the other protocol is no longer a classic one.
-                    self.groups.remove(&id);
-                } else {
-                    keys.remove(key);
-                }
-                if keys.is_empty() {
-                    self.foreign.remove(&id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over the end of a transaction.
-    pub fn replay_marker(&mut self, producer_id: i64, committed: bool) {
-        self.offsets.end_transaction(producer_id, committed);
-    }
-
-    /// Whether offsets are in transactions that are open.
-    pub(super) fn has_transactions(&self) -> bool {
-        self.offsets.has_transactions()
-    }
-
-    /// How many offsets are durable.
-    pub(super) fn offsets_count(&self) -> usize {
-        self.offsets.count()
-    }
-
-    /// The next `count_max` groups behind `after`, in order, that have offsets.
-    pub(super) fn groups_with_offsets_after(
-        &self,
-        after: Option<&str>,
-        count_max: usize,
-    ) -> BTreeSet<Rc<str>> {
-        self.offsets.groups_after(after, count_max)
-    }
-
-    /// Records that say what a group's offsets are once everything that was written is durable.
-    pub(super) fn offset_records(&self, group: &str) -> Vec<Record> {
-        let offsets = self.offsets.newest_of(group).into_iter();
-        let record = |(topic, index, commit): (Rc<str>, i32, Option<&records::OffsetCommit>)| {
-            commit.map(|commit| Record::offset(group, &topic, index, commit))
-        };
-        offsets.filter_map(record).collect()
-    }
-
-    /// Everything was replayed: from now on members have to show that they are alive.
-    pub fn loaded(&mut self, now: Now, effects: &mut Effects) {
-        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
-        for id in ids {
-            self.with_group(&id, now, effects, |group, turn| group.loaded(turn));
-        }
-        self.set_expiration(now);
-    }
-
-    /// The partition is no longer this core's, or its log failed: everyone who waits is told so.
-    pub fn unload(mut self, error: ResponseError, now: Now, effects: &mut Effects) {
-        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
-        for id in ids {
-            self.with_group(&id, now, effects, |group, turn| group.die(error, turn));
-        }
-    }
-}
-
-impl Answer {
-    /// This answer, or what it becomes when what it depends on could not be written.
-    pub(super) fn after(self, result: Result<(), ResponseError>) -> Self {
-        let Err(error) = result else { return self };
-        let failed = Some(error);
-        match self {
-            Self::Join(answer) => Self::Join(JoinAnswer::failed(&answer.member_id, error)),
-            Self::Sync(_) => Self::Sync(SyncAnswer::failed(error)),
-            Self::Heartbeat(before) => Self::Heartbeat(before.or(failed)),
-            Self::Leave(_) => Self::Leave(LeaveAnswer { error: failed, members: Vec::new() }),
-            Self::Commit(mut results) => {
-                results.fail(commit_error(error));
-                Self::Commit(results)
-            }
-            Self::Fetch(mut answer) => {
-                answer.error = answer.error.or(failed);
-                answer.topics.clear();
-                Self::Fetch(answer)
-            }
-            Self::DeleteOffsets(mut answer) => {
-                answer.error = answer.error.or(failed);
-                answer.results.topics.clear();
-                Self::DeleteOffsets(answer)
-            }
-            Self::DeleteGroup(before) => Self::DeleteGroup(before.or(failed)),
-            Self::Describe(mut group) => {
-                group.error = group.error.or(failed);
-                Self::Describe(group)
-            }
-            Self::List(groups) => Self::List(groups),
-        }
-    }
-}
-
-/// OffsetCommit names a batch that is too large in its own way.
-fn commit_error(error: ResponseError) -> ResponseError {
-    match error {
-        ResponseError::UnknownServerError => ResponseError::InvalidCommitOffsetSize,
-        error => error,
     }
 }
 

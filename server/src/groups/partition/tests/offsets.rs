@@ -248,7 +248,7 @@ struct OffsetValue {
 
 impl OffsetValue {
     fn record(&self) -> Record {
-        let commit = records::OffsetCommit {
+        let commit = super::super::super::records::OffsetCommit {
             offset: self.offset,
             leader_epoch: -1,
             metadata: String::new(),
