@@ -20,6 +20,9 @@ pub(crate) const EXTENT_CLASSES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, CH
 /// Extents given back that are looked at for each extent that is asked for.
 const RETIRED_CHECKS: usize = 32;
 
+/// The largest extent of ordinary memory: the allocator clears it on the core's own thread.
+const HEAP_EXTENT_BYTES_MAX: usize = EXTENT_CLASSES[2];
+
 /// Gives out extents, up to a bound.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -41,7 +44,8 @@ impl Cache {
         Self { bytes_max, pool, carved, heap_bytes: 0, heap_retired: Vec::new() }
     }
 
-    /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one.
+    /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one. While no
+    /// chunk is ready it may be a smaller one, of ordinary memory.
     pub(crate) fn extent(&mut self, bytes_wanted: usize) -> Option<Region> {
         let class = class_of(bytes_wanted);
         if let Some(region) = self.free_extent(class) {
@@ -61,7 +65,7 @@ impl Cache {
                 None => Some(chunk.into_region()),
             };
         }
-        self.heap_extent(EXTENT_CLASSES[class])
+        self.heap_extent(EXTENT_CLASSES[class].min(HEAP_EXTENT_BYTES_MAX))
     }
 
     /// A smaller extent than asked for, where there is no other: the largest that is free.
