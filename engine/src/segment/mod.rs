@@ -292,6 +292,14 @@ impl Segment {
         self.lookup.as_ref().is_some_and(Lookup::is_complete)
     }
 
+    /// Whether the oldest extent is a chunk of its own with others behind it: readers may come back for it, and
+    /// whoever is short of memory can take it.
+    pub(crate) fn holds_whole_chunks(&self) -> bool {
+        let largest = EXTENT_CLASSES[EXTENT_CLASSES.len() - 1];
+        self.extents.len() > 1
+            && self.extents.front().is_some_and(|oldest| oldest.region.capacity() >= largest)
+    }
+
     /// Whether an extent is held.
     pub(crate) fn has_extents(&self) -> bool {
         !self.extents.is_empty()

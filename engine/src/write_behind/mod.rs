@@ -29,8 +29,10 @@ pub(crate) use write::{
 
 /// A partition with this much in whole blocks is written, in bytes.
 const WRITE_BYTES: u64 = 256 << 10;
-/// A partition without appends for this long is written, and then its extents go.
+/// A partition without appends for this long is written, and then its small extents go.
 const QUIET: Duration = Duration::from_secs(1);
+/// A partition without appends for this long holds no memory at all.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 /// A partition without appends for this long is flushed.
 const SETTLED: Duration = Duration::from_secs(3);
 

@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::write::{Extent, flush, write_failed, write_out};
-use super::{Asked, CoreHandle, QUIET, SETTLED, WRITE_BYTES};
+use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, WRITE_BYTES};
 use crate::checkpoint;
 use crate::partition::{Partition, Status};
 use crate::segment::align_down;
@@ -187,7 +187,9 @@ async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
     }
 }
 
-/// Gives back the extents of partitions that have been quiet, and forgets those that need nothing more.
+/// Gives back the extents of partitions that have been quiet, and forgets those that need nothing more. Whole
+/// chunks stay for [`FORGOTTEN`], unless somebody waits for memory: most readers come soon, and what they find
+/// here they need not read from the disk.
 fn cool(core: &CoreHandle) {
     let now = core.runtime.monotonic();
     for (partition, _) in core.write_behind.all() {
@@ -195,6 +197,7 @@ fn cool(core: &CoreHandle) {
         let age = now.saturating_sub(log.last_append);
         if age >= QUIET {
             let settled = log.settled;
+            let keeps_chunks = age < FORGOTTEN && !core.is_starving();
             let mut freed: Vec<_> = log.spare.drain(..).collect();
             for segment in &mut log.segments {
                 let settled_bytes = match segment.base.cmp(&settled.segment) {
@@ -202,7 +205,9 @@ fn cool(core: &CoreHandle) {
                     std::cmp::Ordering::Equal => settled.position.0,
                     std::cmp::Ordering::Greater => 0,
                 };
-                while let Some(region) = segment.evict(settled_bytes, true) {
+                while !(keeps_chunks && segment.holds_whole_chunks())
+                    && let Some(region) = segment.evict(settled_bytes, true)
+                {
                     freed.push(region);
                 }
             }
