@@ -1,0 +1,327 @@
+//! The clients of a history: producers that retry, readers that follow, and an administrator.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use flumen_engine::batch::{BatchBuilder, CheckedBatches, ProducerStamp};
+use flumen_engine::producers::ProducerError;
+use flumen_engine::storage::Runtime;
+use flumen_engine::storage::sim::SimRuntime;
+use flumen_engine::{
+    Append, AppendError, AppendOrigin, Appended, Offset, Partition, ProducerEpoch, ProducerId, Timestamp,
+};
+use futures_util::future::{Either, select};
+
+use crate::model::{Checked, PartitionModel, Sent, Trace};
+use crate::plan::Class;
+
+/// What all clients of one life share.
+#[derive(Clone)]
+pub struct Context {
+    /// Time and chance.
+    pub runtime: Rc<SimRuntime>,
+    /// What happened.
+    pub trace: Trace,
+    /// The next record's id.
+    pub ids: Rc<Cell<u64>>,
+    /// How many operations each client tries.
+    pub operations: u64,
+}
+
+impl Context {
+    fn index(&self, count: u64) -> u64 {
+        self.runtime.with_random(|random| random.range(0..count))
+    }
+
+    /// True so many times out of so many.
+    pub fn chance(&self, numerator: u64, denominator: u64) -> bool {
+        self.runtime.with_random(|random| random.chance(numerator, denominator))
+    }
+
+    /// Waits, mostly for a moment.
+    pub async fn pause(&self) {
+        let micros = match self.index(20) {
+            0 => 400_000_000,
+            1 => 2_000_000,
+            2..=6 => 5000,
+            7..=12 => 200,
+            _ => return,
+        };
+        let micros = self.index(micros) + 1;
+        self.runtime.sleep(Duration::from_micros(micros)).await;
+    }
+}
+
+/// A producer; it outlives the broker.
+pub struct Producer {
+    /// Of an idempotent one.
+    identity: Option<ProducerId>,
+    epoch: Cell<i16>,
+    next_sequence: Cell<i32>,
+    /// Sent, and not acknowledged; only of an idempotent one, which sends them again.
+    pending: RefCell<VecDeque<Attempt>>,
+    /// Cuts of the log that it knows of.
+    cuts: Cell<u32>,
+    met_full_disk: Cell<bool>,
+}
+
+#[derive(Clone)]
+struct Attempt {
+    batches: CheckedBatches,
+    sent: Vec<Sent>,
+}
+
+/// As many as an idempotent producer may have in flight.
+const IN_FLIGHT_MAX: usize = 5;
+/// Records of the largest batch.
+const RECORDS_MAX: u64 = 6;
+
+impl Producer {
+    /// An idempotent producer, or one that does not retry.
+    pub fn new(identity: Option<ProducerId>, first_sequence: i32) -> Self {
+        Self {
+            identity,
+            epoch: Cell::new(0),
+            next_sequence: Cell::new(first_sequence),
+            pending: RefCell::default(),
+            cuts: Cell::new(0),
+            met_full_disk: Cell::new(false),
+        }
+    }
+
+    /// Begins a new epoch: what is pending is given up.
+    fn bump_epoch(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        self.next_sequence.set(0);
+        self.pending.borrow_mut().clear();
+    }
+
+    /// Sends until its operations are used up or the partition is gone.
+    pub async fn run(&self, context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
+        let mut left = context.operations;
+        while left > 0 {
+            context.pause().await;
+            while model.closed.get() && !partition.is_offline() && !model.deleted.get() {
+                context.runtime.sleep(Duration::from_millis(3)).await;
+            }
+            if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
+                self.bump_epoch();
+            }
+            let fresh = (context.index(IN_FLIGHT_MAX as u64) + 1).min(left);
+            left -= fresh;
+            if !self.send(&context, &model, &partition, fresh).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is pending again, and `fresh` new batches behind it; whether to go on.
+    async fn send(
+        &self,
+        context: &Context,
+        model: &Rc<PartitionModel>,
+        partition: &Partition,
+        fresh: u64,
+    ) -> Checked<bool> {
+        let mut attempts: Vec<Attempt> = self.pending.borrow().iter().cloned().collect();
+        while attempts.len() < fresh as usize {
+            attempts.push(self.attempt(context, model));
+        }
+        if self.identity.is_some() {
+            *self.pending.borrow_mut() = attempts.iter().cloned().collect();
+        }
+        model.in_flight.set(model.in_flight.get() + 1);
+        let mut appends: Vec<(Attempt, Append)> = Vec::new();
+        for attempt in attempts {
+            let append = partition.append(attempt.batches.clone(), AppendOrigin::Client);
+            appends.push((attempt, append));
+            if context.chance(1, 4) {
+                context.runtime.yield_now().await;
+            }
+        }
+        let mut go_on = true;
+        let mut refused = false;
+        for (attempt, append) in appends {
+            match append.await {
+                Ok(appended) => self.acknowledged(context, model, &attempt, &appended)?,
+                Err(error) => {
+                    context.trace.note(|| format!("{}: append: {error}", model.name));
+                    go_on &= self.refused(model, &error, refused)?;
+                    refused = true;
+                }
+            }
+        }
+        model.in_flight.set(model.in_flight.get() - 1);
+        Ok(go_on)
+    }
+
+    fn acknowledged(
+        &self,
+        context: &Context,
+        model: &PartitionModel,
+        attempt: &Attempt,
+        appended: &Appended,
+    ) -> Checked {
+        let first = attempt.sent[0].id;
+        let last = Offset(appended.base_offset.0 + attempt.sent.len() as i64 - 1);
+        if appended.last_offset != last {
+            return Err(format!("{}: {appended:?} for {} records", model.name, attempt.sent.len()));
+        }
+        context.trace.note(|| {
+            format!("{}: records {first}… acknowledged at {}..={last}", model.name, appended.base_offset)
+        });
+        self.pending.borrow_mut().retain(|pending| pending.sent[0].id != first);
+        model.acknowledge(appended.base_offset, &attempt.sent, appended.log_append_time)
+    }
+
+    /// What a refusal means; whether to go on. `behind_refused`: one of the batches before it was refused too.
+    fn refused(&self, model: &PartitionModel, error: &AppendError, behind_refused: bool) -> Checked<bool> {
+        match error {
+            AppendError::NoSpace => {
+                self.met_full_disk.set(true);
+                Ok(true)
+            }
+            AppendError::Offline => Ok(false),
+            AppendError::Deleted if model.deleted.get() => Ok(false),
+            AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
+                if self.identity.is_some() && behind_refused =>
+            {
+                Ok(true)
+            }
+            // The broker lost what it had only in memory; or, not knowing the producer, it took a batch behind one
+            // that found no room.
+            AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
+                if model.plan.class == Class::Relaxed || self.met_full_disk.get() =>
+            {
+                self.bump_epoch();
+                Ok(true)
+            }
+            other => Err(format!("{}: {other}", model.name)),
+        }
+    }
+
+    /// A new batch.
+    fn attempt(&self, context: &Context, model: &PartitionModel) -> Attempt {
+        let mut builder = BatchBuilder::new();
+        let records = if context.chance(1, 2) { 1 } else { context.index(RECORDS_MAX - 1) + 1 };
+        if let Some(id) = self.identity {
+            let (epoch, base_sequence) = (ProducerEpoch(self.epoch.get()), self.next_sequence.get());
+            builder = builder.producer(ProducerStamp { id, epoch, base_sequence });
+            let next = (base_sequence as u32 + records as u32) & i32::MAX as u32;
+            self.next_sequence.set(next as i32);
+        }
+        let mut sent = Vec::new();
+        for _ in 0..records {
+            let id = context.ids.replace(context.ids.get() + 1);
+            let timestamp = Timestamp(1_700_000_000_000 + context.index(1000) as i64);
+            let extra = context.index(model.plan.batch_bytes_max / records + 1) as usize;
+            let mut value = id.to_be_bytes().to_vec();
+            value.extend((0..extra).map(|index| (index as u64).wrapping_mul(id) as u8));
+            builder.append(timestamp, Some(&id.to_le_bytes()), Some(&value), &[]);
+            let record = Sent { id, timestamp };
+            model.send(record);
+            sent.push(record);
+        }
+        Attempt { batches: builder.build_checked(), sent }
+    }
+}
+
+/// Reads here and there, or follows the log's end.
+pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
+    let follows = context.chance(1, 2);
+    let mut next = partition.log_start_offset();
+    for _ in 0..context.operations {
+        context.pause().await;
+        model.check_watermarks(&partition)?;
+        if partition.is_offline() || model.deleted.get() {
+            return Ok(());
+        }
+        let end = partition.high_watermark();
+        if !follows {
+            let start = partition.log_start_offset();
+            next = Offset(start.0 + context.index((end.0 - start.0) as u64 + 1) as i64);
+        }
+        let bytes_max =
+            *context.runtime.with_random(|random| *random.pick(&[&0usize, &500, &5000, &100_000]));
+        let at_least_one = context.chance(3, 4);
+        match model.read_once(&partition, next, bytes_max, at_least_one).await? {
+            Some(after) => next = after,
+            None => next = partition.log_start_offset(),
+        }
+        if follows && next == partition.high_watermark() {
+            follow(&context, &model, &partition, next).await?;
+        }
+        if next > partition.high_watermark() {
+            next = partition.log_start_offset();
+        }
+    }
+    Ok(())
+}
+
+/// Waits for news behind `from`; a wake-up that does not come is a fault.
+async fn follow(context: &Context, model: &PartitionModel, partition: &Partition, from: Offset) -> Checked {
+    let watch = partition.watch(from);
+    let timeout = context.runtime.sleep(Duration::from_secs(2));
+    let woken = matches!(select(watch, timeout).await, Either::Left(_)) || model.deleted.get();
+    if !woken && !model.closed.get() && partition.high_watermark() != from && !partition.is_offline() {
+        // It moved in this very moment, perhaps: another turn decides.
+        let watch = partition.watch(from);
+        let timeout = context.runtime.sleep(Duration::from_secs(1));
+        if matches!(select(watch, timeout).await, Either::Right(_)) && !model.closed.get() {
+            return Err(format!("{}: nobody was told of what follows {from}", model.name));
+        }
+    }
+    Ok(())
+}
+
+/// Deletes records and cuts the log, now and then.
+pub async fn administrator(context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
+    for _ in 0..context.operations / 5 + 1 {
+        context.pause().await;
+        context.pause().await;
+        if partition.is_offline() || model.deleted.get() {
+            return Ok(());
+        }
+        let (start, end) = (partition.log_start_offset(), partition.high_watermark());
+        let target = Offset(start.0 + context.index((end.0 - start.0) as u64 + 1) as i64);
+        if context.chance(2, 3) {
+            model.begin_delete_records(target);
+            let deleted = partition.delete_records(target).await;
+            context.trace.note(|| format!("{}: records below {target} deleted: {deleted:?}", model.name));
+            if let Ok(start) = deleted {
+                if start < target {
+                    return Err(format!("{}: starts at {start}, {target} was asked for", model.name));
+                }
+                model.end_delete_records(target);
+            }
+        } else if context.chance(1, 2) {
+            cut(&context, &model, &partition, target).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts the log, as a follower does: while nobody appends.
+async fn cut(context: &Context, model: &PartitionModel, partition: &Partition, target: Offset) -> Checked {
+    model.closed.set(true);
+    while model.in_flight.get() > 0 {
+        if partition.is_offline() || model.deleted.get() {
+            return Ok(());
+        }
+        context.runtime.sleep(Duration::from_millis(1)).await;
+    }
+    let target = Offset(target.0.max(partition.log_start_offset().0));
+    // Inside a batch, the whole batch goes.
+    model.begin_cut(Offset(target.0 - RECORDS_MAX as i64 + 1));
+    let cut = partition.truncate_to(target).await;
+    let end = partition.log_end_offset();
+    context.trace.note(|| format!("{}: cut at {target}: {cut:?}, ends at {end}", model.name));
+    if cut.is_ok() && !model.deleted.get() {
+        model.end_cut(end, target)?;
+        model.closed.set(false);
+    }
+    Ok(())
+}

@@ -1,0 +1,495 @@
+//! The lives of a history: start, recover, serve, end.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+
+use flumen_engine::batch::{BatchLimits, batches, check_verbatim};
+use flumen_engine::checkpoints::decode_offsets;
+use flumen_engine::layout::{CLEAN_SHUTDOWN, RECOVERY_POINT_CHECKPOINT, SegmentFile, SegmentFileKind};
+use flumen_engine::storage::Directory;
+use flumen_engine::storage::sim::{
+    DiskStats, FaultPlan, Mutation, Random, SimDirectory, SimDisk, SimRuntime, Stopped,
+};
+use flumen_engine::{
+    CoreId, Engine, LeaderEpoch, Offset, OpenPartition, Partition, PartitionId, ProducerId, recovery,
+};
+use futures_util::future::{LocalBoxFuture, try_join_all};
+use uuid::Uuid;
+
+use crate::client::{Context, Producer, administrator, reader};
+use crate::model::{Checked, PartitionModel, Trace};
+use crate::plan::{End, LifePlan, PartitionPlan, Plan};
+
+/// What a history came to, for the test that a seed replays it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// What the disk did.
+    pub disk: DiskStats,
+    /// Records sent.
+    pub records: u64,
+}
+
+/// What outlives the broker: the disk, the clients, and what is known.
+struct World {
+    disk: SimDisk,
+    plan: Plan,
+    slots: Vec<Slot>,
+    ids: Rc<Cell<u64>>,
+    producer_ids: Cell<i64>,
+    trace: Trace,
+    /// The wall clock at the next start.
+    wall_ms: Cell<i64>,
+    /// The life before ended cleanly.
+    ended_cleanly: Cell<bool>,
+}
+
+/// A topic of one partition: the partition that it has now, and who writes to it.
+struct Slot {
+    index: i32,
+    plan: PartitionPlan,
+    held: RefCell<(Rc<PartitionModel>, Vec<Rc<Producer>>)>,
+}
+
+impl Slot {
+    fn new(index: i32, plan: PartitionPlan, random: &mut Random, producer_ids: &Cell<i64>) -> Self {
+        let held = RefCell::new(new_partition(index, &plan, random, producer_ids));
+        Self { index, plan, held }
+    }
+
+    fn model(&self) -> Rc<PartitionModel> {
+        self.held.borrow().0.clone()
+    }
+}
+
+/// A partition that is not there yet, with its producers.
+fn new_partition(
+    index: i32,
+    plan: &PartitionPlan,
+    random: &mut Random,
+    producer_ids: &Cell<i64>,
+) -> (Rc<PartitionModel>, Vec<Rc<Producer>>) {
+    let topic = Uuid::from_u64_pair(random.bits(), random.bits());
+    let model =
+        PartitionModel::new(PartitionId { topic, partition: index }, format!("topic-{index}"), plan.clone());
+    let mut producers = Vec::new();
+    for _ in 0..plan.idempotent {
+        producer_ids.set(producer_ids.get() + 1);
+        let first_sequence = *random.pick(&[0, i32::MAX - 20]);
+        producers.push(Rc::new(Producer::new(Some(ProducerId(producer_ids.get())), first_sequence)));
+    }
+    for _ in 0..plan.plain {
+        producers.push(Rc::new(Producer::new(None, -1)));
+    }
+    (Rc::new(model), producers)
+}
+
+/// Runs the history of a seed.
+pub fn run(seed: u64, mutation: Mutation, trace: Trace) -> Checked<Summary> {
+    let mut random = Random::new(seed);
+    let plan = Plan::new(&mut random);
+    let disk = SimDisk::new(random.fork());
+    disk.set_mutation(mutation);
+    let producer_ids = Cell::new(0);
+    let slots = plan.partitions.iter().enumerate();
+    let slots = slots
+        .map(|(index, partition)| Slot::new(index as i32, partition.clone(), &mut random, &producer_ids))
+        .collect();
+    for (index, partition) in plan.partitions.iter().enumerate() {
+        trace.note(|| format!("topic-{index}: {partition:?}"));
+    }
+    trace.note(|| format!("{:?}", plan.engine));
+    let lives = plan.lives.clone();
+    let world = Rc::new(World {
+        disk,
+        plan,
+        slots,
+        producer_ids,
+        ids: Rc::new(Cell::new(1)),
+        trace,
+        wall_ms: Cell::new(1_700_000_500_000),
+        ended_cleanly: Cell::new(true),
+    });
+    for (number, life) in lives.iter().enumerate() {
+        world.trace.note(|| format!("=== life {number}: {life:?}"));
+        if life.damaged {
+            damage(&world, &mut random);
+        }
+        run_life(&world, life, &mut random)?;
+    }
+    Ok(Summary { disk: world.disk.stats(), records: world.ids.get() })
+}
+
+/// One life, and what its end does to the disk.
+fn run_life(world: &Rc<World>, life: &LifePlan, random: &mut Random) -> Checked {
+    let runtime = SimRuntime::new(random.fork(), world.wall_ms.get());
+    let steps = match life.end {
+        End::Close => None,
+        End::Kill(steps) | End::PowerCut(steps) => Some(steps),
+    };
+    world.disk.crash_after(steps);
+    world.disk.set_faults(life.faults);
+    for slot in &world.slots {
+        let model = slot.model();
+        model.begin_life();
+        model.leader_epoch.set(model.leader_epoch.get() + 1);
+    }
+    for (path, length, pending) in world.disk.files() {
+        world.trace.note(|| format!("  {path}: {length} bytes, {pending} changes pending"));
+        if path.ends_with("-checkpoint") {
+            let contents = world.disk.contents(Path::new(&path)).unwrap_or_default();
+            world.trace.note(|| format!("    {:?}", String::from_utf8_lossy(&contents)));
+        }
+    }
+    let outcome = runtime.run(serve(world.clone(), runtime.clone(), life.clone()));
+    runtime.crash();
+    runtime.drop_tasks();
+    world.wall_ms.set(flumen_engine::storage::Runtime::wall_ms(&*runtime) + random.range(0..5000) as i64);
+    world.disk.set_faults(FaultPlan::default());
+    match outcome {
+        Ok(closed) => {
+            let closed = closed?;
+            world.trace.note(|| format!("the life ended, cleanly: {closed}"));
+            world.ended_cleanly.set(closed);
+            world.disk.kill();
+        }
+        Err(Stopped::Crashed) => {
+            world.trace.note(|| "the life was cut off".to_owned());
+            world.ended_cleanly.set(false);
+            if matches!(life.end, End::PowerCut(_)) { world.disk.crash() } else { world.disk.kill() }
+        }
+        Err(stopped) => {
+            let waits = world.slots.iter().map(Slot::model);
+            let waits = waits.map(|model| {
+                let (in_flight, closed) = (model.in_flight.get(), model.closed.get());
+                format!("{}: {in_flight} appends wait, being cut: {closed}", model.name)
+            });
+            return Err(format!("{stopped}; {}", waits.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Starts the broker, serves, and stops it; whether it was stopped cleanly.
+async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Checked<bool> {
+    let directory = SimDirectory::new(runtime.clone(), world.disk.clone());
+    let faulty = life.faults != FaultPlan::default() || life.damaged;
+    let engines = match open(&world, &runtime, &directory, &life).await {
+        Ok(engines) => engines,
+        Err(reason) if faulty => {
+            world.trace.note(|| format!("not started: {reason}"));
+            return Ok(false);
+        }
+        Err(reason) => return Err(format!("not started: {reason}")),
+    };
+    let mut served = Vec::new();
+    for slot in &world.slots {
+        let model = slot.model();
+        let engine = &engines[core_of(model.id, life.cores)];
+        let Some(partition) = engine.partition(&model.id) else {
+            if faulty || !model.created.get() {
+                continue;
+            }
+            return Err(format!("{} is not there after the start", model.name));
+        };
+        if partition.is_offline() && !faulty {
+            return Err(format!("{} is offline after the start", model.name));
+        }
+        if life.damaged {
+            model.check_damaged(&partition).await?;
+            continue;
+        }
+        model.check_recovered(&partition, world.ended_cleanly.get()).await?;
+        served.push((model.clone(), partition));
+    }
+    if life.damaged {
+        return Ok(false);
+    }
+    world.ended_cleanly.set(false);
+    work(&world, &runtime, &life, &engines, &served).await?;
+    check_bounds(&world, &engines)?;
+    for (model, partition) in &served {
+        if model.deleted.get() {
+            continue;
+        }
+        if partition.is_offline() {
+            if !faulty {
+                return Err(format!("{} went offline", model.name));
+            }
+            continue;
+        }
+        model.check_watermarks(partition)?;
+        model.read_all(partition).await?;
+        for _ in 0..3 {
+            let timestamp = model.pick_time(runtime.with_random(Random::bits));
+            model.check_time(partition, timestamp).await?;
+        }
+    }
+    let expected_ends: Vec<_> = served
+        .iter()
+        .filter(|(model, _)| !model.deleted.get())
+        .map(|(model, partition)| (model.name.clone(), partition.log_end_offset()))
+        .collect();
+    drop(served);
+    let closed = close(&directory, engines).await;
+    match closed {
+        Ok(()) => {
+            check_clean_directory(&world, &directory, &expected_ends)
+                .await
+                .or_else(|reason| if faulty { Ok(()) } else { Err(reason) })?;
+            Ok(true)
+        }
+        Err(reason) if faulty => {
+            world.trace.note(|| format!("not closed: {reason}"));
+            Ok(false)
+        }
+        Err(reason) => Err(format!("not closed: {reason}")),
+    }
+}
+
+fn core_of(id: PartitionId, cores: u16) -> usize {
+    id.partition as usize % usize::from(cores)
+}
+
+/// Recovers, opens every core's engine, and creates the partitions that are not there yet.
+async fn open(
+    world: &World,
+    runtime: &Rc<SimRuntime>,
+    directory: &Rc<SimDirectory>,
+    life: &LifePlan,
+) -> Result<Vec<Engine>, String> {
+    let recovered = recovery::replay(runtime.clone(), directory.clone())
+        .await
+        .map_err(|error| format!("recovery: {error}"))?;
+    let mut engines = Vec::new();
+    for core in 0..life.cores {
+        let mut config = world.plan.engine.clone();
+        config.core = CoreId(core);
+        config.cores = life.cores;
+        let models: Vec<_> = world.slots.iter().map(Slot::model).collect();
+        let mine = models.iter().filter(|model| core_of(model.id, life.cores) == usize::from(core));
+        let known: Vec<_> = mine.clone().filter(|model| model.created.get()).map(|it| to_open(it)).collect();
+        let engine = Engine::open(runtime.clone(), directory.clone(), config, known, recovered.clone())
+            .await
+            .map_err(|error| format!("core {core}: {error}"))?;
+        for model in mine.filter(|model| !model.created.get()) {
+            engine
+                .create_partition(to_open(model))
+                .await
+                .map_err(|error| format!("{}: {error}", model.name))?;
+            model.created.set(true);
+        }
+        engines.push(engine);
+    }
+    Ok(engines)
+}
+
+fn to_open(model: &PartitionModel) -> OpenPartition {
+    OpenPartition {
+        id: model.id,
+        name: model.name.clone(),
+        config: model.plan.config.clone(),
+        leader_epoch: LeaderEpoch(model.leader_epoch.get()),
+        exact: model.plan.exact,
+    }
+}
+
+/// Runs every client to its end. The first check that fails ends all.
+async fn work(
+    world: &Rc<World>,
+    runtime: &Rc<SimRuntime>,
+    life: &LifePlan,
+    engines: &[Engine],
+    served: &[(Rc<PartitionModel>, Partition)],
+) -> Checked {
+    let context = Context {
+        runtime: runtime.clone(),
+        trace: world.trace.clone(),
+        ids: world.ids.clone(),
+        operations: life.operations,
+    };
+    let mut clients: Vec<LocalBoxFuture<'static, Checked>> = Vec::new();
+    for (model, partition) in served {
+        let producers = world.slots[model.id.partition as usize].held.borrow().1.clone();
+        for producer in producers {
+            let context = context.clone();
+            let (model, partition) = (model.clone(), partition.clone());
+            clients.push(Box::pin(async move { producer.run(context, model, partition).await }));
+        }
+        clients.push(Box::pin(reader(context.clone(), model.clone(), partition.clone())));
+        if world.plan.administrator {
+            clients.push(Box::pin(administrator(context.clone(), model.clone(), partition.clone())));
+            let engine = engines[core_of(model.id, life.cores)].clone();
+            clients.push(Box::pin(delete_and_create(world.clone(), context.clone(), engine, model.clone())));
+        }
+    }
+    try_join_all(clients).await?;
+    check_bounds(world, engines)
+}
+
+/// Now and then, deletes a topic and creates it again with the same name.
+async fn delete_and_create(
+    world: Rc<World>,
+    context: Context,
+    engine: Engine,
+    model: Rc<PartitionModel>,
+) -> Checked {
+    if !context.chance(1, 12) {
+        return Ok(());
+    }
+    for _ in 0..8 {
+        context.pause().await;
+    }
+    // The metadata says so first: whatever happens from here, the old one is no more.
+    model.deleted.set(true);
+    let slot = &world.slots[model.id.partition as usize];
+    let fresh = context
+        .runtime
+        .with_random(|random| new_partition(slot.index, &slot.plan, random, &world.producer_ids));
+    let created = fresh.0.clone();
+    created.leader_epoch.set(model.leader_epoch.get());
+    *slot.held.borrow_mut() = fresh;
+    let deleted = engine.delete_partition(&model.id).await;
+    context.trace.note(|| format!("{}: deleted: {deleted:?}", model.name));
+    if deleted.is_err() {
+        return Ok(());
+    }
+    let result = engine.create_partition(to_open(&created)).await;
+    context.trace.note(|| format!("{}: created again: {:?}", model.name, result.as_ref().err()));
+    if let Ok(partition) = result {
+        created.created.set(true);
+        created.read_all(&partition).await?;
+        if partition.log_end_offset() != Offset(0) {
+            return Err(format!("{}: created anew, and ends at {}", model.name, partition.log_end_offset()));
+        }
+    }
+    Ok(())
+}
+
+/// Flips bits of what is durable. Base offset, length and epoch of a batch are left alone: no checksum covers
+/// them, and a log that was flushed is not read again.
+fn damage(world: &World, random: &mut Random) {
+    let files = world.disk.files();
+    for _ in 0..random.range(1..4) {
+        let (path, length, _) = random.pick(&files).clone();
+        if length == 0 {
+            continue;
+        }
+        let position = random.range(0..length);
+        if path.ends_with(".log") && in_uncovered_header(world, &path, position as usize) {
+            continue;
+        }
+        let flipped = world.disk.flip_bit(Path::new(&path), position..position + 1);
+        world.trace.note(|| format!("a bit of byte {position} of {path} flips: {flipped}"));
+    }
+}
+
+fn in_uncovered_header(world: &World, path: &str, position: usize) -> bool {
+    let Some(contents) = world.disk.contents(Path::new(path)) else { return true };
+    let mut start = 0;
+    for batch in batches(&contents) {
+        let Ok((_, batch)) = batch else { return true };
+        if (start..start + 21).contains(&position) {
+            return true;
+        }
+        start += batch.len();
+    }
+    false
+}
+
+/// Memory stays within what the engine was given.
+fn check_bounds(world: &World, engines: &[Engine]) -> Checked {
+    for engine in engines {
+        let stats = engine.stats();
+        if stats.cache_bytes_used > world.plan.engine.cache_bytes as u64 {
+            return Err(format!("the cache holds {} bytes", stats.cache_bytes_used));
+        }
+        // One append is always let in.
+        let dirty_bytes_max = world.plan.engine.dirty_bytes_max as u64 + (1 << 20);
+        if stats.dirty_bytes > dirty_bytes_max {
+            return Err(format!("{} bytes are dirty", stats.dirty_bytes));
+        }
+    }
+    Ok(())
+}
+
+async fn close(directory: &Rc<SimDirectory>, engines: Vec<Engine>) -> Result<(), String> {
+    let mut closed = Vec::new();
+    for engine in engines {
+        closed.push(engine.close().await.map_err(|error| error.to_string())?);
+    }
+    recovery::seal(directory.clone(), closed, 1).await.map_err(|error| error.to_string())
+}
+
+/// After a clean stop the directory is one that Kafka starts on.
+async fn check_clean_directory(
+    world: &World,
+    directory: &Rc<SimDirectory>,
+    ends: &[(String, Offset)],
+) -> Checked {
+    let top = directory.list(Path::new("")).await.map_err(|error| error.to_string())?;
+    if !top.iter().any(|entry| entry.name == CLEAN_SHUTDOWN) {
+        return Err(format!("no {CLEAN_SHUTDOWN} after a clean stop"));
+    }
+    if let Some(folder) = top.iter().find(|entry| entry.is_directory && !entry.name.contains('-')) {
+        return Err(format!("Kafka does not know the folder {}", folder.name));
+    }
+    if top.iter().any(|entry| entry.name == "flumen-journal") {
+        return Err("a journal after a clean stop".to_owned());
+    }
+    let text = directory.read(Path::new(RECOVERY_POINT_CHECKPOINT), 1 << 20).await;
+    let text = text.map_err(|error| error.to_string())?;
+    let recovery_points = decode_offsets(&text).map_err(|error| error.to_string())?;
+    for (name, end) in ends {
+        let point = recovery_points.iter().find(|it| format!("{}-{}", it.topic, it.partition) == *name);
+        if point.map(|it| it.offset) != Some(*end) {
+            return Err(format!("{name}: recovery point {point:?}, ends at {end}"));
+        }
+        check_segments(directory, name, *end).await?;
+    }
+    let unflushed: Vec<_> = world.disk.files().into_iter().filter(|(_, _, pending)| *pending > 0).collect();
+    let unflushed: Vec<_> = unflushed.iter().filter(|(path, ..)| path.ends_with(".log")).collect();
+    if !unflushed.is_empty() {
+        return Err(format!("not flushed at a clean stop: {unflushed:?}"));
+    }
+    Ok(())
+}
+
+/// Every segment holds whole batches to its last byte, and they follow one another.
+async fn check_segments(directory: &Rc<SimDirectory>, name: &str, end: Offset) -> Checked {
+    let files = directory.list(Path::new(name)).await.map_err(|error| error.to_string())?;
+    let mut segments: Vec<_> = files.iter().filter_map(|file| SegmentFile::parse(&file.name)).collect();
+    segments.retain(|file| *file == SegmentFile::live(file.offset, SegmentFileKind::Log));
+    segments.sort();
+    let mut next = None;
+    for segment in &segments {
+        let path = Path::new(name).join(segment.name());
+        let log = directory.read(&path, 64 << 20).await.map_err(|error| error.to_string())?;
+        let expected = *next.get_or_insert(segment.offset);
+        if segment.offset != expected {
+            return Err(format!("{name}: a segment at {}, not {expected}", segment.offset));
+        }
+        if log.is_empty() {
+            continue;
+        }
+        let length = log.len();
+        let sound: usize = batches(&log).map_while(Result::ok).map(|(_, batch)| batch.len()).sum();
+        let limits = BatchLimits { max_message_bytes: u32::MAX };
+        let checked = check_verbatim(log.into(), &limits)
+            .map_err(|error| format!("{} at {sound} of {length}: {error}", path.display()))?;
+        if checked.length() != length {
+            return Err(format!("{}: {} of {length} bytes are batches", path.display(), checked.length()));
+        }
+        for summary in checked.summaries() {
+            if Some(summary.base_offset) != next {
+                return Err(format!("{}: {} where {next:?} was due", path.display(), summary.base_offset));
+            }
+            next = Some(Offset(summary.last_offset().0 + 1));
+        }
+    }
+    match next {
+        None if end == Offset(0) => Ok(()),
+        Some(next) if next == end => Ok(()),
+        next => Err(format!("{name}: files end at {next:?}, the log at {end}")),
+    }
+}
