@@ -350,6 +350,7 @@ impl Hosted {
             if piece.bytes.is_empty() {
                 return Ok(count);
             }
+            let before = next;
             for batch in batch::batches(&piece.bytes) {
                 let (header, bytes) = batch.map_err(|source| LoadError::Batch { offset: next, source })?;
                 let damaged = |source| LoadError::Batch { offset: header.base_offset(), source };
@@ -384,6 +385,10 @@ impl Hosted {
             }
             if next >= piece.end {
                 return Ok(count);
+            }
+            if next == before {
+                let source = BatchError::NoBatch { length: piece.bytes.len() };
+                return Err(LoadError::Batch { offset: next, source });
             }
         }
     }
