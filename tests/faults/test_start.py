@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.broker import Flumen
 from harness.paths import FLUMEN, TESTS
@@ -189,6 +191,30 @@ def test_first_record_on_an_empty_directory(tmp_path: Path) -> None:
         broker.close()
     print(f"first record after {sorted(round(each * 1000) for each in times)} ms")
     assert min(times) <= 0.1, times
+
+
+def test_first_record_after_a_kill(flumen: Flumen) -> None:
+    """Within a second with 1,000 partitions that all hold something, after kill -9."""
+    flumen.start()
+    fill(flumen, "many", partitions=1000, records=20_000)
+    times = []
+    for _ in range(3):
+        flumen.kill()
+        times.append(first_acknowledgement(flumen, b"many"))
+    print(f"first record after {sorted(round(each * 1000) for each in times)} ms")
+    assert min(times) <= 1.0, times
+
+
+def fill(broker: Flumen, topic: str, partitions: int, records: int) -> None:
+    common = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
+    admin = AdminClient(common)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
+    failed: list[str] = []
+    producer = Producer(common | {"linger.ms": 50, "queue.buffering.max.messages": 1_000_000})
+    for number in range(records):
+        producer.produce(topic, bytes(1000), partition=number % partitions,
+                         on_delivery=lambda error, _: failed.append(str(error)) if error else None)
+    assert producer.flush(120) == 0 and not failed, failed[:3]
 
 
 def test_stop(flumen: Flumen) -> None:
