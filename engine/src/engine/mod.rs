@@ -54,7 +54,7 @@ impl EngineConfig {
             cache_bytes: 256 << 20,
             journal_bytes: 256 << 20,
             dirty_bytes_max: 128 << 20,
-            bulk_bytes_min: 64 << 10,
+            bulk_bytes_min: 512 << 10,
             retention_check_interval: Duration::from_secs(300),
         }
     }

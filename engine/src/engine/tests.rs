@@ -82,6 +82,7 @@ fn config() -> EngineConfig {
     EngineConfig {
         cache_bytes: 8 << 20,
         journal_bytes: 1 << 20,
+        bulk_bytes_min: 64 << 10,
         dirty_bytes_max: 4 << 20,
         ..EngineConfig::new(CoreId(0), 1)
     }

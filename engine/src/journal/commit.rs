@@ -16,7 +16,7 @@ use crate::storage::{StorageError, WriteSource};
 use crate::write_behind::{self, Extent};
 
 /// A group holds at most this many copied bytes, unless one partition alone has more.
-const GROUP_COPIED_BYTES_MAX: usize = 1 << 20;
+const GROUP_COPIED_BYTES_MAX: usize = 2 << 20;
 /// A group has at most this many partitions.
 const GROUP_PARTITIONS_MAX: usize = 4096;
 
@@ -184,14 +184,15 @@ async fn flush_relaxed_past(core: &Rc<Core>) {
 async fn take_members(core: &Rc<Core>) -> Vec<Member> {
     let mut members = Vec::new();
     let mut copied = 0;
+    let copied_max = core.journal.group_bytes_max();
     let mut left = core.journal.waiting.borrow().len().min(GROUP_PARTITIONS_MAX);
-    while left > 0 && (copied < GROUP_COPIED_BYTES_MAX || members.is_empty()) {
+    while left > 0 && (copied < copied_max || members.is_empty()) {
         left -= 1;
         let Some(partition) = core.journal.waiting.borrow_mut().pop_front() else { break };
         partition.inner().wants_commit.set(false);
         let Some(member) = member_of(core, partition).await else { continue };
         let bytes = member.bytes();
-        if matches!(member.way, Way::Copied) && copied > 0 && copied + bytes > GROUP_COPIED_BYTES_MAX {
+        if matches!(member.way, Way::Copied) && copied > 0 && copied + bytes > copied_max {
             put_back(core, vec![member]);
             break;
         }
@@ -406,6 +407,11 @@ pub(crate) fn settle(partition: &Partition, point: Point) {
 }
 
 impl super::Journal {
+    /// A group with more than this would have to wait for too much of the ring at once.
+    fn group_bytes_max(&self) -> usize {
+        GROUP_COPIED_BYTES_MAX.min((self.ring.borrow().capacity() / 4) as usize)
+    }
+
     /// More than this of one partition is not copied: it waits until its segment can be written.
     fn copied_bytes_max(&self) -> usize {
         (self.ring.borrow().capacity() / 8) as usize

@@ -192,6 +192,12 @@ impl Journal {
         self.waits_for_room.get()
     }
 
+    /// Whether what is needed takes half of the ring: more of it would help.
+    pub(crate) fn is_half_full(&self) -> bool {
+        let ring = self.ring.borrow();
+        self.waits_for_room.get() || ring.needed_bytes() > ring.capacity() / 2
+    }
+
     /// How much more of the file could be prepared, as (from, to), if the ring could use it.
     pub(crate) fn growth(&self) -> Option<(u64, u64)> {
         let capacity = self.ring.borrow().capacity();

@@ -44,7 +44,7 @@ pub(crate) async fn run(core: CoreHandle) {
             return;
         }
         let pressed = core.write_behind.pressed.take();
-        if pressed && core.journal.growth().is_some() && core.journal.is_pressed() {
+        if pressed && core.journal.growth().is_some() && core.journal.is_half_full() {
             core.journal.grow(&core).await;
         }
         // Between the ticks only those are looked at that have enough.
