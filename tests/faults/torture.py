@@ -13,19 +13,26 @@ from harness.broker import Flumen
 from harness.kills import kill_under_load
 
 
+ROUND = 20
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
 
 def kill(kills: int, seed: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="flumen-kills-") as folder:
-        broker = Flumen(Path(folder) / "broker")
-        try:
-            broker.start()
-            count = kill_under_load(broker, Path(folder) / "load", kills, seed, say)
-            say(f"{kills} kills: {count} records, every promise kept")
-        finally:
-            broker.close()
+    """In rounds, each with a directory of its own, so that the log that is read in the end stays small."""
+    records = 0
+    for first in range(0, kills, ROUND):
+        count = min(ROUND, kills - first)
+        with tempfile.TemporaryDirectory(prefix="flumen-kills-") as folder:
+            broker = Flumen(Path(folder) / "broker")
+            try:
+                broker.start()
+                records += kill_under_load(broker, Path(folder) / "load", count, seed + first)
+            finally:
+                broker.close()
+        say(f"{first + count} of {kills} kills: {records} records, every promise kept")
 
 
 def cut_power(images: int, seed: int) -> None:

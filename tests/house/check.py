@@ -81,11 +81,15 @@ def dependencies_have_reasons() -> Iterator[str]:
     """Every dependency line of a crate says beside itself why it is there."""
     for package in packages():
         manifest = Path(package["manifest_path"])
-        section = ""
+        section = before = ""
         for number, line in enumerate(manifest.read_text().splitlines(), 1):
             if line.startswith("["):
                 section = line
-            elif "dependencies" in section and re.match(r"[a-z]", line) and "#" not in line:
+                # A dependency with a table of its own has its reason above.
+                if "dependencies." in line and not before.startswith("#"):
+                    yield f"{manifest.relative_to(ROOT)}:{number}: a dependency without a reason"
+            before = line
+            if "dependencies]" in section and re.match(r"[a-z]", line) and "#" not in line:
                 yield f"{manifest.relative_to(ROOT)}:{number}: a dependency without a reason"
 
 

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 PENDING_MAX = 2000
 # Some thousand records a second: enough that every kill finds batches under way.
-BURST = 40
+BURST = 20
 PACE_S = 0.01
 CODECS = ["none", "lz4", "zstd", "snappy", "gzip"]
 
