@@ -37,7 +37,7 @@ pub async fn handle(
             .with_resource_type(resource_type)
             .with_resource_name(resource_name);
         match done {
-            Ok(()) => response,
+            Ok(()) => response.with_error_message(None),
             Err(error) => response
                 .with_error_code(error.error.code())
                 .with_error_message(error.message.map(StrBytes::from_string)),

@@ -144,7 +144,7 @@ fn result(
     name: kafka_protocol::messages::TopicName,
     done: Result<(), AdminError>,
 ) -> CreatePartitionsTopicResult {
-    let result = CreatePartitionsTopicResult::default().with_name(name);
+    let result = CreatePartitionsTopicResult::default().with_name(name).with_error_message(None);
     match done {
         Ok(()) => result,
         Err(error) => result

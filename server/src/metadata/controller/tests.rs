@@ -252,6 +252,7 @@ fn a_created_topic_has_kafkas_records_in_kafkas_order() {
     assert_eq!((&partition.isr, &partition.directories), (&vec![1], &vec![DIRECTORY]));
     let answer = &decision.answer[0];
     assert_eq!((answer.num_partitions, answer.replication_factor, answer.topic_id), (2, 1, id));
+    assert_eq!(answer.error_message, None, "as Kafka says no error, and not an empty one");
     let configs = answer.configs.as_ref().expect("configs");
     let policy = configs.iter().find(|config| &*config.name == "cleanup.policy").expect("in the list");
     assert_eq!((policy.value.as_deref(), policy.config_source), (Some("compact"), 1));

@@ -87,6 +87,7 @@ fn create(
     let result = CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(topic_id)
+        .with_error_message(None)
         .with_num_partitions(replicas.len() as i32)
         .with_replication_factor(replicas[0].len() as i16)
         .with_configs(Some(effective_configs(image, rules, &configs)));
@@ -243,9 +244,10 @@ pub fn delete_topics(
             Ok((found, topic_id))
         });
         answer.push(match done {
-            Ok((found, topic_id)) => {
-                DeletableTopicResult::default().with_name(Some(found)).with_topic_id(topic_id)
-            }
+            Ok((found, topic_id)) => DeletableTopicResult::default()
+                .with_name(Some(found))
+                .with_topic_id(topic_id)
+                .with_error_message(None),
             Err(error) => DeletableTopicResult::default()
                 .with_name(name.clone())
                 .with_topic_id(*id)
