@@ -370,6 +370,9 @@ async fn delete_and_create(
 /// them, and a log that was flushed is not read again.
 fn damage(world: &World, random: &mut Random) {
     let files = world.disk.files();
+    if files.is_empty() {
+        return;
+    }
     for _ in 0..random.range(1..4) {
         let (path, length, _) = random.pick(&files).clone();
         if length == 0 {
