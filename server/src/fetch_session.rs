@@ -1,8 +1,8 @@
 //! Fetch sessions (KIP-227): what a consumer asked for last time, so that it need not say it again.
 //!
 //! A client opens a session with a full fetch, and then sends only what changes; it gets only what has
-//! changed. One [`FetchSessions`] lives on each core and holds the sessions of that core's connections. A
-//! client that comes back on another core finds no session and starts anew, as after an eviction.
+//! changed. One [`FetchSessions`] lives on each core and holds the sessions that were opened there; a session's
+//! id says which ([`home_of`]), so that a client that comes back on another core finds it again.
 //!
 //! Serving a fetch takes two steps. [`FetchSessions::begin`] reads the request into the session and says
 //! which partitions to serve, in which order. [`FetchSessions::finish`] takes what was found, and says which
@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use flumen_engine::CoreId;
 use flumen_wire::StrBytes;
 use flumen_wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest, FetchTopicResponse};
 use uuid::Uuid;
@@ -102,6 +103,9 @@ pub struct Finished {
 #[derive(Debug)]
 pub struct FetchSessions {
     limits: SessionLimits,
+    /// Invariant: every session's id is this core, modulo the number of cores.
+    core: u16,
+    cores: u16,
     random_state: u64,
     sessions: HashMap<i32, Session>,
     /// Invariant: the sum of all sessions' partitions.
@@ -155,11 +159,19 @@ struct CachedPartition {
     log_start_offset: i64,
 }
 
+/// The core that opened a session, of `cores` many; any core, for an id that is none of ours.
+pub fn home_of(session_id: i32, cores: u16) -> CoreId {
+    let core = session_id.rem_euclid(i32::from(cores));
+    CoreId(u16::try_from(core).expect("below the number of cores"))
+}
+
 impl FetchSessions {
     /// An empty cache. `seed` makes the session ids of two runs differ.
     pub fn new(limits: SessionLimits, seed: u64) -> Self {
         Self {
             limits,
+            core: 0,
+            cores: 1,
             random_state: seed,
             sessions: HashMap::new(),
             partition_count: 0,
@@ -168,6 +180,11 @@ impl FetchSessions {
             evictable_by_privileged: BTreeSet::new(),
             evicted_count: 0,
         }
+    }
+
+    /// The sessions of one of several cores.
+    pub fn of_core(self, core: CoreId, cores: u16) -> Self {
+        Self { core: core.0, cores, ..self }
     }
 
     /// Sessions held now.
@@ -377,7 +394,9 @@ impl FetchSessions {
             let mut mixed = self.random_state;
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let id = (mixed >> 33) as i32;
+            let any = (mixed >> 33) as i32;
+            let cores = i32::from(self.cores);
+            let Some(id) = (any - any % cores).checked_add(i32::from(self.core)) else { continue };
             if id != NO_SESSION && !self.sessions.contains_key(&id) {
                 return id;
             }

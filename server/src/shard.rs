@@ -138,6 +138,11 @@ impl Shard {
         (0..self.cores).map(CoreId)
     }
 
+    /// How many cores there are.
+    pub fn core_count(&self) -> u16 {
+        self.cores
+    }
+
     /// The broker's configuration, as it was resolved at start.
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
@@ -337,7 +342,7 @@ fn fetch_sessions(parts: &ShardParts) -> FetchSessions {
         partitions_max: SESSION_PARTITIONS_MAX.div_ceil(cores),
     };
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    FetchSessions::new(limits, high ^ low)
+    FetchSessions::new(limits, high ^ low).of_core(parts.core, parts.cores)
 }
 
 fn boxed<T, F>(work: impl FnOnce(Rc<Shard>) -> F + Send + 'static) -> Work

@@ -375,3 +375,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_id_names_the_core_that_opened_it() {
+    for core in 0..3 {
+        let limits = SessionLimits { sessions_max: 100, partitions_max: 1000 };
+        let mut sessions = FetchSessions::new(limits, 9).of_core(CoreId(core), 3);
+        for _ in 0..50 {
+            let id = sessions.new_id();
+            assert!(id > 0);
+            assert_eq!(home_of(id, 3), CoreId(core));
+        }
+    }
+    // Whatever a client makes up has a home, too.
+    for id in [i32::MIN, -1, 1, i32::MAX] {
+        assert!(home_of(id, 3).0 < 3);
+    }
+}

@@ -3,6 +3,7 @@
 //! On the connection's core. Records are never copied here: the answer holds slices of the cache, which live
 //! until the last byte has left the socket.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +17,9 @@ use kafka_protocol::error::ResponseError;
 
 use super::{Refusal, RequestContext};
 use crate::connection::Response;
-use crate::fetch_session::{PartitionKey, SessionError};
+use crate::fetch_session::{PartitionKey, SessionError, home_of};
 use crate::metadata::image::Image;
+use crate::shard::Shard;
 use gather::{Bounds, Gathered, Target};
 
 mod gather;
@@ -38,17 +40,30 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         let response = FetchResponse { error_code: error.code(), ..Default::default() };
         pieces(context, &response, std::iter::empty())
     };
-    let begun = shard.fetch_sessions().borrow_mut().begin(&request, version, shard.monotonic_ms());
+    let (bounds, isolation_level) = (bounds(context, &request), request.isolation_level);
+    let home = match request.session_id {
+        0 => shard.core(),
+        id => home_of(id, shard.core_count()),
+    };
+    let begin = move |shard: Rc<Shard>| async move {
+        let now_ms = shard.monotonic_ms();
+        shard.fetch_sessions().borrow_mut().begin(&request, version, now_ms)
+    };
+    let begun = shard.call(home, begin).await;
     let session = match begun {
         Ok(session) => session,
         Err(error) => return Ok(failed(error)),
     };
-    let plan = Plan::new(&shard.image(), &session.partitions, version, request.isolation_level);
-    let bounds = bounds(context, &request);
+    let plan = Plan::new(&shard.image(), &session.partitions, version, isolation_level);
     let gathered = gather::gather(shard, &plan.targets, &bounds, socket).await;
     let (answers, mut reads) = plan.word(gathered, bounds.limit);
 
-    let finished = shard.fetch_sessions().borrow_mut().finish(&session, &answers, shard.monotonic_ms());
+    let finish = move |shard: Rc<Shard>| async move {
+        let now_ms = shard.monotonic_ms();
+        let finished = shard.fetch_sessions().borrow_mut().finish(&session, &answers, now_ms);
+        (finished, session, answers)
+    };
+    let (finished, session, answers) = shard.call(home, finish).await;
     if let Some(error) = finished.error {
         return Ok(failed(error));
     }
