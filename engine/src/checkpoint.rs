@@ -1,7 +1,8 @@
 //! The private checkpoint of one core: how far each of its partitions is durable in its segments, and what
 //! recovery needs to go on from there without reading what lies below.
 //!
-//! One regular file per core, `.flumen-checkpoint-N`, replaced as a whole; removed at a clean stop. What it says
+//! One regular file per core, `.flumen-checkpoint-N`, replaced as a whole, and `.flumen-checkpoint-kept` of the
+//! lives before, written once at a start after a crash; removed at a clean stop. What it says
 //! is durable before it is said; what it says no longer is in the journal's ring for good.
 //!
 //! ```text
@@ -23,7 +24,7 @@ use crate::gate::Turn;
 use crate::journal::format::{JournalId, crc32c};
 use crate::partition::{Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{Directory, StorageError, StorageErrorKind};
 use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
 
 /// What the names of these files start with.
@@ -89,15 +90,10 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     core.write_behind.flushed_bytes.set(0);
     let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
     let mut said = Vec::with_capacity(partitions.len());
-    let mut out = Vec::with_capacity(HEADER_BYTES + 128 * partitions.len());
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&core.life.to_le_bytes());
-    out.extend_from_slice(&core.journal.id().to_le_bytes());
     let damaged = core.damaged.borrow().clone();
     let sound: Vec<Partition> =
         partitions.into_iter().filter(|partition| !damaged.contains_key(&partition.id())).collect();
-    out.extend_from_slice(&((sound.len() + damaged.len()) as u32).to_le_bytes());
+    let mut out = begin(core.life, core.journal.id(), sound.len() + damaged.len());
     for partition in &sound {
         let log = partition.inner().log.borrow();
         let recovery = log.flushed();
@@ -106,12 +102,9 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         said.push(recovery);
     }
     for held in damaged.values() {
-        let points = Points { log_start: held.log_start, recovery: held.recovery, proven: held.proven };
-        encode_partition(held.id, &points, held.void_through, &held.epochs, &held.producers, &mut out);
+        encode_held(held, &mut out);
     }
-    let crc = crc32c(&out[HEADER_BYTES..]);
-    out[8..12].copy_from_slice(&crc.to_le_bytes());
-    let result = core.directory.replace(&checkpoint_path(core.config.core), out).await;
+    let result = core.directory.replace(&checkpoint_path(core.config.core), finish(out)).await;
     if let Err(error) = result {
         core.write_behind.checkpoint_is_stale.set(true);
         if error.kind != StorageErrorKind::NoSpace {
@@ -129,6 +122,42 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     core.journal.release(passed);
     Ok(())
+}
+
+/// Keeps what the lives before said, in one file that no core writes over. The number of cores may be another
+/// one now: the first core that writes its own partitions would forget those that have moved to a core which
+/// has not written yet. To be called when no journal is left that `void_through` could count in.
+pub(crate) async fn keep<'a>(
+    directory: &dyn Directory,
+    life: u64,
+    partitions: impl ExactSizeIterator<Item = &'a PartitionCheckpoint>,
+) -> Result<(), StorageError> {
+    let mut out = begin(life, JournalId::default(), partitions.len());
+    for partition in partitions {
+        encode_held(partition, &mut out);
+    }
+    directory.replace(&PathBuf::from(format!("{CHECKPOINT_PREFIX}kept")), finish(out)).await
+}
+
+fn begin(life: u64, journal: JournalId, partitions: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + 128 * partitions);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&life.to_le_bytes());
+    out.extend_from_slice(&journal.to_le_bytes());
+    out.extend_from_slice(&(partitions as u32).to_le_bytes());
+    out
+}
+
+fn finish(mut out: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c(&out[HEADER_BYTES..]);
+    out[8..12].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn encode_held(held: &PartitionCheckpoint, out: &mut Vec<u8>) {
+    let points = Points { log_start: held.log_start, recovery: held.recovery, proven: held.proven };
+    encode_partition(held.id, &points, held.void_through, &held.epochs, &held.producers, out);
 }
 
 /// Where a log starts, and how far it is durable.

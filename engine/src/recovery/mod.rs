@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::checkpoint::{CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
+use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
 use crate::checkpoints::decode_offsets;
 use crate::journal::JOURNAL_FOLDER;
 use crate::layout::{CLEAN_SHUTDOWN, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
@@ -118,6 +118,16 @@ pub async fn replay(
         }
     }
     directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
+    if !recovered.checkpoints.is_empty() {
+        // The journals must be gone for good first: without them, nothing of theirs can be void.
+        directory.sync_directory(Path::new("")).await?;
+        match checkpoint::keep(&*directory, recovered.life - 1, recovered.checkpoints.values()).await {
+            Err(error) if error.kind == StorageErrorKind::NoSpace => {
+                tracing::warn!(%error, "the checkpoints of the life before are not kept");
+            }
+            kept => kept?,
+        }
+    }
     directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
     directory.sync_directory(Path::new("")).await?;
     Ok(RecoveredJournal { inner: Arc::new(recovered) })
