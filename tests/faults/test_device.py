@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +13,63 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from faults.test_kills import SEED
 from harness.broker import Flumen
-from harness.device import Device, why_not
+from harness.device import MAKE, Device, VolatileDevice, why_not, why_not_volatile
 from harness.ledger import Log
-from harness.power import power_cuts
+from harness.power import Copied, Forgotten, power_cuts
 from harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
+needs_volatile = pytest.mark.skipif(bool(why_not_volatile()), reason=why_not_volatile())
+
 SMALL_BYTES = 160 << 20
+# A seed with which a cut keeps no sector that was not flushed.
+NOTHING_SURVIVES = 2
 
 
 def test_power_cut(tmp_path: Path) -> None:
     """The image of the device right after acknowledgements: everything acknowledged is on it."""
-    assert power_cuts(tmp_path, 1, SEED, print) > 0
+    assert power_cuts(tmp_path, 1, SEED, Copied(), print) > 0
+
+
+@pytest.mark.parametrize("file_system", MAKE)
+def test_power_cut_of_a_write_cache(tmp_path: Path, file_system: str) -> None:
+    """The device forgets what was not flushed, or some sectors of it, under load and at the start after."""
+    if why := why_not_volatile(file_system):
+        pytest.skip(why)
+    assert power_cuts(tmp_path, 2, SEED, Forgotten(), print, file_system) > 0
+
+
+@needs_volatile
+def test_the_device_forgets(tmp_path: Path) -> None:
+    """What the test before stands on: unflushed writes are lost, flushed ones are not, and a lie loses those too."""
+    block = b"written" + bytes(4089)
+    for lies in (False, True):
+        device = VolatileDevice.make(tmp_path, f"lies-{lies}", 64 << 20)
+        try:
+            files = {name: os.open(device.mount_point / name, os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+                     for name in ("flushed", "unflushed")}
+            aligned = mmap.mmap(-1, len(block))
+            aligned[:] = bytes(len(block))
+            for file in files.values():
+                os.pwrite(file, aligned, 0)
+                os.fsync(file)
+            if lies:
+                device.tell("lie")
+            aligned[:] = block
+            os.pwrite(files["flushed"], aligned, 0)
+            os.fdatasync(files["flushed"])
+            os.pwrite(files["unflushed"], aligned, 0)
+            counts = device.cut(NOTHING_SURVIVES)
+            assert counts["lost_sectors"] == counts["unflushed_sectors"] > 0, counts
+            for file in files.values():
+                os.close(file)
+            device.unmount()
+            device.mount()
+            assert (device.mount_point / "flushed").read_bytes() == (bytes(4096) if lies else block)
+            assert (device.mount_point / "unflushed").read_bytes() == bytes(4096)
+        finally:
+            device.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from harness.kills import kill_under_load
 
 
 ROUND = 20
+IMAGES_OF_A_ROUND = 5
 
 
 def say(text: str) -> None:
@@ -36,11 +37,21 @@ def kill(kills: int, seed: int) -> None:
 
 
 def cut_power(images: int, seed: int) -> None:
-    from harness.power import power_cuts
+    """Each image stands on the one before; a device of its own for every round keeps the logs small."""
+    from harness.device import MAKE, why_not_volatile
+    from harness.power import Copied, Forgotten, power_cuts
 
-    with tempfile.TemporaryDirectory(prefix="flumen-images-") as folder:
-        count = power_cuts(Path(folder), images, seed, say)
-        say(f"{images} images: {count} records, every promise kept")
+    file_systems = [name for name in MAKE if not why_not_volatile(name)]
+    for name in MAKE.keys() - set(file_systems):
+        say(f"left out: devices that forget, with {name}: {why_not_volatile(name)}")
+    for number, first in enumerate(range(0, images, IMAGES_OF_A_ROUND)):
+        count = min(IMAGES_OF_A_ROUND, images - first)
+        file_system = file_systems[number % len(file_systems)] if file_systems else "ext4"
+        # Every fourth round, or all of them where nothing else can be had, looks at the file system alone.
+        way = Forgotten() if file_systems and number % 4 != 3 else Copied()
+        with tempfile.TemporaryDirectory(prefix="flumen-images-") as folder:
+            records = power_cuts(Path(folder), count, seed + first, way, say, file_system)
+        say(f"{first + count} of {images} images: {records} records, every promise kept")
 
 
 def main() -> int:

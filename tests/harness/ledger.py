@@ -103,8 +103,9 @@ class Log:
             found: dict[int, list[tuple[int, str]]] = {number: [] for number in range(partitions)}
             left = {number for number, end in ends.items() if end > 0}
             while left:
-                messages = consumer.consume(10_000, SILENCE_S)
-                assert messages, f"partitions {sorted(left)} have no record for {SILENCE_S} s below {ends}"
+                # As many as are there: asked for more, it waits for them until the time is over.
+                messages = wait_until(f"a record of {sorted(left)} below {ends}", lambda: consumer.consume(10_000, 0.1),
+                                      SILENCE_S)
                 for message in messages:
                     assert not message.error(), message.error()
                     number = message.partition()

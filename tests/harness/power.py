@@ -5,23 +5,74 @@ from __future__ import annotations
 import os
 import random
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from .broker import Flumen
-from .device import Device
-from .ledger import Log, breaches, moved_back
+from .broker import Broker, Flumen
+from .device import Device, VolatileDevice
+from .ledger import Log, Promises, breaches, moved_back
 from .load import Load
+from .waiting import wait_until
 
 DEVICE_BYTES = 1 << 30
 JOURNAL_BYTES = 32 << 20
 
+Say = Callable[[str], None]
 
-def power_cuts(folder: Path, images: int, seed: int, say: Callable[[str], None] = lambda text: None) -> int:
+
+class Cut(ABC):
+    """One way for the power to go while a load is under way."""
+
+    kind: type[Device]
+
+    @abstractmethod
+    def cut(self, device: Device, load: Load, broker: Broker, seed: int) -> tuple[Promises, Device, str]:
+        """What was promised before, the device that is left, not mounted, and what became of it, in words."""
+
+
+class Copied(Cut):
+    """The image is copied while the broker stands still: what the file system had not written is missing."""
+
+    kind = Device
+
+    def cut(self, device: Device, load: Load, broker: Broker, seed: int) -> tuple[Promises, Device, str]:
+        os.kill(broker.pid, signal.SIGSTOP)
+        # Whatever a client has heard by now was promised before the device stood still.
+        promised = load.promises()
+        copy = device.copy(device.image.parent, f"copy-{seed}")
+        broker.kill()
+        device.unmount()
+        device.close()
+        return promised, copy, "copied"
+
+
+class Forgotten(Cut):
+    """The device loses, under way, what no flush of its own write cache covered: sectors survive by chance."""
+
+    kind = VolatileDevice
+
+    def cut(self, device: Device, load: Load, broker: Broker, seed: int) -> tuple[Promises, Device, str]:
+        assert isinstance(device, VolatileDevice)
+        counts = device.cut(seed)
+        # Every write and flush fails from now on, so whatever clients hear until the end stood on the device before.
+        wait_until("the broker to give up", lambda: not broker.is_alive())
+        load.close()
+        promised = load.promises()
+        promised.failures.clear()
+        device.unmount()
+        said = (f"{counts['flushes']} flushes, {counts['unflushed_writes']} writes unflushed, "
+                f"{counts['lost_sectors']} of their {counts['unflushed_sectors']} sectors lost, "
+                f"{counts['torn_writes']} writes torn")
+        return promised, device, said
+
+
+def power_cuts(folder: Path, images: int, seed: int, way: Cut, say: Say = lambda text: None,
+               file_system: str = "ext4") -> int:
     """Each round starts on the image that the last one left. Returns how many records there are in the end."""
     choice = random.Random(seed)
-    device = Device.make(folder, "device-0", DEVICE_BYTES)
-    broker = None
+    device = way.kind.make(folder, "device", DEVICE_BYTES, file_system)
+    broker: Flumen | None = None
     count = 0
     try:
         for image in range(1, images + 1):
@@ -34,22 +85,18 @@ def power_cuts(folder: Path, images: int, seed: int, say: Callable[[str], None] 
                     load.add_producer()
                 load.add_member()
                 load.progress(choice.choice((20, 300, 3000, 10_000)))
-                os.kill(broker.pid, signal.SIGSTOP)
-                # Whatever a client has heard by now was promised before the device stood still.
-                promised = load.promises()
-                copy = device.copy(folder, f"device-{image}")
+                promised, device, said = way.cut(device, load, broker, seed + image)
                 load.close()
-                broker.kill()
-                device.unmount()
-                device.close()
-                device = copy.mount()
+                device.mount()
+                if isinstance(device, VolatileDevice) and choice.random() < 0.5:
+                    said += ", " + cut_at_start(device, folder / f"home-{image}-between", choice)
                 broker = on(device, folder / f"home-{image}-after")
                 broker.start()
                 log = Log.read(broker.bootstrap, load.topic, load.partitions)
                 found = breaches(promised, log) + moved_back(promised, broker.bootstrap, load.group, load.topic)
-                assert not found, f"image {image}: {len(found)} promises broken:\n  " + "\n  ".join(found[:20])
+                assert not found, f"image {image} ({said}): {len(found)} promises broken:\n  " + "\n  ".join(found[:20])
                 count += log.count
-                say(f"image {image} of {images}: {len(promised.acknowledged)} acknowledged, {log.count} there")
+                say(f"image {image} of {images}: {len(promised.acknowledged)} acknowledged, {log.count} there; {said}")
                 broker.stop()
             finally:
                 load.close()
@@ -58,6 +105,20 @@ def power_cuts(folder: Path, images: int, seed: int, say: Callable[[str], None] 
         if broker and broker.is_alive():
             broker.kill()
         device.close()
+
+
+def cut_at_start(device: VolatileDevice, home: Path, choice: random.Random) -> str:
+    """The power goes again while the broker recovers, after some writes of its own."""
+    broker = on(device, home)
+    goal = device.tell("count")["writes"] + choice.randrange(1, 60)
+    broker.launch()
+    wait_until("some writes of a start, or its end", lambda: device.tell("count")["writes"] >= goal
+               or broker.answers_or_died())
+    device.cut(choice.randrange(1 << 30))
+    broker.kill()
+    device.unmount()
+    device.mount()
+    return f"cut again at write {goal} of its start"
 
 
 def on(device: Device, home: Path) -> Flumen:

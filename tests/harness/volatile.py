@@ -1,0 +1,182 @@
+"""A block device with a volatile write cache, whose power can be cut, and which can be told to fail.
+
+    volatile.py IMAGE MOUNT_POINT
+
+Serves IMAGE as the one file of a FUSE file system, for a loop device to lie on. What was written counts as being on
+the medium only once a flush that came later was answered; IMAGE is the medium. Obeys lines on its standard input, and
+answers each with one line of JSON:
+
+    cut SEED      the power goes: of what no flush covered, sectors survive by chance, and from now on all fails
+    break WHAT [FROM TO]
+                  from now on these fail with EIO: "writes", "flushes", "reads", or several with commas; reads and
+                  writes only where they touch bytes FROM to TO, if said
+    mend          nothing fails any longer
+    lie           flushes are answered and not obeyed, as by a device that must not be trusted
+    count         how much was written and flushed so far
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import select
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness.fuse import FILE_NAME, Server, mount  # noqa: E402
+
+SECTOR_BYTES = 512
+# A real device's cache is no larger; when it is full, the device writes it back by itself.
+CACHE_BYTES_MAX = 256 << 20
+# How much of what no flush covered survives a cut: nothing, a little, half, nearly all.
+SURVIVAL = (0.0, 0.05, 0.5, 0.95)
+
+
+@dataclass
+class Counts:
+    """What came so far."""
+
+    writes: int = 0
+    written_bytes: int = 0
+    flushes: int = 0
+    # Reads, writes and flushes that were told to fail.
+    failed: int = 0
+    # Set by a cut.
+    unflushed_writes: int = 0
+    unflushed_sectors: int = 0
+    lost_sectors: int = 0
+    torn_writes: int = 0
+
+
+@dataclass
+class Device:
+    """What was written, on the medium and above it. Invariant: `newest` is the medium with `cached` applied."""
+
+    medium: int
+    newest: int
+    size: int
+    # In the order of writing; none of them is covered by a flush.
+    cached: list[tuple[int, bytes]] = field(default_factory=list)
+    cached_bytes: int = 0
+    broken: frozenset[str] = frozenset()
+    broken_from: int = 0
+    broken_to: int = 0
+    is_off: bool = False
+    lies: bool = False
+    counts: Counts = field(default_factory=Counts)
+
+    def fail_if(self, kind: str, position: int = 0, length: int = 1) -> None:
+        is_there = kind == "flushes" or (position < self.broken_to and position + length > self.broken_from)
+        if self.is_off or (kind in self.broken and is_there):
+            self.counts.failed += 1
+            raise OSError(errno.EIO, f"{kind} fail")
+
+    def read(self, position: int, length: int) -> bytes:
+        self.fail_if("reads", position, length)
+        return os.pread(self.newest, length, position)
+
+    def write(self, position: int, data: bytes) -> None:
+        self.fail_if("writes", position, len(data))
+        os.pwrite(self.newest, data, position)
+        self.cached.append((position, data))
+        self.cached_bytes += len(data)
+        self.counts.writes += 1
+        self.counts.written_bytes += len(data)
+        if self.cached_bytes > CACHE_BYTES_MAX and not self.lies:
+            self.write_back()
+
+    def flush(self) -> None:
+        self.fail_if("flushes")
+        self.counts.flushes += 1
+        if not self.lies:
+            self.write_back()
+
+    def write_back(self) -> None:
+        for position, data in self.cached:
+            os.pwrite(self.medium, data, position)
+        self.cached.clear()
+        self.cached_bytes = 0
+
+    def cut(self, seed: int) -> None:
+        """Each sector survives or not by itself, so that a write may be torn and any order may show."""
+        choice = random.Random(seed)
+        survival = choice.choice(SURVIVAL)
+        self.counts.unflushed_writes = len(self.cached)
+        for position, data in self.cached:
+            sectors = range(0, len(data), SECTOR_BYTES)
+            kept = [at for at in sectors if choice.random() < survival]
+            for at in kept:
+                os.pwrite(self.medium, data[at : at + SECTOR_BYTES], position + at)
+            self.counts.unflushed_sectors += len(sectors)
+            self.counts.lost_sectors += len(sectors) - len(kept)
+            self.counts.torn_writes += 0 < len(kept) < len(sectors)
+        self.cached.clear()
+        self.is_off = True
+
+    def obey(self, order: str, *words: str) -> None:
+        match order:
+            case "cut":
+                self.cut(int(words[0]))
+            case "break":
+                self.broken = frozenset(words[0].split(","))
+                self.broken_from, self.broken_to = map(int, words[1:] or (0, self.size))
+            case "mend":
+                self.broken = frozenset()
+            case "lie":
+                self.lies = True
+            case "count":
+                pass
+            case _:
+                raise ValueError(f"no order {order!r}")
+
+
+def serve(device: Device, folder: Path) -> None:
+    descriptor = mount(folder)
+    server = Server(descriptor, device)
+    print(json.dumps({"file": str(folder / FILE_NAME.decode())}), flush=True)
+    orders = sys.stdin.fileno()
+    while True:
+        ready, _, _ = select.select([descriptor, orders], [], [])
+        # The order first: what a cut finds unanswered was not promised to anybody.
+        if orders in ready:
+            line = sys.stdin.buffer.readline().decode()
+            if not line:
+                return
+            device.obey(*line.split())
+            print(json.dumps(asdict(device.counts)), flush=True)
+        if descriptor in ready and not server.serve_one():
+            return
+
+
+def main(image: Path, folder: Path) -> None:
+    medium = os.open(image, os.O_RDWR)
+    newest = os.open(image.parent, os.O_RDWR | os.O_TMPFILE, 0o600)
+    size = os.fstat(medium).st_size
+    os.ftruncate(newest, size)
+    copy_data(medium, newest, size)
+    serve(Device(medium, newest, size), folder)
+
+
+def copy_data(source: int, target: int, size: int) -> None:
+    """What is not a hole."""
+    position = 0
+    while position < size:
+        try:
+            position = os.lseek(source, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(source, position, os.SEEK_HOLE)
+        while position < end:
+            position += os.copy_file_range(source, target, end - position, position, position)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
