@@ -47,7 +47,10 @@ pub enum BrokerError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The journals of the life before cannot be read.
-    #[error("cannot recover the log directory: {0}")]
+    #[error(
+        "cannot recover the log directory: {0}. Nothing that was acknowledged is given up: look at the disk, then start \
+         again"
+    )]
     Recovery(#[from] RecoveryError),
     /// A core's engine cannot be opened.
     #[error("cannot open the partitions: {0}")]

@@ -150,11 +150,44 @@ def test_unwritable_directory(open_home: Path) -> None:
     assert str(broker.data) in said and "ermission" in said, said
 
 
-def test_io_uring_forbidden(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error, advice", [
+    ("EPERM", "docker: --security-opt seccomp="),
+    ("ENOSYS", "allow io_uring_setup, io_uring_enter and io_uring_register"),
+    ("EINVAL", "needs Linux 6.1 or newer"),
+])
+def test_io_uring_refused(tmp_path: Path, error: str, advice: str) -> None:
     broker = Wrapped(tmp_path / "node")
-    broker.wrapping = [sys.executable, str(TESTS / "harness" / "without_io_uring.py")]
+    broker.wrapping = without_io_uring(error)
     said = refusal(broker)
-    assert "io_uring" in said and "seccomp" in said, said
+    assert "io_uring" in said and advice in said, said
+
+
+def without_io_uring(error: str) -> list[str]:
+    return [sys.executable, str(TESTS / "harness" / "without_io_uring.py"), error]
+
+
+def pretending(folder: Path, name: str, value: str) -> list[str]:
+    """A command that shows its child another value of a file below /proc/sys/kernel, and no one else."""
+    lie = folder / name
+    lie.write_text(f"{value}\n")
+    return ["unshare", "--mount", "sh", "-c", f'mount --bind {lie} /proc/sys/kernel/{name} && exec "$@"', "sh"]
+
+
+@needs_root
+def test_old_kernel(tmp_path: Path) -> None:
+    broker = Wrapped(tmp_path / "node")
+    broker.wrapping = pretending(tmp_path, "osrelease", "5.15.0-91-generic")
+    said = refusal(broker)
+    assert "5.15.0-91-generic" in said and "Linux 6.1 or newer" in said, said
+
+
+@needs_root
+@pytest.mark.parametrize("value, advice", [("2", "for everyone"), ("1", "kernel.io_uring_group")])
+def test_io_uring_disabled(tmp_path: Path, value: str, advice: str) -> None:
+    broker = Wrapped(tmp_path / "node")
+    broker.wrapping = [*pretending(tmp_path, "io_uring_disabled", value), *without_io_uring("EPERM")]
+    said = refusal(broker)
+    assert f"kernel.io_uring_disabled is {value}" in said and advice in said, said
 
 
 def test_bad_settings(flumen: Flumen) -> None:

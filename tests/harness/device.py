@@ -144,9 +144,14 @@ class VolatileDevice(Device):
         self.process.stdin.flush()
         return self.answer()
 
-    def cut(self, seed: int) -> dict:
-        """The power goes. What is on the image then is what a device may have kept."""
-        return self.tell("cut", seed)
+    def cut(self, seed: int, after_writes: int | None = None) -> dict:
+        """The power goes: now, or in the middle of the write that comes after so many more. What is on the image then
+        is what a device may have kept."""
+        return self.tell("cut", seed, *([] if after_writes is None else [after_writes]))
+
+    def counts(self) -> dict:
+        """What came to it so far, and whether its power is gone."""
+        return self.tell("count")
 
     def fail(self, *kinds: str, within: Path | None = None) -> None:
         """From now on these fail with EIO: "writes", "flushes", "reads"; if `within` is given, of its bytes alone."""

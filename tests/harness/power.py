@@ -54,12 +54,13 @@ class Forgotten(Cut):
 
     def cut(self, device: Device, load: Load, broker: Broker, seed: int) -> tuple[Promises, Device, str]:
         assert isinstance(device, VolatileDevice)
-        counts = device.cut(seed)
-        # Every write and flush fails from now on, so whatever clients hear until the end stood on the device before.
-        wait_until("the broker to give up", lambda: not broker.is_alive())
+        device.cut(seed, random.Random(seed).randrange(40))
+        # Every write and flush fails from then on, so whatever clients hear until the end stood on the device before.
+        wait_until("the power to go, and the broker to give up", lambda: not broker.is_alive())
         load.close()
         promised = load.promises()
         promised.failures.clear()
+        counts = device.counts()
         device.unmount()
         said = (f"{counts['flushes']} flushes, {counts['unflushed_writes']} writes unflushed, "
                 f"{counts['lost_sectors']} of their {counts['unflushed_sectors']} sectors lost, "
@@ -109,16 +110,18 @@ def power_cuts(folder: Path, images: int, seed: int, way: Cut, say: Say = lambda
 
 def cut_at_start(device: VolatileDevice, home: Path, choice: random.Random) -> str:
     """The power goes again while the broker recovers, after some writes of its own."""
+    writes = choice.randrange(60)
+    device.cut(choice.randrange(1 << 30), writes)
     broker = on(device, home)
-    goal = device.tell("count")["writes"] + choice.randrange(1, 60)
     broker.launch()
-    wait_until("some writes of a start, or its end", lambda: device.tell("count")["writes"] >= goal
-               or broker.answers_or_died())
-    device.cut(choice.randrange(1 << 30))
+    wait_until("the power to go, or an answer", lambda: device.counts()["is_off"] or broker.answers_or_died())
+    if not device.counts()["is_off"]:
+        # It needed fewer than that to start.
+        device.cut(choice.randrange(1 << 30))
     broker.kill()
     device.unmount()
     device.mount()
-    return f"cut again at write {goal} of its start"
+    return f"cut again at write {writes} of the start"
 
 
 def on(device: Device, home: Path) -> Flumen:

@@ -6,7 +6,9 @@ Serves IMAGE as the one file of a FUSE file system, for a loop device to lie on.
 the medium only once a flush that came later was answered; IMAGE is the medium. Obeys lines on its standard input, and
 answers each with one line of JSON:
 
-    cut SEED      the power goes: of what no flush covered, sectors survive by chance, and from now on all fails
+    cut SEED [WRITES]
+                  the power goes, now or in the middle of the write that comes after so many more: of what no flush
+                  covered then, sectors survive by chance, and all that comes later fails
     break WHAT [FROM TO]
                   from now on these fail with EIO: "writes", "flushes", "reads", or several with commas; reads and
                   writes only where they touch bytes FROM to TO, if said
@@ -32,6 +34,8 @@ if __package__ in (None, ""):
 from harness.fuse import FILE_NAME, Server, mount  # noqa: E402
 
 SECTOR_BYTES = 512
+# A write of one block is not torn: ext4 stands on that where it writes its superblock.
+BLOCK_BYTES = 4096
 # A real device's cache is no larger; when it is full, the device writes it back by itself.
 CACHE_BYTES_MAX = 256 << 20
 # How much of what no flush covered survives a cut: nothing, a little, half, nearly all.
@@ -48,6 +52,7 @@ class Counts:
     # Reads, writes and flushes that were told to fail.
     failed: int = 0
     # Set by a cut.
+    is_off: bool = False
     unflushed_writes: int = 0
     unflushed_sectors: int = 0
     lost_sectors: int = 0
@@ -67,13 +72,14 @@ class Device:
     broken: frozenset[str] = frozenset()
     broken_from: int = 0
     broken_to: int = 0
-    is_off: bool = False
     lies: bool = False
+    # Writes until the power goes, and the seed of what survives.
+    cut_after: tuple[int, int] | None = None
     counts: Counts = field(default_factory=Counts)
 
     def fail_if(self, kind: str, position: int = 0, length: int = 1) -> None:
         is_there = kind == "flushes" or (position < self.broken_to and position + length > self.broken_from)
-        if self.is_off or (kind in self.broken and is_there):
+        if self.counts.is_off or (kind in self.broken and is_there):
             self.counts.failed += 1
             raise OSError(errno.EIO, f"{kind} fail")
 
@@ -88,6 +94,12 @@ class Device:
         self.cached_bytes += len(data)
         self.counts.writes += 1
         self.counts.written_bytes += len(data)
+        if self.cut_after:
+            left, seed = self.cut_after
+            self.cut_after = (left - 1, seed)
+            if left == 0:
+                self.cut(seed)
+                self.fail_if("writes")
         if self.cached_bytes > CACHE_BYTES_MAX and not self.lies:
             self.write_back()
 
@@ -109,20 +121,26 @@ class Device:
         survival = choice.choice(SURVIVAL)
         self.counts.unflushed_writes = len(self.cached)
         for position, data in self.cached:
-            sectors = range(0, len(data), SECTOR_BYTES)
+            is_one_block = position // BLOCK_BYTES == (position + len(data) - 1) // BLOCK_BYTES
+            sector_bytes = len(data) if is_one_block else SECTOR_BYTES
+            sectors = range(0, len(data), sector_bytes)
             kept = [at for at in sectors if choice.random() < survival]
             for at in kept:
-                os.pwrite(self.medium, data[at : at + SECTOR_BYTES], position + at)
+                os.pwrite(self.medium, data[at : at + sector_bytes], position + at)
             self.counts.unflushed_sectors += len(sectors)
             self.counts.lost_sectors += len(sectors) - len(kept)
             self.counts.torn_writes += 0 < len(kept) < len(sectors)
         self.cached.clear()
-        self.is_off = True
+        self.counts.is_off = True
 
     def obey(self, order: str, *words: str) -> None:
         match order:
             case "cut":
-                self.cut(int(words[0]))
+                seed, *writes = map(int, words)
+                if writes:
+                    self.cut_after = (writes[0], seed)
+                else:
+                    self.cut(seed)
             case "break":
                 self.broken = frozenset(words[0].split(","))
                 self.broken_from, self.broken_to = map(int, words[1:] or (0, self.size))

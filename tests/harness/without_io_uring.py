@@ -1,11 +1,15 @@
 """Runs a command for which the kernel refuses io_uring, as the default seccomp profile of containers does.
 
-    without_io_uring.py COMMAND [ARG]...
+    without_io_uring.py ERROR COMMAND [ARG]...
+
+ERROR is what io_uring_setup answers: EPERM (seccomp profiles, kernel.io_uring_disabled), ENOSYS (sandboxes, kernels
+without it), EINVAL (kernels that do not know the flags).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import sys
@@ -13,16 +17,16 @@ import sys
 IO_URING_SETUP = 425  # the same number on every architecture
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-ALLOW, ERRNO, EPERM = 0x7FFF0000, 0x00050000, 1
+ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 
 
-def forbid() -> None:
+def forbid(error: int) -> None:
     program = b"".join(
         struct.pack("HBBI", *step)
         for step in (
             (LOAD, 0, 0, 0),  # the number of the system call
             (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
-            (RETURN, 0, 0, ERRNO | EPERM),
+            (RETURN, 0, 0, ERRNO | error),
             (RETURN, 0, 0, ALLOW),
         )
     )
@@ -34,5 +38,5 @@ def forbid() -> None:
 
 
 if __name__ == "__main__":
-    forbid()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    forbid(getattr(errno, sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

@@ -59,7 +59,7 @@ pub enum StorageErrorKind {
     #[error("no space left on the device")]
     NoSpace,
     /// Any other errno (EIO, EROFS, EMFILE …).
-    #[error("errno {0}")]
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Errno(i32),
     /// Fewer bytes than the file was known to hold.
     #[error("the file ended early")]
