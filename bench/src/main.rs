@@ -1,23 +1,41 @@
 //! The binary `flumen-bench`: load for brokers that speak Kafka's protocol, and what it costs them.
 //!
-//! It measures any broker from the outside, Apache Kafka as well as Flumen, and imports nothing of the
-//! engine. Results are one JSON object a run, on the standard output.
+//! It measures any broker from the outside, Apache Kafka as well as Flumen, and imports nothing of either.
+//! Follow one run: `load` prepares the topic and the requests (`protocol`), its threads send and count, the
+//! collector puts the seconds together and samples the target beside them (`measure`), and what comes out
+//! (`result`) is shown by `report`.
 
 #![forbid(unsafe_code)]
 
-mod admin;
-mod client;
+mod clock;
+mod compare;
+mod console;
+mod error;
+mod hlog;
+mod limits;
 mod load;
-mod process;
+mod measure;
+mod protocol;
 mod report;
+mod result;
+mod scenario;
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::load::{BenchError, Load, Work};
+use crate::compare::measure::Measure;
+use crate::compare::rounds::{Field, RoundSettings};
+use crate::console::Progress;
+use crate::error::BenchError;
+use crate::limits::LimitSettings;
+use crate::load::settings::{LoadSettings, Rate};
+use crate::load::{Outcome, sweep};
+use crate::protocol::admin::{Admin, WantedTopic};
+use crate::report::{ReportSettings, text};
+use crate::scenario::ScenarioSettings;
 
 /// Load for brokers that speak Kafka's protocol, and what it costs them.
 #[derive(Parser)]
@@ -29,16 +47,61 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Raw requests over many connections, from one thread.
-    #[command(subcommand)]
-    Raw(Raw),
+    /// Produces and consumes: at a rate, as fast as answers come, or at many rates.
+    Load(Box<Load>),
+    /// The same load on two or more targets in turn, A B A B, each started and stopped by this program.
+    Compare(Box<Compare>),
+    /// The scenarios S1 to S11, each with its goal.
+    Scenario(Box<ScenarioSettings>),
+    /// What the machine can do without a broker: network, checksums, disk (L1 to L8).
+    Limits(Limits),
+    /// Shows results: as text, and as a page of HTML.
+    Report(ReportSettings),
     /// Creates a topic and waits for its leaders, or deletes one.
     Topic(Topic),
 }
 
 #[derive(Args)]
+struct Load {
+    #[command(flatten)]
+    settings: LoadSettings,
+    /// Search the highest rate that is held; --rate is where the search begins.
+    #[arg(long, conflicts_with = "rates")]
+    sweep: bool,
+    /// In a search a rate is held only if 99 % of the acknowledgements come within so many milliseconds.
+    #[arg(long, default_value_t = 1000.0)]
+    sweep_p99_ms: f64,
+    /// One run at each of these rates.
+    #[arg(long, value_delimiter = ',')]
+    rates: Vec<Rate>,
+    /// Print the result as JSON, in the place of text.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct Compare {
+    #[command(flatten)]
+    rounds: RoundSettings,
+    #[command(flatten)]
+    load: LoadSettings,
+}
+
+#[derive(Args)]
+struct Limits {
+    #[command(flatten)]
+    settings: LimitSettings,
+    /// Print the result as JSON, in the place of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct Topic {
-    /// The broker's address.
+    /// The target's address.
     #[arg(long, default_value = "127.0.0.1:9092")]
     bootstrap: String,
     /// The topic.
@@ -48,149 +111,135 @@ struct Topic {
     #[arg(long, default_value_t = 1)]
     partitions: i32,
     /// Its settings: key=value.
-    #[arg(long = "config")]
+    #[arg(long = "config", value_name = "KEY=VALUE")]
     configs: Vec<String>,
     /// Delete it.
     #[arg(long)]
     delete: bool,
 }
 
-#[derive(Subcommand)]
-enum Raw {
-    /// Produce requests, each with one batch a partition.
-    Produce(Produce),
-    /// Fetch requests over what there is, from the beginning, over and over.
-    Fetch(Fetch),
-}
-
-#[derive(Args)]
-struct Common {
-    /// The broker's address.
-    #[arg(long, default_value = "127.0.0.1:9092")]
-    bootstrap: String,
-    /// The topic; it is created where it does not exist.
-    #[arg(long)]
-    topic: String,
-    /// Partitions of the topic, if it is created.
-    #[arg(long, default_value_t = 1)]
-    partitions: i32,
-    /// Settings of the topic, if it is created: key=value.
-    #[arg(long = "config")]
-    configs: Vec<String>,
-    /// Connections, each with its own partition in turn.
-    #[arg(long, default_value_t = 1)]
-    connections: usize,
-    /// Seconds before anything is counted.
-    #[arg(long, default_value_t = 3.0)]
-    warmup: f64,
-    /// Seconds that are counted.
-    #[arg(long, default_value_t = 10.0)]
-    duration: f64,
-    /// The broker's process, whose CPU time is then reported.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// A name for the run, repeated in the result.
-    #[arg(long, default_value = "")]
-    label: String,
-}
-
-#[derive(Args)]
-struct Produce {
-    #[command(flatten)]
-    common: Common,
-    /// Bytes of a record's value; random, so that nothing compresses.
-    #[arg(long, default_value_t = 100)]
-    record_bytes: usize,
-    /// Records in a batch.
-    #[arg(long, default_value_t = 1)]
-    records_per_batch: usize,
-    /// Partitions in a request, with one batch each.
-    #[arg(long, default_value_t = 1)]
-    batches_per_request: usize,
-    /// Requests in flight on each connection.
-    #[arg(long, default_value_t = 1)]
-    depth: usize,
-    /// Stop earlier, after so many bytes of batches, counted or not.
-    #[arg(long, default_value_t = u64::MAX)]
-    bytes_max: u64,
-    /// 0, 1, or -1 (all).
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
-    acks: i16,
-}
-
-#[derive(Args)]
-struct Fetch {
-    #[command(flatten)]
-    common: Common,
-    /// The most bytes of one answer.
-    #[arg(long, default_value_t = 1 << 20)]
-    max_bytes: i32,
-    /// Wait for new records at the end, in the place of starting over.
-    #[arg(long)]
-    tail: bool,
-}
-
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Raw(raw) => run(raw).map(Some),
-        Command::Topic(topic) => prepare(&topic).map(|()| None),
+    let done = match Arguments::parse().command {
+        Command::Load(load) => run_load(&load),
+        Command::Compare(compare) => run_compare(&compare),
+        Command::Scenario(settings) => run_scenarios(&settings),
+        Command::Limits(limits) => run_limits(&limits),
+        Command::Report(settings) => run_report(&settings),
+        Command::Topic(topic) => prepare_topic(&topic),
     };
-    match result {
-        Ok(json) => {
-            if let Some(json) = json {
-                report::print(&json);
-            }
-            ExitCode::SUCCESS
-        }
+    match done {
+        Ok(code) => code,
         Err(error) => {
-            report::complain(&error);
+            console::complain(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn prepare(topic: &Topic) -> Result<(), BenchError> {
-    let address = resolve(&topic.bootstrap)?;
-    if topic.delete {
-        return admin::delete_topic(address, &topic.topic);
+/// Set by the first Ctrl-C: what was measured is kept. The second ends the program.
+fn interruption() -> Result<Arc<AtomicBool>, BenchError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    let wrong = |source| BenchError::io("wait for signals", source);
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone()).map_err(wrong)?;
+        signal_hook::flag::register(signal, flag.clone()).map_err(wrong)?;
     }
-    admin::prepare_topic(address, &topic.topic, topic.partitions, &topic.configs).map(|_| ())
+    Ok(flag)
 }
 
-fn run(raw: Raw) -> Result<String, BenchError> {
-    let (common, bytes_max, work) = match raw {
-        Raw::Produce(produce) => {
-            let work = Work::Produce {
-                record_bytes: produce.record_bytes,
-                records_per_batch: produce.records_per_batch.max(1),
-                batches_per_request: produce.batches_per_request.max(1),
-                depth: produce.depth.max(1),
-                acks: produce.acks,
-            };
-            (produce.common, produce.bytes_max, work)
-        }
-        Raw::Fetch(fetch) => {
-            (fetch.common, u64::MAX, Work::Fetch { max_bytes: fetch.max_bytes, tail: fetch.tail })
-        }
+fn run_load(load: &Load) -> Result<ExitCode, BenchError> {
+    let is_interrupted = interruption()?;
+    let progress = Progress::new(load.quiet);
+    let settings = &load.settings;
+    let p99_max_us = load.sweep_p99_ms * 1e3;
+    let outcomes = if load.sweep {
+        sweep::search(settings, p99_max_us, &progress, &is_interrupted)?
+    } else if load.rates.is_empty() {
+        vec![load::run(settings, &progress, &is_interrupted)?]
+    } else {
+        sweep::ladder(settings, &load.rates, &progress, &is_interrupted)?
     };
-    let address = resolve(&common.bootstrap)?;
-    let partitions = admin::prepare_topic(address, &common.topic, common.partitions, &common.configs)?;
-    let load = Load {
-        address,
-        topic: common.topic,
-        partitions,
-        connections: common.connections.max(1),
-        warmup: Duration::from_secs_f64(common.warmup),
-        duration: Duration::from_secs_f64(common.duration),
-        pid: common.pid,
-        bytes_max,
-        work,
-    };
-    Ok(report::json(&common.label, &load, &load::run(&load)?))
+    for outcome in &outcomes {
+        show(outcome, load)?;
+    }
+    if load.sweep {
+        let best = sweep::best(&outcomes, p99_max_us).and_then(|result| result.rate);
+        let best = best.map_or("no rate was held".to_owned(), |rate| {
+            format!("the highest rate that was held: {} records/s", text::number(rate.asked))
+        });
+        console::note(&best);
+    }
+    let has_failed = outcomes.iter().any(|outcome| outcome.result.failure().is_some());
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn resolve(address: &str) -> Result<SocketAddr, BenchError> {
-    let resolved =
-        address.to_socket_addrs().map_err(|source| BenchError::io("resolve the address", source))?;
-    resolved.into_iter().next().ok_or_else(|| BenchError::Broker(format!("{address} has no address")))
+fn show(outcome: &Outcome, load: &Load) -> Result<(), BenchError> {
+    if load.json {
+        console::result(&serde_json::to_string(&outcome.result).map_err(BenchError::codec)?);
+    } else {
+        console::result(text::load(&outcome.result).trim_end());
+    }
+    if let Some(folder) = &load.settings.out {
+        outcome.write(folder, &outcome.result.label)?;
+    }
+    match outcome.result.failure() {
+        Some(failure) => {
+            console::note(&format!("flumen-bench: the run did not come to its end: {failure}"));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn run_compare(compare: &Compare) -> Result<ExitCode, BenchError> {
+    let is_interrupted = interruption()?;
+    let mut field = Field::start(&compare.rounds, &is_interrupted)?;
+    let what = "the load of the command line";
+    let mut comparison = field.compare(&compare.load.label, what, &compare.load, &Measure::ALL)?;
+    comparison.notes.insert(0, std::env::args().collect::<Vec<_>>().join(" "));
+    comparison.write(&compare.rounds.results)?;
+    console::result(&comparison.table());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_scenarios(settings: &ScenarioSettings) -> Result<ExitCode, BenchError> {
+    let is_interrupted = interruption()?;
+    let (_limits, comparisons) = scenario::run(settings, &is_interrupted)?;
+    for comparison in &comparisons {
+        console::result(&comparison.table());
+    }
+    Ok(if comparisons.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn run_report(settings: &ReportSettings) -> Result<ExitCode, BenchError> {
+    console::result(report::run(settings)?.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_limits(limits: &Limits) -> Result<ExitCode, BenchError> {
+    let result = limits::run(&limits.settings, &Progress::new(limits.json))?;
+    if limits.json {
+        console::result(&serde_json::to_string(&result).map_err(BenchError::codec)?);
+    } else {
+        console::result(result.text().trim_end());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prepare_topic(topic: &Topic) -> Result<ExitCode, BenchError> {
+    let mut admin = Admin::connect(&topic.bootstrap)?;
+    if topic.delete {
+        admin.delete_topic(&topic.topic)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = LoadSettings {
+        topic: topic.topic.clone(),
+        partitions: topic.partitions,
+        configs: topic.configs.clone(),
+        ..LoadSettings::default()
+    };
+    let wanted: WantedTopic = settings.wanted_topic()?;
+    admin.prepare_topic(&wanted)?;
+    Ok(ExitCode::SUCCESS)
 }

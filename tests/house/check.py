@@ -22,10 +22,10 @@ EDGES: dict[str, set[str]] = {
     "flumen-engine": {"flumen-ring"},
     "flumen-wire": set(),
     "flumen-server": {"flumen-engine", "flumen-ring", "flumen-wire"},
-    "flumen-bench": {"flumen-wire"},
+    "flumen-bench": set(),
 }
 # Edges that exist for benches and tests only.
-DEVELOPMENT_EDGES: dict[str, set[str]] = {"flumen-bench": {"flumen-ring", "flumen-engine"}}
+DEVELOPMENT_EDGES: dict[str, set[str]] = {"flumen-bench": {"flumen-ring", "flumen-engine", "flumen-wire"}}
 
 # The only crate with unsafe code and system calls.
 UNSAFE_CRATE = "flumen-ring"

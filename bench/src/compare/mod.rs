@@ -1,0 +1,298 @@
+//! Two or more targets under the same load, in turn, A B A B: medians, their spread, and the ratio pair by pair.
+//!
+//! Absolute figures are those of one machine on one day. A pair of runs that follow each other shares the
+//! machine's mood, so the ratio of a pair says more than the ratio of two medians.
+
+pub mod measure;
+pub mod rounds;
+pub mod target;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use self::measure::Measure;
+use crate::error::BenchError;
+use crate::measure::environment::Environment;
+use crate::report::text::number;
+use crate::result::LoadResult;
+
+/// The name of the result's format.
+pub const FORMAT: &str = "flumen-bench-comparison-1";
+
+/// The same load on several targets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Its name, such as S1-M.
+    pub name: String,
+    /// What was done, in words.
+    pub what: String,
+    /// Where.
+    pub environment: Environment,
+    /// The targets, in the order in which they took turns. The first is the one that is judged.
+    pub targets: Vec<String>,
+    /// What was measured of whom in which round.
+    pub samples: Vec<Sample>,
+    /// The figures put together.
+    pub rows: Vec<Row>,
+    /// Goals, and whether they are met.
+    pub verdicts: Vec<Verdict>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// One run of one target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which target.
+    pub target: String,
+    /// Which round, from 0.
+    pub round: usize,
+    /// Figures by name that are not of a load.
+    pub figures: BTreeMap<String, f64>,
+    /// The load, if there was one.
+    pub load: Option<LoadResult>,
+}
+
+/// One figure of all targets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What it is.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Whether more of it is better.
+    pub is_more_better: bool,
+    /// By target; without those of which it was not measured.
+    pub targets: BTreeMap<String, Spread>,
+    /// How many times better the first target is than each other one, pair by pair.
+    pub ratios: BTreeMap<String, Spread>,
+}
+
+/// The median of some values, with the least and the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted: Vec<_> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() {
+            0 => return None,
+            odd if odd % 2 == 1 => sorted[middle],
+            _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        };
+        Some(Self { median, min: sorted[0], max: sorted[sorted.len() - 1] })
+    }
+
+    fn text(&self) -> String {
+        if self.min == self.max {
+            return number(self.median);
+        }
+        format!("{} ({}–{})", number(self.median), number(self.min), number(self.max))
+    }
+}
+
+/// A goal, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The goal in words.
+    pub goal: String,
+    /// What was reached.
+    pub reached: f64,
+    /// Whether that is enough.
+    pub is_met: bool,
+}
+
+impl Comparison {
+    /// Nothing has been measured.
+    pub fn new(name: &str, what: &str, environment: Environment, targets: Vec<String>) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            name: name.to_owned(),
+            what: what.to_owned(),
+            environment,
+            targets,
+            samples: Vec::new(),
+            rows: Vec::new(),
+            verdicts: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Puts a figure of the loads together.
+    pub fn add_measure(&mut self, measure: Measure) {
+        let value = |sample: &Sample| sample.load.as_ref().and_then(|load| measure.of(load));
+        self.add(measure.name(), measure.unit(), measure.is_more_better(), value);
+    }
+
+    /// Puts a figure together that is not of a load.
+    pub fn add_figure(&mut self, name: &str, unit: &str, is_more_better: bool) {
+        self.add(name, unit, is_more_better, |sample| sample.figures.get(name).copied());
+    }
+
+    fn add(&mut self, name: &str, unit: &str, is_more_better: bool, value: impl Fn(&Sample) -> Option<f64>) {
+        let of = |target: &String| -> BTreeMap<usize, f64> {
+            let samples = self.samples.iter().filter(|sample| &sample.target == target);
+            samples.filter_map(|sample| Some((sample.round, value(sample)?))).collect()
+        };
+        let by_target: BTreeMap<_, _> = self.targets.iter().map(|target| (target, of(target))).collect();
+        let spread =
+            |values: &BTreeMap<usize, f64>| Spread::of(&values.values().copied().collect::<Vec<_>>());
+        let targets =
+            by_target.iter().filter_map(|(target, values)| Some(((*target).clone(), spread(values)?)));
+        let targets: BTreeMap<_, _> = targets.collect();
+        if targets.is_empty() {
+            return;
+        }
+        let first = &by_target[&self.targets[0]];
+        let ratios = self.targets[1..].iter().filter_map(|target| {
+            let pairs =
+                first.iter().filter_map(|(round, ours)| Some((*ours, *by_target[target].get(round)?)));
+            let ratios =
+                pairs.map(|(ours, theirs)| if is_more_better { ours / theirs } else { theirs / ours });
+            Some((target.clone(), Spread::of(&ratios.collect::<Vec<_>>())?))
+        });
+        let ratios = ratios.collect();
+        self.rows.push(Row { name: name.to_owned(), unit: unit.to_owned(), is_more_better, targets, ratios });
+    }
+
+    /// The row of a figure with this name and unit.
+    pub fn row(&self, name: &str, unit: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name && row.unit == unit)
+    }
+
+    /// The first target's median of a figure of the loads.
+    pub fn ours(&self, measure: Measure) -> Option<f64> {
+        Some(self.row(measure.name(), measure.unit())?.targets.get(&self.targets[0])?.median)
+    }
+
+    /// How many times better the first target is than the second in a figure of the loads.
+    pub fn ratio(&self, measure: Measure) -> Option<f64> {
+        Some(self.row(measure.name(), measure.unit())?.ratios.get(self.targets.get(1)?)?.median)
+    }
+
+    /// Judges what was reached, if it was measured: at least, or at most.
+    pub fn judge(&mut self, goal: &str, reached: Option<f64>, wanted: f64, is_at_least: bool) {
+        if let Some(reached) = reached {
+            let is_met = if is_at_least { reached >= wanted } else { reached <= wanted };
+            self.verdicts.push(Verdict { goal: goal.to_owned(), reached, is_met });
+        }
+    }
+
+    /// Takes over what the loads warn of, once each.
+    pub fn take_warnings(&mut self) {
+        for sample in &self.samples {
+            for warning in sample.load.iter().flat_map(|load| &load.warnings) {
+                // The same with other numbers is the same.
+                let kind = |text: &str| text.chars().filter(|one| !one.is_ascii_digit()).collect::<String>();
+                let note = format!("{}: {warning}", sample.target);
+                if self.notes.iter().all(|known| kind(known) != kind(&note)) {
+                    self.notes.push(note);
+                }
+            }
+        }
+    }
+
+    /// As a table in Markdown.
+    pub fn table(&self) -> String {
+        let mut out = format!("**{}** {}\n\n| |", self.name, self.what);
+        for target in &self.targets {
+            out += &format!(" {target} |");
+        }
+        for target in &self.targets[1..] {
+            out += &format!(" {} × {target} |", self.targets[0]);
+        }
+        out += "\n|---|";
+        out += &"--:|".repeat(2 * self.targets.len() - 1);
+        out.push('\n');
+        for row in &self.rows {
+            out += &format!("| {}, {} |", row.name, row.unit);
+            let cell = |spread: Option<&Spread>| spread.map_or("–".to_owned(), Spread::text);
+            for target in &self.targets {
+                out += &format!(" {} |", cell(row.targets.get(target)));
+            }
+            for target in &self.targets[1..] {
+                out += &format!(" {} |", cell(row.ratios.get(target)));
+            }
+            out.push('\n');
+        }
+        out.push('\n');
+        for verdict in &self.verdicts {
+            let met = if verdict.is_met { "met" } else { "MISSED" };
+            out += &format!("- {}: {} ({met})\n", verdict.goal, number(verdict.reached));
+        }
+        for note in &self.notes {
+            out += &format!("- note: {note}\n");
+        }
+        out
+    }
+
+    /// Writes NAME.json into a folder.
+    pub fn write(&self, folder: &Path) -> Result<(), BenchError> {
+        let wrong = |source| BenchError::io(format!("write into {}", folder.display()), source);
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+        let json = serde_json::to_string(self).map_err(BenchError::codec)?;
+        std::fs::write(folder.join(format!("{}.json", self.name)), json).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(target: &str, round: usize, value: f64) -> Sample {
+        let figures = BTreeMap::from([("speed".to_owned(), value)]);
+        Sample { target: target.to_owned(), round, figures, load: None }
+    }
+
+    #[test]
+    fn a_spread_is_the_median_with_its_neighbours_at_both_ends() {
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
+        assert_eq!(Spread::of(&[1.0, 2.0, 3.0, 4.0]).map(|spread| spread.median), Some(2.5));
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::of(&[f64::NAN]), None);
+    }
+
+    #[test]
+    fn ratios_are_of_pairs_and_more_than_one_is_better() {
+        for (is_more_better, wanted) in [(true, 2.0), (false, 0.5)] {
+            let targets = vec!["a".to_owned(), "b".to_owned()];
+            let mut comparison = Comparison::new("x", "", Environment::default(), targets);
+            // The machine was three times faster in the second round; the pairs do not see it.
+            for (round, speed) in [(0, 1.0), (1, 3.0)] {
+                comparison.samples.push(sample("a", round, 2.0 * speed));
+                comparison.samples.push(sample("b", round, speed));
+            }
+            comparison.samples.push(sample("a", 2, 100.0));
+            comparison.add_figure("speed", "m/s", is_more_better);
+            let row = comparison.row("speed", "m/s").expect("it was measured");
+            assert_eq!(row.ratios["b"], Spread { median: wanted, min: wanted, max: wanted });
+            assert!(
+                comparison.table().contains("| speed, m/s | 6 (2–100) | 2 (1–3) |"),
+                "{}",
+                comparison.table()
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_judged() {
+        let mut comparison = Comparison::new("x", "", Environment::default(), vec!["a".to_owned()]);
+        comparison.add_figure("speed", "m/s", true);
+        assert!(comparison.rows.is_empty());
+        comparison.judge("fast", None, 1.0, true);
+        assert!(comparison.verdicts.is_empty());
+        comparison.judge("slow", Some(2.0), 1.0, false);
+        assert!(!comparison.verdicts[0].is_met);
+    }
+}

@@ -1,0 +1,279 @@
+//! Targets that take turns under a load: started, pinned, warmed, measured, stopped and cleaned.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use clap::Args;
+
+use super::measure::Measure;
+use super::target::{RunningTarget, TargetSpec};
+use super::{Comparison, Sample};
+use crate::console::{Progress, note};
+use crate::error::BenchError;
+use crate::load::settings::LoadSettings;
+use crate::load::{self, settings::StartAt};
+use crate::measure::environment::Environment;
+use crate::protocol::admin::Admin;
+use crate::report::text::number;
+use crate::result::LoadResult;
+
+/// Acknowledged in memory: Kafka's default.
+pub const IN_MEMORY: &str = "flush.messages=9223372036854775807";
+/// Acknowledged after the device's flush: Flumen's default.
+pub const DURABLE: &str = "flush.messages=1";
+
+/// How targets take turns.
+#[derive(Args, Clone, Debug)]
+pub struct RoundSettings {
+    /// The targets, in turn; the first is the one that is judged: [NAME:]flumen[=BINARY], apache-kafka[=FOLDER],
+    /// command=COMMAND (with {port} and {data}), running=HOST:PORT.
+    #[arg(long = "target")]
+    pub targets: Vec<TargetSpec>,
+    /// Rounds; in each of them every target is measured once.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Cores of the targets.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    pub broker_cores: Vec<usize>,
+    /// Cores of the load.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub load_cores: Vec<usize>,
+    /// Seconds of load before a target that runs on a JVM is measured; others get a tenth.
+    #[arg(long, default_value_t = 20.0)]
+    pub jvm_warmup: f64,
+    /// Where the targets' data is to be. It is removed.
+    #[arg(long)]
+    pub work: Option<PathBuf>,
+    /// A folder for the results.
+    #[arg(long, default_value = "target/bench")]
+    pub results: PathBuf,
+}
+
+/// A load on one of the targets, under a name of its own.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Its name.
+    pub label: String,
+    /// Which target.
+    pub target: usize,
+    /// The load.
+    pub settings: LoadSettings,
+}
+
+/// Running targets.
+pub struct Field {
+    /// In their order.
+    pub targets: Vec<RunningTarget>,
+    /// How they take turns.
+    pub settings: RoundSettings,
+    /// Whether Ctrl-C was pressed.
+    pub is_interrupted: Arc<AtomicBool>,
+    folder: PathBuf,
+    serial: usize,
+}
+
+impl Field {
+    /// Starts and warms all of them.
+    pub fn start(settings: &RoundSettings, is_interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
+        if settings.targets.is_empty() {
+            return Err(BenchError::Refused("no --target to measure".to_owned()));
+        }
+        if settings.rounds == 0 {
+            return Err(BenchError::Refused("--rounds 0: nothing would be measured".to_owned()));
+        }
+        for target in &settings.targets {
+            target.check()?;
+        }
+        let base = settings.work.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
+        let folder = base.join(format!("flumen-bench-{}", std::process::id()));
+        let mut field = Self {
+            targets: Vec::new(),
+            settings: settings.clone(),
+            is_interrupted: is_interrupted.clone(),
+            folder,
+            serial: 0,
+        };
+        for (nth, spec) in settings.targets.iter().enumerate() {
+            let target = spec.start(&settings.broker_cores, &field.folder.join(nth.to_string()))?;
+            note(&format!(
+                "{} answers at {} after {:.1} s",
+                target.name,
+                target.bootstrap,
+                target.first_answer.as_secs_f64()
+            ));
+            field.targets.push(target);
+            let share = if spec.is_jvm() { 1.0 } else { 0.1 };
+            field.warm(nth, settings.jvm_warmup * share)?;
+        }
+        Ok(field)
+    }
+
+    /// Where the data of all targets is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A JVM compiles what is used often; nothing is measured before it has.
+    fn warm(&mut self, nth: usize, seconds: f64) -> Result<(), BenchError> {
+        if seconds <= 0.0 {
+            return Ok(());
+        }
+        let warm = LoadSettings {
+            connections: 8,
+            depth: Some(2),
+            record_bytes: 256,
+            batch_records: 4,
+            consumers: 2,
+            warmup: 0.0,
+            duration: seconds,
+            bytes_max: Some(2 << 30),
+            configs: vec![IN_MEMORY.to_owned()],
+            label: "warm".to_owned(),
+            ..LoadSettings::default()
+        };
+        self.load(nth, &warm).map(drop)
+    }
+
+    /// One load on one target, on a topic of its own.
+    pub fn load(&mut self, nth: usize, settings: &LoadSettings) -> Result<LoadResult, BenchError> {
+        let settings = self.on_target(nth, settings);
+        let outcome = load::run(&settings, &Progress::new(true), &self.is_interrupted)?;
+        self.settle();
+        if let Some(failure) = outcome.result.failure() {
+            return Err(BenchError::Broker(format!("{}: {failure}", self.targets[nth].name)));
+        }
+        let mut result = outcome.result;
+        result.target = self.targets[nth].name.clone();
+        Ok(result)
+    }
+
+    /// The settings with this target's address, a new topic unless it has one, and the load's cores.
+    pub fn on_target(&mut self, nth: usize, settings: &LoadSettings) -> LoadSettings {
+        self.serial += 1;
+        let target = &self.targets[nth];
+        let mut settings = LoadSettings {
+            bootstrap: target.bootstrap.clone(),
+            pid: target.pid,
+            data: target.data.clone(),
+            cores: self.settings.load_cores.clone(),
+            threads: settings.threads.max(1),
+            out: None,
+            ..settings.clone()
+        };
+        if settings.topic == LoadSettings::default().topic {
+            settings.topic = format!("bench-{}", self.serial);
+            settings.delete_topic = true;
+        }
+        settings
+    }
+
+    /// What one run has left to be written must not fall into the next.
+    fn settle(&self) {
+        rustix::fs::sync();
+    }
+
+    /// The same load on each target in turn, for all rounds.
+    pub fn compare(
+        &mut self,
+        name: &str,
+        what: &str,
+        settings: &LoadSettings,
+        measures: &[Measure],
+    ) -> Result<Comparison, BenchError> {
+        let variant = |(nth, target): (usize, &RunningTarget)| Variant {
+            label: target.name.clone(),
+            target: nth,
+            settings: settings.clone(),
+        };
+        let variants: Vec<_> = self.targets.iter().enumerate().map(variant).collect();
+        self.compare_variants(name, what, &variants, measures)
+    }
+
+    /// These variants in turn, for all rounds. One that fails is noted, and leaves a gap.
+    pub fn compare_variants(
+        &mut self,
+        name: &str,
+        what: &str,
+        variants: &[Variant],
+        measures: &[Measure],
+    ) -> Result<Comparison, BenchError> {
+        let labels = variants.iter().map(|variant| variant.label.clone()).collect();
+        let mut comparison = Comparison::new(name, what, Environment::observe(Some(&self.folder)), labels);
+        for round in 0..self.settings.rounds {
+            for variant in variants {
+                if self.is_interrupted.load(Relaxed) {
+                    comparison.notes.push("interrupted: not all rounds were run".to_owned());
+                    break;
+                }
+                match self.load(variant.target, &variant.settings) {
+                    Ok(load) => {
+                        note(&self.line(name, round, &variant.label, &load, measures));
+                        let (target, figures) = (variant.label.clone(), BTreeMap::new());
+                        comparison.samples.push(Sample { target, round, figures, load: Some(load) });
+                    }
+                    Err(error) => {
+                        let told = format!("{} in round {}: {error}", variant.label, round + 1);
+                        note(&format!("{name}: {told}"));
+                        comparison.notes.push(told);
+                    }
+                }
+            }
+        }
+        for measure in measures {
+            comparison.add_measure(*measure);
+        }
+        comparison.take_warnings();
+        Ok(comparison)
+    }
+
+    /// An empty comparison of these targets.
+    pub fn comparison(&self, name: &str, what: &str) -> Comparison {
+        let targets = self.targets.iter().map(|target| target.name.clone()).collect();
+        Comparison::new(name, what, Environment::observe(Some(&self.folder)), targets)
+    }
+
+    fn line(&self, name: &str, round: usize, label: &str, load: &LoadResult, measures: &[Measure]) -> String {
+        let figures = measures
+            .iter()
+            .filter_map(|measure| Some(format!("{} {}", number(measure.of(load)?), measure.unit())));
+        let figures: Vec<_> = figures.collect();
+        format!("{name} {}/{} {label}: {}", round + 1, self.settings.rounds, figures.join(", "))
+    }
+
+    /// Fills a topic by a closed loop in large batches.
+    pub fn fill(&mut self, nth: usize, topic: &str, partitions: i32, bytes: u64) -> Result<(), BenchError> {
+        let fill = LoadSettings {
+            topic: topic.to_owned(),
+            partitions,
+            connections: 4,
+            depth: Some(2),
+            batch_records: 64,
+            warmup: 0.0,
+            duration: 600.0,
+            bytes_max: Some(bytes),
+            configs: vec![IN_MEMORY.to_owned()],
+            from: StartAt::Earliest,
+            label: "fill".to_owned(),
+            ..LoadSettings::default()
+        };
+        self.load(nth, &fill).map(drop)
+    }
+
+    /// Deletes a topic of a target.
+    pub fn delete(&self, nth: usize, topic: &str) -> Result<(), BenchError> {
+        Admin::connect(&self.targets[nth].bootstrap)?.delete_topic(topic)
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        for target in &mut self.targets {
+            target.stop();
+        }
+        self.targets.clear();
+        // What cannot be removed is in a folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

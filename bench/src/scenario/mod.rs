@@ -1,0 +1,213 @@
+//! The scenarios S1 to S11: workloads that brokers meet, each with a goal.
+//!
+//! A scenario is made of comparisons, one for each case. Goals are ratios: to the peer in the same class of
+//! durability, or to the limit that `limits` measured on the same machine in the same run. **M** is acknowledged
+//! in memory, **D** after the device's flush.
+
+mod catchup;
+mod idle;
+mod latency;
+mod start;
+mod throughput;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+
+use crate::compare::Comparison;
+use crate::compare::rounds::{DURABLE, Field, IN_MEMORY, RoundSettings};
+use crate::compare::target::TargetSpec;
+use crate::console::{Progress, note};
+use crate::error::BenchError;
+use crate::limits::{self, LimitSettings, LimitsResult};
+use crate::load::settings::LoadSettings;
+
+/// Which scenarios, and how thoroughly.
+#[derive(Args, Clone, Debug)]
+pub struct ScenarioSettings {
+    /// S1 to S11, or all.
+    #[arg(default_value = "all")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub rounds: RoundSettings,
+    /// Minutes in the place of hours: two rounds, short runs, fewer steps.
+    #[arg(long)]
+    pub quick: bool,
+    /// Seconds that are counted of each run [default: 10, or 3 with --quick].
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Limits that were measured before: a limits.json.
+    #[arg(long)]
+    pub limits: Option<PathBuf>,
+}
+
+/// What the scenarios share.
+pub struct Stage {
+    /// The targets.
+    pub field: Field,
+    /// The machine's limits.
+    pub limits: LimitsResult,
+    /// Whether all is to be done in minutes.
+    pub is_quick: bool,
+    /// Seconds that are counted of each run.
+    pub seconds: f64,
+}
+
+/// How durable an acknowledgement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// In memory.
+    M,
+    /// After the device's flush.
+    D,
+}
+
+impl Class {
+    /// The topic's setting.
+    pub fn config(self) -> Vec<String> {
+        vec![if self == Self::M { IN_MEMORY } else { DURABLE }.to_owned()]
+    }
+
+    /// Its letter.
+    pub fn letter(self) -> &'static str {
+        if self == Self::M { "M" } else { "D" }
+    }
+}
+
+impl Stage {
+    /// A load of this class with the stage's durations.
+    pub fn base(&self, class: Class) -> LoadSettings {
+        LoadSettings {
+            configs: class.config(),
+            warmup: if self.is_quick { 1.0 } else { 3.0 },
+            duration: self.seconds,
+            // A disk of modest size is to hold what a run writes.
+            bytes_max: Some(if self.is_quick { 3 << 30 } else { 12 << 30 }),
+            ..LoadSettings::default()
+        }
+    }
+
+    /// Whether there is somebody to compare with.
+    pub fn has_peer(&self) -> bool {
+        self.field.targets.len() > 1
+    }
+}
+
+type Play = fn(&mut Stage) -> Result<Vec<Comparison>, BenchError>;
+
+const ALL: [(&str, &str, Play); 11] = [
+    ("S1", "tiny requests", throughput::tiny_requests),
+    ("S2", "bulk ingest", throughput::bulk_ingest),
+    ("S3", "durable ingest", throughput::durable_ingest),
+    ("S4", "latency curve", latency::curve),
+    ("S5", "tail fan-out", throughput::tail_fanout),
+    ("S6", "catch-up beside producers", catchup::isolation),
+    ("S7", "many partitions", throughput::many_partitions),
+    ("S8", "two cores", throughput::core_scaling),
+    ("S9", "start", start::until_every_partition_acknowledges),
+    ("S10", "idle", idle::cost_of_nothing),
+    ("S11", "consumers that do not read", latency::slow_consumers),
+];
+
+/// Runs them and gives all comparisons. One that fails is told, and the others go on.
+pub fn run(
+    settings: &ScenarioSettings,
+    is_interrupted: &Arc<AtomicBool>,
+) -> Result<(LimitsResult, Vec<Comparison>), BenchError> {
+    let chosen = chosen(&settings.names)?;
+    let mut rounds = settings.rounds.clone();
+    if rounds.targets.is_empty() {
+        rounds.targets = default_targets();
+    }
+    if settings.quick {
+        rounds.rounds = rounds.rounds.min(2);
+    }
+    let limits = limits_of(settings, &rounds)?;
+    let mut stage = Stage {
+        field: Field::start(&rounds, is_interrupted)?,
+        limits,
+        is_quick: settings.quick,
+        seconds: settings.seconds.unwrap_or(if settings.quick { 3.0 } else { 10.0 }),
+    };
+    let mut comparisons = Vec::new();
+    for (name, what, play) in chosen {
+        if is_interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
+        note(&format!("── {name} {what}"));
+        match play(&mut stage) {
+            Ok(cases) => {
+                for case in cases {
+                    case.write(&rounds.results)?;
+                    comparisons.push(case);
+                }
+            }
+            Err(error) => note(&format!("{name}: {error}")),
+        }
+    }
+    Ok((stage.limits, comparisons))
+}
+
+fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str, Play)>, BenchError> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(ALL.to_vec());
+    }
+    let find = |name: &String| {
+        let found = ALL.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
+        found.copied().ok_or_else(|| BenchError::Refused(format!("{name}: the scenarios are S1 to S11")))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Flumen, and Apache Kafka where there is a JDK for it.
+fn default_targets() -> Vec<TargetSpec> {
+    let target = |text: &str| text.parse::<TargetSpec>().expect("a known target");
+    let kafka = target("apache-kafka");
+    let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let has_java = java.is_ok_and(|status| status.success());
+    if has_java && kafka.check().is_ok() {
+        return vec![target("flumen"), kafka];
+    }
+    note("no Java here: Flumen is measured against the limits alone");
+    vec![target("flumen")]
+}
+
+fn limits_of(settings: &ScenarioSettings, rounds: &RoundSettings) -> Result<LimitsResult, BenchError> {
+    if let Some(path) = &settings.limits {
+        let wrong = |source| BenchError::io(format!("read {}", path.display()), source);
+        let text = std::fs::read_to_string(path).map_err(wrong)?;
+        return serde_json::from_str(&text).map_err(BenchError::codec);
+    }
+    note("── limits of this machine");
+    let core = |cores: &[usize], other| cores.first().copied().unwrap_or(other);
+    let limits = limits::run(
+        &LimitSettings {
+            data: rounds.work.clone().unwrap_or_else(|| PathBuf::from("/var/tmp")),
+            broker_core: core(&rounds.broker_cores, 0),
+            load_core: core(&rounds.load_cores, 1),
+            seconds: if settings.quick { 1.0 } else { 3.0 },
+            only: Vec::new(),
+            out: Some(rounds.results.clone()),
+        },
+        &Progress::new(true),
+    )?;
+    note(limits.text().trim_end());
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_known_by_their_names() {
+        let names = |names: &[&str]| chosen(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(names(&["all"]).expect("all are known").len(), 11);
+        let two = names(&["s9", "S1"]).expect("both are known");
+        assert_eq!(two.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), ["S9", "S1"]);
+        assert!(names(&["S12"]).is_err());
+    }
+}

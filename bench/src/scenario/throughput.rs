@@ -1,0 +1,203 @@
+//! Scenarios of how much goes through, and what it costs: S1, S2, S3, S5, S7, S8.
+
+use super::{Class, Stage};
+use crate::compare::Comparison;
+use crate::compare::measure::Measure;
+use crate::compare::rounds::{Field, RoundSettings};
+use crate::error::BenchError;
+use crate::load::settings::{LoadSettings, Rate};
+
+/// S1: 64 connections, one record of 100 bytes in each request.
+pub fn tiny_requests(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let mut cases = Vec::new();
+    for (class, wanted) in [(Class::M, 12.0), (Class::D, 50.0)] {
+        let load = tiny(stage, class);
+        let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP50, Measure::AckP99];
+        let name = format!("S1-{}", class.letter());
+        let what = format!("64 connections, one record of 100 B a request, {}", class.letter());
+        let mut case = stage.field.compare(&name, &what, &load, &measures)?;
+        let ratio = case.ratio(Measure::RequestsPerSecond);
+        case.judge(&format!("requests/s, times the peer's: at least {wanted}"), ratio, wanted, true);
+        if class == Class::M {
+            let limit = stage.limits.best("L7", "64 connections").map(|limit| limit.value);
+            let share = share(case.ours(Measure::RequestsPerSecond), limit);
+            case.judge("requests/s, share of an echo (L7): at least 0.6", share, 0.6, true);
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+/// S2: batches of 256 KiB into 8 partitions, in memory.
+pub fn bulk_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let load = bulk(stage, Class::M, 250);
+    let measures = [Measure::CpuPerGb, Measure::ProducedMegabytes, Measure::AckP99, Measure::WrittenPerByte];
+    let what = "8 connections, 2 requests in flight, batches of 250 records of 1 KiB, M";
+    let mut case = stage.field.compare("S2-M", what, &load, &measures)?;
+    let ratio = case.ratio(Measure::CpuPerGb);
+    case.judge("GB for a CPU second, times the peer's: at least 15", ratio, 15.0, true);
+    let limit = stage.limits.best("L8", "").and_then(|limit| limit.cpu_seconds_per_gb);
+    let share = share(limit, case.ours(Measure::CpuPerGb));
+    case.judge("GB for a CPU second, share of the bare pipeline (L8): at least 0.8", share, 0.8, true);
+    Ok(vec![case])
+}
+
+/// S3: batches of 16 KiB, each acknowledged after a flush, into 1 to 512 partitions.
+pub fn durable_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let measures = [
+        Measure::ProducedMegabytes,
+        Measure::CpuPerGb,
+        Measure::AckP50,
+        Measure::AckP99,
+        Measure::FlushesPerSecond,
+        Measure::WrittenPerByte,
+    ];
+    let steps: &[i32] = if stage.is_quick { &[1, 64] } else { &[1, 16, 64, 512] };
+    let mut cases = Vec::new();
+    for partitions in steps {
+        let load = LoadSettings { partitions: *partitions, ..bulk(stage, Class::D, 15) };
+        let what =
+            format!("8 connections, 2 requests in flight, batches of 16 KiB, {partitions} partitions, D");
+        let mut case = stage.field.compare(&format!("S3-D-{partitions}"), &what, &load, &measures)?;
+        let ratio = case.ratio(Measure::ProducedMegabytes);
+        case.judge("MB/s, times the peer's: at least 40", ratio, 40.0, true);
+        let commit = stage.limits.best("L4", "64 KiB").and_then(|limit| limit.latency.as_ref());
+        for (name, measure, limit, times) in [
+            ("p50", Measure::AckP50, commit.and_then(|commit| commit.p50_us), 1.5),
+            ("p99", Measure::AckP99, commit.and_then(|commit| commit.p99_us), 2.0),
+        ] {
+            let reached = share(case.ours(measure), limit.map(|us| us / 1e3));
+            let goal = format!("ack {name}, times one commit of 64 KiB (L4): at most {times}");
+            case.judge(&goal, reached, times, false);
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+/// S5: 100 MB/s in, to one consumer and to eight that all read everything.
+pub fn tail_fanout(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let measures = [
+        Measure::ConsumedMegabytes,
+        Measure::CpuPerGb,
+        Measure::EndToEndP50,
+        Measure::EndToEndP99,
+        Measure::DeviceReadMegabytes,
+    ];
+    let mut cases = Vec::new();
+    for groups in [1, 8] {
+        let load = LoadSettings {
+            connections: 4,
+            rate: Some(Rate::Bytes(100e6)),
+            batch_records: 64,
+            partitions: 4,
+            consumers: 1,
+            groups,
+            overload: true,
+            ..stage.base(Class::M)
+        };
+        let what = format!("100 MB/s in by batches of 64 KiB, {groups} consumers of all of it, M");
+        let mut case = stage.field.compare(&format!("S5-{groups}"), &what, &load, &measures)?;
+        if groups == 8 {
+            let ratio = case.ratio(Measure::CpuPerGb);
+            case.judge("GB for a CPU second, times the peer's: at least 8", ratio, 8.0, true);
+            let limit = stage.limits.best("L6", "").and_then(|limit| limit.cpu_seconds_per_gb);
+            let share = share(limit, case.ours(Measure::CpuPerGb));
+            case.judge("GB for a CPU second, share of sendfile (L6): at least 0.8", share, 0.8, true);
+            let reads = case.ours(Measure::DeviceReadMegabytes);
+            case.judge("device reads, MB/s: at most 1", reads, 1.0, false);
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+/// S7: 50 producers into ever more partitions.
+pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let measures = [
+        Measure::RecordsPerSecond,
+        Measure::AckP99,
+        Measure::AckP999,
+        Measure::FlushesPerSecond,
+        Measure::WrittenPerByte,
+        Measure::RssMegabytes,
+    ];
+    let steps: &[i32] = if stage.is_quick { &[1, 1000] } else { &[1, 100, 1000, 4000] };
+    let mut cases = Vec::new();
+    for (class, wanted) in [(Class::M, 0.8), (Class::D, 0.6)] {
+        let mut with_one = None;
+        for partitions in steps {
+            let load = LoadSettings {
+                connections: 50,
+                depth: Some(2),
+                partitions: *partitions,
+                batch_records: 4,
+                ..stage.base(class)
+            };
+            let letter = class.letter();
+            let what =
+                format!("50 producers, 4 records of 1 KiB a request, {partitions} partitions, {letter}");
+            let name = format!("S7-{letter}-{partitions}");
+            let mut case = stage.field.compare(&name, &what, &load, &measures)?;
+            let rate = case.ours(Measure::RecordsPerSecond);
+            with_one = with_one.or(rate);
+            if *partitions == 1000 {
+                let goal = format!("rate kept of that with one partition: at least {wanted}");
+                case.judge(&goal, share(rate, with_one), wanted, true);
+            }
+            cases.push(case);
+        }
+    }
+    Ok(cases)
+}
+
+/// S8: S1 and S2 on one core and on two, for the first target alone.
+pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = &stage.field.settings;
+    let load_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
+    if cores < 3 || load_cores.is_empty() {
+        return Err(BenchError::Refused(
+            "left out: two cores for the target and one for the load (--load-cores 2) are needed".to_owned(),
+        ));
+    }
+    let mut cases = Vec::new();
+    let mut costs = Vec::new();
+    for broker_cores in [vec![0], vec![0, 1]] {
+        let rounds = RoundSettings {
+            targets: settings.targets[..1].to_vec(),
+            broker_cores: broker_cores.clone(),
+            load_cores: load_cores.clone(),
+            ..settings.clone()
+        };
+        let mut field = Field::start(&rounds, &stage.field.is_interrupted)?;
+        let count = broker_cores.len();
+        let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP99];
+        let what = format!("64 connections, one record of 100 B a request, M, {count} cores");
+        let mut tiny = field.compare(&format!("S8-S1-{count}"), &what, &tiny(stage, Class::M), &measures)?;
+        let cost = tiny.ours(Measure::CpuPerRequest);
+        costs.push(cost);
+        if count == 2 {
+            let times = share(cost, costs[0]);
+            tiny.judge("CPU time of a request, times that on one core: at most 1.1", times, 1.1, false);
+        }
+        let measures = [Measure::ProducedMegabytes, Measure::CpuPerGb];
+        let what = format!("batches of 256 KiB, M, {count} cores");
+        let bulk = field.compare(&format!("S8-S2-{count}"), &what, &bulk(stage, Class::M, 250), &measures)?;
+        cases.extend([tiny, bulk]);
+    }
+    Ok(cases)
+}
+
+fn tiny(stage: &Stage, class: Class) -> LoadSettings {
+    LoadSettings { connections: 64, record_bytes: 100, ..stage.base(class) }
+}
+
+fn bulk(stage: &Stage, class: Class, batch_records: usize) -> LoadSettings {
+    LoadSettings { connections: 8, depth: Some(2), batch_records, ..stage.base(class) }
+}
+
+/// One as a share of the other, where both are known.
+fn share(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    Some(one? / other.filter(|other| *other > 0.0)?)
+}
