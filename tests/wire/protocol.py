@@ -14,7 +14,7 @@ PATIENCE_S = 10.0
 # How long a broker that should say nothing is listened to.
 SILENCE_S = 0.5
 
-PRODUCE, FETCH, METADATA, API_VERSIONS, CREATE_TOPICS = 0, 1, 3, 18, 19
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_RECORDS = 0, 1, 2, 3, 18, 19, 21
 CORRELATION_ID = 7
 
 CLOSED = "closed"
@@ -116,10 +116,11 @@ class Batch:
     magic: int = 2
     length: int | None = None
     max_timestamp: int | None = None
+    base_timestamp: int | None = None
 
     def encode(self) -> bytes:
         records = [record(0)] if self.records is None else self.records
-        now = int(time.time() * 1000)
+        now = int(time.time() * 1000) if self.base_timestamp is None else self.base_timestamp
         producer_id, epoch, sequence = self.producer
         covered = pack(
             "hiqqqhii", self.attributes, len(records) - 1 if self.last_delta is None else self.last_delta, now,

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.broker import Broker
-from harness.waiting import wait_until
 
 from .protocol import (
-    API_VERSIONS, CLOSED, CREATE_TOPICS, FETCH, METADATA, PRODUCE, SILENT, Batch, Reader, compact, exchange, header, pack,
-    produce, produced, record, sized, string, varint,
+    API_VERSIONS, CLOSED, FETCH, METADATA, PRODUCE, SILENT, Batch, compact, exchange, header, pack, produce, produced,
+    record, sized, string, varint,
 )
+from .scene import create_topic, everywhere
 
 MILLION = 1_000_000
 NAME = compact(b"by-hand") + compact(b"1") + b"\0"
-
-
-def everywhere(brokers: list[Broker], play) -> object:
-    """The outcome, which must be the same on each broker."""
-    with ThreadPoolExecutor(len(brokers)) as pool:
-        outcomes = list(pool.map(play, brokers))
-    for broker, outcome in zip(brokers, outcomes):
-        assert outcome == outcomes[0], f"{brokers[0].name}: {outcomes[0]!r}\n{broker.name}: {outcome!r}"
-    return outcomes[0]
 
 
 # --- Frames and headers -------------------------------------------------------------------------------
@@ -117,18 +107,6 @@ def test_pipelined_requests_are_answered_in_order(brokers: list[Broker]) -> None
 
 
 # --- Produce ------------------------------------------------------------------------------------------
-
-
-def create_topic(broker: Broker, name: bytes, **settings: str) -> None:
-    configs = [(key.replace("_", ".").encode(), value.encode()) for key, value in settings.items()]
-    body = pack("i", 1) + string(name) + pack("ihi", 3, 1, 0) + pack("i", len(configs))
-    body += b"".join(string(key) + string(value) for key, value in configs) + pack("ib", 30_000, 0)
-    answer = exchange(broker, sized(header(CREATE_TOPICS, 4) + body))
-    error = Reader(answer[12:])
-    error.take("i"), error.string()
-    assert error.take("h") in (0, 36), answer
-    wait_until(f"{name.decode()} to be led", lambda: produced(
-        exchange(broker, sized(produce(name, Batch().encode()))))[0]["error"] not in (3, 6))
 
 
 @pytest.fixture(scope="module", autouse=True)

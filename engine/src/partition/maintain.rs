@@ -386,7 +386,7 @@ impl Partition {
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let mut at = from;
         while at < end {
-            let read = self.read(at, LOOK_BYTES, true, limit).await?;
+            let read = self.look_at(at, LOOK_BYTES, limit).await?;
             let bytes: Vec<u8> = read.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             let before = at;
             for batch in batches(&bytes) {
@@ -405,25 +405,28 @@ impl Partition {
         Ok(None)
     }
 
-    /// The record with the largest timestamp (the first of them), if there is a record.
-    pub async fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
-        let bases: Vec<Offset> = {
+    /// The record with the largest timestamp: the first one of them in the first segment that has it, if it lies
+    /// below `limit`. As in Kafka it may lie below the log's start, for as long as its segment is there.
+    pub async fn max_timestamp(&self, limit: ReadLimit) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (bases, end) = {
             let log = self.inner.log.borrow();
             if let Some(refusal) = log.read_refusal() {
                 return Err(refusal);
             }
-            log.segments.iter().map(|segment| segment.base).collect()
+            let bases: Vec<Offset> = log.segments.iter().map(|segment| segment.base).collect();
+            (bases, Self::limit(&log, limit))
         };
-        let mut largest: Option<Timestamp> = None;
+        let mut largest: Option<(Timestamp, Offset)> = None;
         for base in bases {
             if let Some((timestamp, _)) = self.time_floor(base, Timestamp(i64::MAX)).await?
-                && timestamp.0 >= 0
+                && timestamp > largest.map_or(Timestamp(-1), |(largest, _)| largest)
             {
-                largest = largest.max(Some(timestamp));
+                largest = Some((timestamp, base));
             }
         }
-        match largest {
-            Some(largest) => self.offset_for_timestamp(largest, ReadLimit::HighWatermark).await,
+        let Some((timestamp, base)) = largest else { return Ok(None) };
+        match self.time_floor(base, timestamp).await? {
+            Some((_, from)) => self.search_time(from, end, timestamp, limit).await,
             None => Ok(None),
         }
     }

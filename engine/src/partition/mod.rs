@@ -199,10 +199,15 @@ impl Partition {
 
     /// Refuses what may not be read.
     pub(crate) fn check_readable(log: &Log, from: Offset, end: Offset) -> Result<(), ReadError> {
+        Self::check_range(log, log.log_start, from, end)
+    }
+
+    /// As [`Partition::check_readable`], for those who may look from `start` on.
+    pub(crate) fn check_range(log: &Log, start: Offset, from: Offset, end: Offset) -> Result<(), ReadError> {
         if let Some(refusal) = log.read_refusal() {
             return Err(refusal);
         }
-        if from < log.log_start || from > end {
+        if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, log_start_offset: log.log_start, end });
         }
         Ok(())

@@ -88,6 +88,14 @@ impl Partition {
         self.read_from(from, bytes_max, at_least_one, limit).await.map(|(read, _)| read)
     }
 
+    /// As [`Partition::read`], with no regard to the log's start: what lies below it is there for as long as its
+    /// segment is. For looking things up; consumers see nothing of it.
+    pub async fn look_at(&self, from: Offset, bytes_max: usize, limit: ReadLimit) -> Result<Read, ReadError> {
+        let below_start = true;
+        let request = Request { from, bytes_max: bytes_max as u64, at_least_one: true, limit, below_start };
+        self.serve(&request).await.map(|(read, _)| read)
+    }
+
     /// As [`Partition::read`]; also says where the first batch starts.
     pub(super) async fn read_from(
         &self,
@@ -96,10 +104,14 @@ impl Partition {
         at_least_one: bool,
         limit: ReadLimit,
     ) -> Result<(Read, Option<Point>), ReadError> {
-        let request = Request { from, bytes_max: bytes_max as u64, at_least_one, limit };
+        let below_start = false;
+        self.serve(&Request { from, bytes_max: bytes_max as u64, at_least_one, limit, below_start }).await
+    }
+
+    async fn serve(&self, request: &Request) -> Result<(Read, Option<Point>), ReadError> {
         let mut cold: Option<(Cold, Slice)> = None;
         loop {
-            let look = self.look(&request, cold.take())?;
+            let look = self.look(request, cold.take())?;
             match look {
                 Look::Found(read, first) => return Ok((read, first)),
                 Look::NeedsLookup(segment) => self.load_lookup(segment).await?,
@@ -111,7 +123,8 @@ impl Partition {
     fn look(&self, request: &Request, cold: Option<(Cold, Slice)>) -> Result<Look, ReadError> {
         let mut log = self.inner.log.borrow_mut();
         let end = Self::limit(&log, request.limit);
-        Self::check_readable(&log, request.from, end)?;
+        let start = if request.below_start { log.first_base() } else { log.log_start };
+        Self::check_range(&log, start, request.from, end)?;
         let nothing = || Read {
             slices: Vec::new(),
             high_watermark: log.high_watermark.offset,
@@ -259,6 +272,8 @@ struct Request {
     bytes_max: u64,
     at_least_one: bool,
     limit: ReadLimit,
+    /// Whether the log's start is no bound.
+    below_start: bool,
 }
 
 impl View<'_> {

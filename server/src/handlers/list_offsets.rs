@@ -28,7 +28,7 @@ enum Wanted {
     Latest,
     /// −2, and −4 (KIP-405): the log's start.
     Earliest,
-    /// −3 (KIP-734): the record with the largest timestamp.
+    /// −3 (KIP-734): the record with the largest timestamp. As in Kafka it may lie below the log's start.
     MaxTimestamp,
     /// −5 (KIP-1005), −6 (KIP-1023): of tiered storage, which there is none of.
     Tiered,
@@ -155,7 +155,8 @@ async fn answer(
         }
         Wanted::Tiered => Ok(NONE),
         Wanted::MaxTimestamp => {
-            let found = partition.max_timestamp().await.map_err(|error| errors::of_read(&error))?;
+            let found =
+                partition.max_timestamp(question.limit).await.map_err(|error| errors::of_read(&error))?;
             match found {
                 Some(found) => look_inside(shard, &partition, found, found.timestamp, question.limit).await,
                 None => Ok(NONE),
@@ -180,7 +181,7 @@ async fn look_inside(
     limit: ReadLimit,
 ) -> Result<Found, ResponseError> {
     let as_found = (found.offset.0, found.timestamp.0, found.leader_epoch.0);
-    let read = partition.read(found.offset, 0, true, limit).await.map_err(|error| errors::of_read(&error))?;
+    let read = partition.look_at(found.offset, 0, limit).await.map_err(|error| errors::of_read(&error))?;
     let bytes: Vec<u8> = read.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
     let is_closed =
         BatchHeader::parse(&bytes).is_ok_and(|header| header.is_compressed() && !header.is_log_append_time());

@@ -1,0 +1,31 @@
+"""What the suites of hand-made bytes share: every broker of a run plays the same scene."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from harness.broker import Broker
+from harness.waiting import wait_until
+
+from .protocol import CREATE_TOPICS, Reader, exchange, header, pack, produce, produced, sized, string
+
+
+def everywhere(brokers: list[Broker], play) -> object:
+    """The outcome, which must be the same on each broker."""
+    with ThreadPoolExecutor(len(brokers)) as pool:
+        outcomes = list(pool.map(play, brokers))
+    for broker, outcome in zip(brokers, outcomes):
+        assert outcome == outcomes[0], f"{brokers[0].name}: {outcomes[0]!r}\n{broker.name}: {outcome!r}"
+    return outcomes[0]
+
+
+def create_topic(broker: Broker, name: bytes, partitions: int = 3, **settings: str) -> None:
+    configs = [(key.replace("_", ".").encode(), value.encode()) for key, value in settings.items()]
+    body = pack("i", 1) + string(name) + pack("ihi", partitions, 1, 0) + pack("i", len(configs))
+    body += b"".join(string(key) + string(value) for key, value in configs) + pack("ib", 30_000, 0)
+    answer = exchange(broker, sized(header(CREATE_TOPICS, 4) + body))
+    error = Reader(answer[12:])
+    error.take("i"), error.string()
+    assert error.take("h") in (0, 36), answer
+    wait_until(f"{name.decode()} to be led", lambda: produced(
+        exchange(broker, sized(produce(name, b""))))[0]["error"] not in (3, 6))
