@@ -1,6 +1,7 @@
 //! Kafka's front end: the protocol, metadata, groups and configuration on top of the engine.
 #![forbid(unsafe_code)]
 
+pub mod auto_creation;
 pub mod broker;
 pub mod compression;
 pub mod config;

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 use kafka_protocol::error::ResponseError;
 
+use crate::auto_creation::AutoCreation;
 use crate::config::BrokerConfig;
 use crate::connections::Connections;
 use crate::fetch_session::{FetchSessions, SessionLimits};
@@ -52,6 +53,7 @@ pub struct Shard {
     groups: GroupCoordinator,
     fetch_sessions: RefCell<FetchSessions>,
     producer_ids: ProducerIds,
+    auto_creation: AutoCreation,
     started: Instant,
     /// On core 0 only, once it has begun.
     controller: OnceCell<Rc<Controller>>,
@@ -94,6 +96,7 @@ impl Shard {
             cores: parts.cores,
             fetch_sessions: RefCell::new(fetch_sessions(&parts)),
             producer_ids: ProducerIds::default(),
+            auto_creation: AutoCreation::default(),
             started: parts.ring.now(),
             groups: GroupCoordinator::new(
                 RingRuntime::new(&parts.ring),
@@ -171,6 +174,11 @@ impl Shard {
     /// Producer ids that this core gives.
     pub fn producer_ids(&self) -> &ProducerIds {
         &self.producer_ids
+    }
+
+    /// Topics that this core's clients are making by asking for them.
+    pub fn auto_creation(&self) -> &AutoCreation {
+        &self.auto_creation
     }
 
     /// Milliseconds since the start; never goes back.

@@ -1,7 +1,8 @@
 //! Metadata (3): brokers, topics, partitions and who leads them, creating topics that are asked for.
 //!
-//! Answered from the connection's core's image. A topic that must be created is created first: the client
-//! gets it in this answer, where Apache Kafka answers UNKNOWN_TOPIC_OR_PARTITION and is asked again.
+//! Answered from the connection's core's image, at once. A topic that is to be created is created behind the
+//! answer ([`crate::auto_creation`]): as Apache Kafka does in every version, this answer says
+//! UNKNOWN_TOPIC_OR_PARTITION of it, and the client asks again.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use super::cluster_view::{CLUSTER_OPERATIONS, ClusterView, TOPIC_OPERATIONS, broker_ids, text, topic_text};
 use super::{Refusal, RequestContext};
+use crate::auto_creation;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_name;
 
@@ -26,24 +28,13 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=13;
 /// Answers with the cluster as this listener's clients reach it.
 pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Result<MetadataResponse, Refusal> {
     let version = context.request.version;
-    let mut refused = Vec::new();
     if allows_creation(&request, version) && context.shard.config().topics.auto_create {
-        let names = missing(&context.shard.image(), &request);
-        if !names.is_empty() {
-            let asked = names.clone();
-            let created = context
-                .shard
-                .with_controller(async move |controller| controller.create_automatically(asked).await);
-            refused = match created.await {
-                Ok(refused) => refused,
-                Err(error) => names.into_iter().map(|name| (name, error.error)).collect(),
-            };
-        }
+        auto_creation::begin(&context.shard, missing(&context.shard.image(), &request));
     }
     let image = context.shard.image();
     let cluster_id = context.shard.config().node.cluster_id.clone();
     let view = ClusterView::new(&image, &context.connection.listener.name);
-    Ok(respond(&view, version, &request, cluster_id, &refused))
+    Ok(respond(&view, version, &request, cluster_id))
 }
 
 /// Versions below 4 cannot say that they do not want it.
@@ -51,17 +42,15 @@ fn allows_creation(request: &MetadataRequest, version: i16) -> bool {
     version < 4 || request.allow_auto_topic_creation
 }
 
-/// Names of topics that are asked for and not there. Where any is asked for by id, names do not count.
-fn missing(image: &Image, request: &MetadataRequest) -> Vec<TopicName> {
+/// Names of topics that are asked for, may be topics, and are not there. Where any is asked for by id, names do
+/// not count.
+fn missing<'a>(image: &Image, request: &'a MetadataRequest) -> BTreeSet<&'a str> {
     let topics = || request.topics.iter().flatten();
     if topics().any(|topic| !topic.topic_id.is_nil()) {
-        return Vec::new();
+        return BTreeSet::new();
     }
-    let by_name = topics().filter_map(|topic| topic.name.clone());
-    let mut missing: Vec<TopicName> = by_name.filter(|name| image.topic(name).is_none()).collect();
-    missing.sort();
-    missing.dedup();
-    missing
+    let names = topics().filter_map(|topic| topic.name.as_ref()).map(|name| name.as_str());
+    names.filter(|name| topic_name::validate(name).is_ok() && image.topic(name).is_none()).collect()
 }
 
 fn respond(
@@ -69,7 +58,6 @@ fn respond(
     version: i16,
     request: &MetadataRequest,
     cluster_id: Option<String>,
-    refused: &[(TopicName, ResponseError)],
 ) -> MetadataResponse {
     if let Some(error) = names_and_ids_misused(version, request) {
         let topics = request.topics.iter().flatten();
@@ -88,7 +76,7 @@ fn respond(
             .with_port(i32::from(endpoint.port))
             .with_rack(broker.registration.rack.as_deref().map(text))
     });
-    let topics = asked_for(view.image, version, request, refused).into_iter().map(|asked| {
+    let topics = asked_for(view.image, version, request).into_iter().map(|asked| {
         let mut described = match asked {
             Asked::Topic(topic) => describe(view, version, topic),
             Asked::Failed(failed) => failed,
@@ -121,12 +109,7 @@ enum Asked<'a> {
     Failed(MetadataResponseTopic),
 }
 
-fn asked_for<'a>(
-    image: &'a Image,
-    version: i16,
-    request: &MetadataRequest,
-    refused: &[(TopicName, ResponseError)],
-) -> Vec<Asked<'a>> {
+fn asked_for<'a>(image: &'a Image, version: i16, request: &MetadataRequest) -> Vec<Asked<'a>> {
     let all = match &request.topics {
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
@@ -155,9 +138,8 @@ fn asked_for<'a>(
         .map(|name| match image.topic(name) {
             Some(topic) => Asked::Topic(topic),
             None => {
-                let told = refused.iter().find(|(other, _)| other == name).map(|(_, error)| *error);
                 let error = match topic_name::validate(name) {
-                    Ok(()) => told.unwrap_or(ResponseError::UnknownTopicOrPartition),
+                    Ok(()) => ResponseError::UnknownTopicOrPartition,
                     Err(_) => ResponseError::InvalidTopicException,
                 };
                 Asked::Failed(failed(error, Some(name.clone()), Uuid::nil()))
@@ -220,7 +202,7 @@ mod tests {
         let image = fixture::image();
         let request = MetadataRequest::default().with_topics(topics);
         let view = ClusterView::new(&image, "PLAINTEXT");
-        let response = respond(&view, version, &request, Some("cluster".into()), &[]);
+        let response = respond(&view, version, &request, Some("cluster".into()));
         fixture::encodes(&response, version);
         response
     }
@@ -275,8 +257,8 @@ mod tests {
     fn topics_are_created_for_names_alone() {
         let image = fixture::image();
         let request = |topics| MetadataRequest::default().with_topics(Some(topics));
-        let name = |name: &'static str| vec![TopicName(StrBytes::from_static_str(name))];
-        assert_eq!(missing(&image, &request(vec![named("t"), named("new"), named("new")])), name("new"));
+        let asked = request(vec![named("t"), named("new"), named("a b"), named("new")]);
+        assert_eq!(missing(&image, &asked), BTreeSet::from(["new"]));
         let by_id = MetadataRequestTopic::default().with_topic_id(fixture::TOPIC_ID);
         assert!(missing(&image, &request(vec![by_id, named("new")])).is_empty());
         assert!(missing(&image, &MetadataRequest::default().with_topics(None)).is_empty());
@@ -287,10 +269,10 @@ mod tests {
         let image = fixture::image();
         let request = MetadataRequest::default().with_topics(None);
         let other = ClusterView::new(&image, "OUTSIDE");
-        let response = respond(&other, 12, &request, None, &[]);
+        let response = respond(&other, 12, &request, None);
         assert_eq!((response.brokers[0].host.as_str(), response.brokers[0].port), ("out.example", 29092));
         let unknown = ClusterView::new(&image, "NOWHERE");
-        let response = respond(&unknown, 12, &request, None, &[]);
+        let response = respond(&unknown, 12, &request, None);
         assert_eq!(response.brokers.len(), 0);
         let partition = &response.topics[1].partitions[0];
         let expected = (ResponseError::ListenerNotFound.code(), BrokerId(-1));
@@ -305,7 +287,7 @@ mod tests {
             .with_topics(None)
             .with_include_topic_authorized_operations(true)
             .with_include_cluster_authorized_operations(true);
-        let response = respond(&view, 8, &request, None, &[]);
+        let response = respond(&view, 8, &request, None);
         assert_eq!(response.cluster_authorized_operations, 8096);
         assert_eq!(response.topics[0].topic_authorized_operations, 3576);
         assert_eq!(ask(8, None).topics[0].topic_authorized_operations, i32::MIN);

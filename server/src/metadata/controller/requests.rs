@@ -90,7 +90,7 @@ impl Controller {
     pub async fn create_automatically(
         self: &Rc<Self>,
         names: Vec<TopicName>,
-    ) -> Result<Vec<(TopicName, ResponseError)>, AdminError> {
+    ) -> Result<Vec<(TopicName, AdminError)>, AdminError> {
         let topics = names.into_iter().map(|name| {
             if topic_name::is_internal(&name) {
                 return internal_topic(&name, self.groups());
@@ -98,10 +98,7 @@ impl Controller {
             CreatableTopic::default().with_name(name).with_num_partitions(-1).with_replication_factor(-1)
         });
         let results = self.create_topics(topics.collect(), false).await?;
-        Ok(results
-            .into_iter()
-            .filter_map(|result| Some((result.name, failure(result.error_code)?)))
-            .collect())
+        Ok(results.into_iter().filter_map(|result| Some((result.name.clone(), failure(result)?))).collect())
     }
 
     /// Creates one of the broker's own topics if it is not there: `__consumer_offsets` with
@@ -116,18 +113,15 @@ impl Controller {
             return Ok(());
         }
         let result = self.create_topics(vec![topic], false).await?.remove(0);
-        match failure(result.error_code) {
-            Some(error) => {
-                Err(AdminError { error, message: result.error_message.map(|message| message.to_string()) })
-            }
-            None => Ok(()),
-        }
+        failure(result).map_or(Ok(()), Err)
     }
 }
 
-/// The error of a creation, unless the topic is there.
-fn failure(code: i16) -> Option<ResponseError> {
-    ResponseError::try_from_code(code).filter(|error| *error != ResponseError::TopicAlreadyExists)
+/// Why a creation failed, unless the topic is there.
+fn failure(result: CreatableTopicResult) -> Option<AdminError> {
+    let error = ResponseError::try_from_code(result.error_code)?;
+    let message = result.error_message.map(|message| message.to_string());
+    (error != ResponseError::TopicAlreadyExists).then_some(AdminError { error, message })
 }
 
 /// Kafka: `DefaultAutoTopicCreationManager.creatableTopic`, `GroupCoordinatorService.groupMetadataTopicConfigs`.
