@@ -11,7 +11,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use crate::config::BrokerConfig;
 use crate::groups::coordinator::GROUP_METADATA_TOPIC;
-use crate::metadata::controller::Publisher;
+use crate::metadata::controller::{Publisher, Unmade};
 use crate::metadata::directory::METADATA_FOLDER;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_config::Resolver;
@@ -55,7 +55,8 @@ fn metadata_partition(config: &BrokerConfig, epoch: LeaderEpoch) -> OpenPartitio
     let log = LogConfig {
         flush_messages: 1,
         flush_ms: i64::MAX,
-        segment_ms: i64::MAX,
+        segment_bytes: config.metadata.segment_bytes,
+        segment_ms: config.metadata.segment_ms,
         retention_ms: -1,
         retention_bytes: -1,
         max_message_bytes: u32::MAX,
@@ -89,13 +90,13 @@ fn open(topic: &TopicImage, id: PartitionId, partition: &PartitionImage, config:
     }
 }
 
-/// Gives a newer image to every core; complete when each of them answers by it.
-pub async fn publish(shard: &Rc<Shard>, image: Arc<Image>) {
+/// Gives a newer image to every core; complete when each of them answers by it. Says what could not be created.
+pub async fn publish(shard: &Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let adopted = shard.cores().map(|core| {
         let image = image.clone();
         shard.call(core, move |shard| adopt(shard, image))
     });
-    join_all(adopted).await;
+    join_all(adopted).await.concat()
 }
 
 /// The controller's way to all cores.
@@ -111,19 +112,20 @@ impl ToAllCores {
 }
 
 impl Publisher for ToAllCores {
-    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, ()> {
+    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, Vec<Unmade>> {
         let shard = self.shard.clone();
         Box::pin(async move {
-            // Without a shard there is nobody left to tell.
-            if let Some(shard) = shard.upgrade() {
-                publish(&shard, image).await;
+            match shard.upgrade() {
+                Some(shard) => publish(&shard, image).await,
+                // There is nobody left to tell.
+                None => Vec::new(),
             }
         })
     }
 }
 
 /// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.
-pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) {
+pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let before = shard.image();
     let mut deleted = Vec::new();
     for topic in before.topics().iter() {
@@ -151,26 +153,28 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) {
             }
         }
     }
-    create(&shard, created).await;
+    let unmade = create(&shard, created).await;
     shard.set_image(image);
     host_groups(&shard);
     if !deleted.is_empty() {
         shard.groups().topics_deleted(&deleted);
     }
+    unmade
 }
 
-async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) {
+async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) -> Vec<Unmade> {
+    let mut unmade = Vec::new();
     let mut partitions = partitions.into_iter().peekable();
     while partitions.peek().is_some() {
         let creating = partitions.by_ref().take(CREATED_AT_ONCE).map(async |partition| {
-            let name = partition.name.clone();
-            if let Err(error) = shard.engine().create_partition(partition).await {
-                // Requests for it find no partition; the next start opens it anew.
-                tracing::error!(partition = name, %error, "cannot create a partition");
-            }
+            let (topic_id, name) = (partition.id.topic, partition.name.clone());
+            let error = shard.engine().create_partition(partition).await.err()?;
+            tracing::error!(partition = name, %error, "cannot create a partition");
+            Some(Unmade { topic_id, name, why: error.to_string() })
         });
-        join_all(creating).await;
+        unmade.extend(join_all(creating).await.into_iter().flatten());
     }
+    unmade
 }
 
 fn change(shard: &Shard, id: &PartitionId, before: &PartitionImage, now: &PartitionImage, log: &LogConfig) {

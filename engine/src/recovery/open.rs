@@ -63,18 +63,22 @@ pub(crate) async fn create_partition(
     open: OpenPartition,
 ) -> Result<Partition, StorageError> {
     let folder = Path::new(&open.name);
-    match core.directory.list(folder).await {
+    let is_new = match core.directory.list(folder).await {
         Ok(held) if held.iter().any(|entry| SegmentFile::parse(&entry.name).is_some()) => {
             set_aside(core, &open.name).await?;
+            true
         }
-        Ok(_) => {}
-        Err(error) if error.kind == StorageErrorKind::NotFound => {}
+        Ok(_) => false,
+        Err(error) if error.kind == StorageErrorKind::NotFound => true,
         Err(error) => return Err(error),
+    };
+    if let Err(error) = make_folder(core, folder, open.id.topic).await {
+        // Half a folder is in nobody's way only if it is gone.
+        if is_new && let Err(stays) = core.directory.remove_directory(folder).await {
+            tracing::warn!(error = %stays, "a folder that could not be made stays");
+        }
+        return Err(error);
     }
-    core.directory.create_directory(folder).await?;
-    let metadata = encode_partition_metadata(open.id.topic);
-    core.directory.replace_later(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
-    core.sync_all().await?;
     let log = Log::new(
         VecDeque::from([Segment::new(Offset(0))]),
         Offset(0),
@@ -84,6 +88,13 @@ pub(crate) async fn create_partition(
         open.config,
     );
     Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log))
+}
+
+async fn make_folder(core: &Rc<Core>, folder: &Path, topic: Uuid) -> Result<(), StorageError> {
+    core.directory.create_directory(folder).await?;
+    let metadata = encode_partition_metadata(topic);
+    core.directory.replace_later(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
+    core.sync_all().await
 }
 
 /// Opens a partition that may be there; creates it if it is not.

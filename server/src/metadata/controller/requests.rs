@@ -12,7 +12,8 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::protocol::StrBytes;
 
-use super::driver::Controller;
+use super::driver::{Controller, Unmade};
+use super::topics::refused;
 use super::{
     AdminError, ConfigChange, Decision, alter_configs, create_partitions, create_topics, delete_topics,
 };
@@ -32,10 +33,17 @@ impl Controller {
         topics: Vec<CreatableTopic>,
         validate_only: bool,
     ) -> Result<Vec<CreatableTopicResult>, AdminError> {
-        self.decide(move |image, rules| {
+        let made = self.decide_and_make(move |image, rules| {
             create_topics(image, rules, &topics, validate_only, uuid_text::random)
-        })
-        .await
+        });
+        let (mut results, unmade) = made.await?;
+        for result in &mut results {
+            // Kafka answers with success here, and its broker halts for want of a log directory.
+            if let Some(error) = of_topic(&unmade, &result.name) {
+                *result = refused(result.name.clone(), error);
+            }
+        }
+        Ok(results)
     }
 
     /// DeleteTopics.
@@ -52,7 +60,17 @@ impl Controller {
         topics: Vec<CreatePartitionsTopic>,
         validate_only: bool,
     ) -> Result<Vec<CreatePartitionsTopicResult>, AdminError> {
-        self.decide(move |image, rules| create_partitions(image, rules, &topics, validate_only)).await
+        let made =
+            self.decide_and_make(move |image, rules| create_partitions(image, rules, &topics, validate_only));
+        let (mut results, unmade) = made.await?;
+        for result in &mut results {
+            // A topic cannot lose partitions again: the next start creates those that are missing.
+            if let Some(AdminError { error, message }) = of_topic(&unmade, &result.name) {
+                result.error_code = error.code();
+                result.error_message = message.map(StrBytes::from_string);
+            }
+        }
+        Ok(results)
     }
 
     /// AlterConfigs (`replace`) and IncrementalAlterConfigs, one resource.
@@ -115,6 +133,14 @@ impl Controller {
         let result = self.create_topics(vec![topic], false).await?.remove(0);
         failure(result).map_or(Ok(()), Err)
     }
+}
+
+/// The error of a topic of which a partition could not be created.
+fn of_topic(unmade: &[Unmade], name: &str) -> Option<AdminError> {
+    let is_of_topic = |unmade: &&Unmade| unmade.name.rsplit_once('-').is_some_and(|(topic, _)| topic == name);
+    let first = unmade.iter().find(is_of_topic)?;
+    let message = format!("Cannot create partition {}: {}", first.name, first.why);
+    Some(AdminError::new(ResponseError::KafkaStorageError, message))
 }
 
 /// Why a creation failed, unless the topic is there.

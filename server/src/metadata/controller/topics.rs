@@ -49,7 +49,7 @@ pub fn create_topics(
     Decision { records, answer }
 }
 
-fn refused(name: TopicName, error: AdminError) -> CreatableTopicResult {
+pub(super) fn refused(name: TopicName, error: AdminError) -> CreatableTopicResult {
     CreatableTopicResult::default()
         .with_name(name)
         .with_error_code(error.error.code())

@@ -6,6 +6,7 @@
 //! for want of room, ends the controller: what is on the disk is then unknown, and the next start reads it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, Time
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use super::{
     AdminError, Decision, RECORDS_PER_REQUEST_MAX, Registration, Rules, bootstrap, register, resign,
@@ -24,7 +26,7 @@ use crate::config::{BrokerConfig, GroupConfig, ListenerConfig};
 use crate::metadata::directory::{Identity, METADATA_FOLDER, Opened};
 use crate::metadata::image::{Image, METADATA_VERSION, Replay};
 use crate::metadata::log::{self, Voters};
-use crate::metadata::records::{AbortTransaction, Levels, Record};
+use crate::metadata::records::{AbortTransaction, Levels, Record, RemoveTopic};
 use crate::metadata::uuid_text;
 use crate::semaphore::Semaphore;
 
@@ -51,8 +53,22 @@ impl MetadataLog for Partition {
 
 /// Who lets every core have a new image.
 pub trait Publisher {
-    /// Complete when every core answers by the image.
-    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, ()>;
+    /// Complete when every core answers by the image. Says which of its new partitions could not be created.
+    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, Vec<Unmade>>;
+}
+
+/// An answer, and which new partitions could not be created.
+type Made<T> = Result<(T, Vec<Unmade>), AdminError>;
+
+/// A partition of the image that the log directory has no place for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmade {
+    /// Its topic.
+    pub topic_id: Uuid,
+    /// Its folder.
+    pub name: String,
+    /// What went wrong.
+    pub why: String,
 }
 
 /// Why the controller cannot start.
@@ -168,7 +184,16 @@ impl Controller {
         self: &Rc<Self>,
         decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T> + 'static,
     ) -> Result<T, AdminError> {
-        let answer: Rc<RefCell<Option<Result<T, AdminError>>>> = Rc::default();
+        self.decide_and_make(decide).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Controller::decide`]; also says which new partitions could not be created. A topic that was to be
+    /// created and has one of these is removed again, whole, before this completes.
+    pub async fn decide_and_make<T: 'static>(
+        self: &Rc<Self>,
+        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T> + 'static,
+    ) -> Made<T> {
+        let answer: Rc<RefCell<Option<Made<T>>>> = Rc::default();
         // Held by the task, and free again when it is done.
         let done = Semaphore::new(1);
         let running = done.try_acquire(1).expect("it is new");
@@ -186,24 +211,34 @@ impl Controller {
         answer.take().expect("set before the permit was returned")
     }
 
-    async fn decide_in_turn<T>(
-        &self,
-        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T>,
-    ) -> Result<T, AdminError> {
+    async fn decide_in_turn<T>(&self, decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T>) -> Made<T> {
         let _turn = self.turn.acquire(1).await;
         if self.state.borrow().ended {
             return Err(AdminError::new(ResponseError::NotController, "The controller has stopped."));
         }
         let Decision { records, answer } = decide(&self.image(), &self.rules());
-        if !records.is_empty() {
-            self.append(records).await.map_err(|error| {
-                tracing::error!(%error, "the change is not made");
-                AdminError::new(ResponseError::KafkaStorageError, error.to_string())
-            })?;
-            self.publisher.publish(Arc::new(self.image())).await;
-            self.snapshot_when_due().await;
+        if records.is_empty() {
+            return Ok((answer, Vec::new()));
         }
-        Ok(answer)
+        let new_topics = topics_in(&records);
+        let unmade = self.make(records).await?;
+        let withdrawn: BTreeSet<Uuid> =
+            unmade.iter().map(|unmade| unmade.topic_id).filter(|id| new_topics.contains(id)).collect();
+        if !withdrawn.is_empty() {
+            let removals = withdrawn.into_iter().map(|topic_id| RemoveTopic { topic_id }.into());
+            self.make(removals.collect()).await?;
+        }
+        self.snapshot_when_due().await;
+        Ok((answer, unmade))
+    }
+
+    /// Writes records and lets every core have what they say.
+    async fn make(&self, records: Vec<Record>) -> Result<Vec<Unmade>, AdminError> {
+        self.append(records).await.map_err(|error| {
+            tracing::error!(%error, "the change is not made");
+            AdminError::new(ResponseError::KafkaStorageError, error.to_string())
+        })?;
+        Ok(self.publisher.publish(Arc::new(self.image())).await)
     }
 
     /// Leaves the partitions to whoever starts next on the directory, and writes no more.
@@ -339,6 +374,15 @@ impl Controller {
     fn now(&self) -> Timestamp {
         Timestamp(self.runtime.wall_ms())
     }
+}
+
+/// The topics that these records create.
+fn topics_in(records: &[Record]) -> BTreeSet<Uuid> {
+    let created = records.iter().map(|record| match record {
+        Record::Topic(topic) => Some(topic.topic_id),
+        _ => None,
+    });
+    created.flatten().collect()
 }
 
 /// Batches that are not written yet, and the state once they are.

@@ -4,6 +4,7 @@ use flumen_engine::LeaderEpoch;
 use flumen_engine::batch::Placement;
 use flumen_engine::storage::sim::{Random, SimDirectory, SimDisk, SimRuntime};
 use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use kafka_protocol::protocol::StrBytes;
@@ -55,12 +56,23 @@ impl MetadataLog for MemoryLog {
 #[derive(Default)]
 struct Published {
     images: RefCell<Vec<Arc<Image>>>,
+    /// Names of folders that cannot be created.
+    impossible: RefCell<Vec<String>>,
 }
 
 impl Publisher for Published {
-    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, ()> {
+    fn publish(&self, image: Arc<Image>) -> LocalBoxFuture<'static, Vec<Unmade>> {
+        let mut unmade = Vec::new();
+        for topic in image.topics().iter() {
+            for index in topic.partitions.keys() {
+                let name = format!("{}-{index}", topic.name);
+                if self.impossible.borrow().contains(&name) {
+                    unmade.push(Unmade { topic_id: topic.id, name, why: "no room".into() });
+                }
+            }
+        }
         self.images.borrow_mut().push(image);
-        std::future::ready(()).boxed_local()
+        std::future::ready(unmade).boxed_local()
     }
 }
 
@@ -231,6 +243,36 @@ fn a_failed_append_ends_the_controller_and_a_full_disk_does_not() {
     let refused = life.run(life.controller.allocate_producer_ids()).map_err(|refused| refused.error);
     assert_eq!(refused, Err(ResponseError::NotController));
     assert_eq!(names(&life.controller.image()), ["a"]);
+}
+
+#[test]
+fn a_topic_without_a_place_for_each_partition_is_refused_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = live(folder.path());
+    life.published.impossible.replace(vec!["a-1".into()]);
+    assert_eq!(life.create("a"), ResponseError::KafkaStorageError.code());
+    assert_eq!(life.create("b"), 0);
+    assert_eq!(names(life.published.images.borrow().last().expect("published")), ["b"]);
+    let length = life.log.bytes.borrow().len();
+    life.save(folder.path(), length);
+    assert_eq!(names(&live(folder.path()).controller.image()), ["b"]);
+    life.published.impossible.take();
+    assert_eq!(life.create("a"), 0);
+}
+
+#[test]
+fn partitions_without_a_place_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = live(folder.path());
+    assert_eq!(life.create("a"), 0);
+    life.published.impossible.replace(vec!["a-2".into()]);
+    let more = CreatePartitionsTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("a")))
+        .with_count(3)
+        .with_assignments(None);
+    let results = life.run(life.controller.create_partitions(vec![more], false)).expect("decided");
+    assert_eq!(results[0].error_code, ResponseError::KafkaStorageError.code());
+    assert_eq!(names(&life.controller.image()), ["a"], "its other partitions stay");
 }
 
 #[test]
