@@ -73,8 +73,8 @@ class Driver {
     return this.producers.get(idempotent)
   }
 
-  async withAdmin(work) {
-    const admin = this.kafka.admin()
+  async withAdmin(work, options = {}) {
+    const admin = this.kafka.admin(options)
     await admin.connect()
     try {
       return await work(admin)
@@ -160,7 +160,9 @@ class Driver {
   }
 
   async delete({ topic }) {
-    await this.withAdmin((admin) => admin.deleteTopics({ topics: [topic] }))
+    // It takes a topic that nobody knows for one that is not known yet, and asks again for up to half a minute.
+    const retry = { initialRetryTime: 100, retries: 3 }
+    await this.withAdmin((admin) => admin.deleteTopics({ topics: [topic] }), { retry })
     return {}
   }
 
