@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use flumen_engine::Timestamp;
 use uuid::Uuid;
 
+use super::controller::SUPPORTED_FEATURES;
 use super::image::{Image, METADATA_VERSION, ResourceKind};
 use super::log::{self, Loaded, LogError, Voters};
 use super::quorum::{QuorumState, QuorumStateError};
@@ -198,8 +199,7 @@ impl Opened {
 fn format(config: &NodeConfig) -> Result<(), DirectoryError> {
     let path = &config.log_dir;
     let levels = Levels { metadata_version: Levels::METADATA_VERSION_MAX };
-    let records: Vec<Vec<u8>> =
-        new_features().iter().map(|feature| Record::from(feature.clone()).to_bytes(levels)).collect();
+    let records: Vec<Vec<u8>> = new_features().map(|feature| feature.to_bytes(levels)).collect();
     // Offsets and times of this file mean nothing to Kafka, which writes zeros too.
     let bootstrap = log::snapshot_bytes(&records, 0, Timestamp(0), Timestamp(0), &Voters::default());
     replace(&path.join(BOOTSTRAP), &bootstrap)?;
@@ -208,19 +208,17 @@ fn format(config: &NodeConfig) -> Result<(), DirectoryError> {
     write_meta_properties(path, config.id.unwrap_or(1), &cluster_id, directory_id)
 }
 
-/// The features that a new node finalizes: Kafka 4.3's, without those that are not served yet. Apache Kafka,
-/// started on the directory, can raise the others.
-fn new_features() -> [FeatureLevel; 2] {
-    [
-        FeatureLevel { name: METADATA_VERSION.into(), level: Levels::METADATA_VERSION_MAX },
-        FeatureLevel { name: "eligible.leader.replicas.version".into(), level: 1 },
-    ]
+/// The features that a new node finalizes. Apache Kafka, started on the directory, can raise the others.
+fn new_features() -> impl Iterator<Item = Record> {
+    SUPPORTED_FEATURES
+        .iter()
+        .map(|(name, _, level_max)| FeatureLevel { name: (*name).to_owned(), level: *level_max }.into())
 }
 
 /// What an empty log begins with: the features of `bootstrap.checkpoint`, or those of a new node.
 fn bootstrap_records(path: &Path) -> Result<Vec<Record>, DirectoryError> {
     let file = path.join(BOOTSTRAP);
-    if file.exists() { Ok(log::read_bootstrap(&file)?) } else { Ok(new_features().map(Record::from).into()) }
+    if file.exists() { Ok(log::read_bootstrap(&file)?) } else { Ok(new_features().collect()) }
 }
 
 fn write_meta_properties(
@@ -421,7 +419,7 @@ mod tests {
         let first = open(&config(folder.path())).expect("formatted");
         assert!(first.formatted);
         assert_eq!((first.identity.node_id, first.epoch, first.loaded.end_offset), (1, 1, 0));
-        assert_eq!(first.bootstrap.len(), 2);
+        assert_eq!(first.bootstrap.len(), SUPPORTED_FEATURES.len());
         first.begin_epoch().expect("written");
         let second = open(&config(folder.path())).expect("opened");
         assert!(!second.formatted);
@@ -429,6 +427,29 @@ mod tests {
         assert_eq!(second.epoch, 2);
         let state = fs::read_to_string(folder.path().join(METADATA_FOLDER).join(QUORUM_STATE));
         assert!(state.expect("read").contains("\"leaderId\":1,\"leaderEpoch\":1,"));
+    }
+
+    /// What is supported is finalized as Kafka 4.3 does it, in its order; what is not is left off.
+    #[test]
+    fn a_new_directory_has_the_features_that_are_served_as_kafka_formats_them() {
+        let (folder, kafkas) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        open(&config(folder.path())).expect("formatted");
+        let golden = kafkas.path().join(BOOTSTRAP);
+        fs::write(&golden, include_bytes!("golden/bootstrap.checkpoint")).expect("written");
+        let is_served = |record: &Record| match record {
+            Record::FeatureLevel(feature) => {
+                SUPPORTED_FEATURES.iter().any(|(name, _, _)| *name == feature.name)
+            }
+            _ => false,
+        };
+        let mut expected = log::read_bootstrap(&golden).expect("Kafka's");
+        expected.retain(is_served);
+        assert_eq!(expected.len(), SUPPORTED_FEATURES.len());
+        assert_eq!(log::read_bootstrap(&folder.path().join(BOOTSTRAP)).expect("ours"), expected);
+        for (name, _, level_max) in SUPPORTED_FEATURES {
+            assert!(FEATURES.contains(&(name, level_max)), "{name} is served and understood alike");
+        }
     }
 
     #[test]

@@ -49,8 +49,10 @@ pub fn bootstrap(records: &[Record], min_insync_replicas: i32) -> Vec<Record> {
     out
 }
 
-/// The features that this broker keeps. What is finalized in a directory that Apache Kafka used may be more:
-/// it stays finalized, and clients are told only of these.
+/// The features that this broker keeps, each with its lowest and highest level, in the order in which Kafka
+/// formats a directory. A new directory finalizes the highest of each, as Kafka 4.3 does, and no other feature:
+/// one that is finalized is promised. What is finalized in a directory that Apache Kafka used may be more: it
+/// stays finalized, and clients are told only of these.
 pub const SUPPORTED_FEATURES: [(&str, i16, i16); 2] = [
     (METADATA_VERSION, Levels::METADATA_VERSION_MIN, Levels::METADATA_VERSION_MAX),
     ("eligible.leader.replicas.version", 0, 1),
