@@ -430,6 +430,41 @@ fn an_exact_partition_holds_exactly_what_was_acknowledged() {
 }
 
 #[test]
+fn an_exact_partition_is_rolled_and_cut_at_its_beginning() {
+    let mut world = World::new(10);
+    let exact = || OpenPartition { exact: true, ..open_with(0, |config| config.delete = false) };
+    let ends = world.live(vec![exact()], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        partition.roll();
+        let mut ends = Vec::new();
+        for fill in 0..3 {
+            append(&partition, batch(2, 100, fill)).await;
+            append(&partition, batch(1, 100, fill)).await;
+            partition.roll();
+            partition.roll();
+            ends.push(partition.log_end_offset());
+        }
+        assert_eq!(partition.delete_records(ends[1]).await.expect("deleted"), ends[1]);
+        append(&partition, batch(1, 100, 7)).await;
+        ends
+    });
+    assert_eq!(ends, [Offset(3), Offset(6), Offset(9)]);
+    let there = |world: &World| -> Vec<bool> {
+        let path = |base: i64| format!("events-0/{base:020}.log");
+        let bases = [0, 3, 6, 9];
+        bases.iter().map(|base| world.disk.contents(Path::new(&path(*base))).is_some()).collect()
+    };
+    assert_eq!(there(&world), [false, false, true, true]);
+    world.disk.crash();
+    world.live(vec![exact()], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!((partition.log_start_offset(), partition.log_end_offset()), (ends[1], Offset(10)));
+        assert_eq!(read_all(&partition, 6).await.len(), 4);
+    });
+    assert_eq!(there(&world), [false, false, true, true]);
+}
+
+#[test]
 fn a_full_disk_refuses_and_loses_nothing() {
     let mut world = World::new(11);
     let disk = world.disk.clone();

@@ -12,7 +12,6 @@ use crate::append::{Append, AppendError, AppendOrigin, AppendSlot, Appended};
 use crate::batch::{CheckedBatches, Placement};
 use crate::core::count;
 use crate::producers::{TransactionEnd, Verdict};
-use crate::segment::Segment;
 use crate::{LogConfig, Offset, Position, Timestamp};
 
 /// Why batches were not placed in this step.
@@ -194,8 +193,7 @@ impl Partition {
             return Err(Refusal::NoRoom);
         }
         if self.must_roll(log, batches, now_ms) {
-            let base = log.active().next;
-            log.segments.push_back(Segment::new(base));
+            log.roll();
         }
         loop {
             let room = log.spare.iter().map(|region| region.capacity()).sum();

@@ -153,6 +153,12 @@ impl Log {
         self.segments.back_mut().expect("a log has a segment")
     }
 
+    /// The log goes on in a new segment.
+    pub(crate) fn roll(&mut self) {
+        let base = self.active().next;
+        self.segments.push_back(Segment::new(base));
+    }
+
     /// The end of what was published.
     pub(crate) fn end(&self) -> Point {
         let active = self.active();

@@ -20,6 +20,14 @@ use crate::{Offset, Timestamp};
 const LOOK_BYTES: usize = 64 << 10;
 
 impl Partition {
+    /// What is appended from now on goes to a new segment, if the active one holds anything.
+    pub fn roll(&self) {
+        let mut log = self.inner.log.borrow_mut();
+        if log.is_online() && log.active().end > 0 {
+            log.roll();
+        }
+    }
+
     /// Moves the log's start up to `before`, durably, and returns it. Above the high watermark: out of range.
     /// Segments that lie below go by and by.
     pub async fn delete_records(&self, before: Offset) -> Result<Offset, ReadError> {

@@ -36,8 +36,8 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// Groups and their offsets.
     pub groups: GroupConfig,
-    /// `metadata.log.max.record.bytes.between.snapshots`.
-    pub metadata_snapshot_bytes: u64,
+    /// The metadata log.
+    pub metadata: MetadataConfig,
     /// Between two looks at what retention may delete (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// What was set, as text: DescribeConfigs answers from it.
@@ -140,6 +140,21 @@ pub struct GroupConfig {
     pub session_timeout_max_ms: i32,
     /// `group.max.size`.
     pub members_max: usize,
+}
+
+/// The metadata log and its snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataConfig {
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; `None` for never.
+    pub snapshot_interval: Option<Duration>,
+    /// `metadata.max.retention.bytes`; `None` for no bound.
+    pub retention_bytes: Option<u64>,
+    /// `metadata.log.segment.bytes`.
+    pub segment_bytes: u32,
+    /// `metadata.log.segment.ms`.
+    pub segment_ms: i64,
 }
 
 /// Why a configuration cannot be used.

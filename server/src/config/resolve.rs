@@ -9,8 +9,8 @@ use flumen_engine::LogConfig;
 
 use super::key::{InvalidValue, elements};
 use super::{
-    BrokerConfig, FetchConfig, GroupConfig, NetworkConfig, NodeConfig, ResourceConfig, Settings,
-    TopicDefaults, listeners,
+    BrokerConfig, FetchConfig, GroupConfig, MetadataConfig, NetworkConfig, NodeConfig, ResourceConfig,
+    Settings, TopicDefaults, listeners,
 };
 
 /// Resolves checked settings. `host_name` is what a listener without a host advertises.
@@ -28,7 +28,7 @@ pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfi
         topics: topics(&read),
         log: log(&read),
         groups: groups(&read)?,
-        metadata_snapshot_bytes: read.size("metadata.log.max.record.bytes.between.snapshots") as u64,
+        metadata: metadata(&read),
         retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
         settings,
     })
@@ -111,6 +111,17 @@ fn node(read: &Reader) -> Result<NodeConfig, InvalidValue> {
         rack: read.text("broker.rack").map(String::from),
         log_dir: PathBuf::from(directory),
     })
+}
+
+fn metadata(read: &Reader) -> MetadataConfig {
+    let interval = read.milliseconds("metadata.log.max.snapshot.interval.ms");
+    MetadataConfig {
+        snapshot_bytes: read.size("metadata.log.max.record.bytes.between.snapshots") as u64,
+        snapshot_interval: (!interval.is_zero()).then_some(interval),
+        retention_bytes: u64::try_from(read.long("metadata.max.retention.bytes")).ok(),
+        segment_bytes: read.bytes_u32("metadata.log.segment.bytes"),
+        segment_ms: read.long("metadata.log.segment.ms"),
+    }
 }
 
 fn network(read: &Reader, host_name: &str) -> Result<NetworkConfig, InvalidValue> {

@@ -105,7 +105,7 @@ pub fn snapshot_name(end_offset: i64, epoch: i32) -> String {
 }
 
 /// End offset and epoch in a snapshot's file name.
-fn parse_snapshot_name(name: &str) -> Option<(i64, i32)> {
+pub fn parse_snapshot_name(name: &str) -> Option<(i64, i32)> {
     let (offset, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
     (offset.len() == 20 && epoch.len() == 10).then_some((offset.parse().ok()?, epoch.parse().ok()?))
 }

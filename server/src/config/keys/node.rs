@@ -74,19 +74,19 @@ keys! {
     "metadata.log.dir": String = unset, Any;
         "Where the metadata log lies; must be the data directory."
     "metadata.log.max.record.bytes.between.snapshots": Long = "20971520", AtLeast(1);
-        "Bytes of metadata log after which a snapshot is written, which shortens the next start."
-    inert "metadata.log.max.snapshot.interval.ms": Long = "3600000", AtLeast(0);
-        "The controllers' quorum."
-    inert "metadata.log.segment.bytes": Int = "1073741824", AtLeast(8388608);
-        "The controllers' quorum."
-    inert "metadata.log.segment.ms": Long = "604800000", Any;
-        "The controllers' quorum."
+        "Bytes of metadata log after which a snapshot is written, and the log before it may go."
+    "metadata.log.max.snapshot.interval.ms": Long = "3600000", AtLeast(0);
+        "How long after the last snapshot, or the start, a change leads to another; 0 for never."
+    "metadata.log.segment.bytes": Int = "1073741824", AtLeast(8388608);
+        "Size at which the metadata log is rolled; a snapshot rolls it, too."
+    "metadata.log.segment.ms": Long = "604800000", Any;
+        "Age at which the metadata log is rolled."
     inert "metadata.max.idle.interval.ms": Int = "500", AtLeast(0);
         "The controllers' quorum."
-    inert "metadata.max.retention.bytes": Long = "104857600", Any;
-        "The controllers' quorum."
+    "metadata.max.retention.bytes": Long = "104857600", Any;
+        "Size of the metadata log and its snapshots above which the oldest go; the two newest snapshots stay."
     inert "metadata.max.retention.ms": Long = "604800000", Any;
-        "The controllers' quorum."
+        "The metadata log and its snapshots go by size alone."
     inert "metric.reporters": List = "org.apache.kafka.common.metrics.JmxReporter", Any;
         "Metrics of the Java broker."
     inert "metrics.num.samples": Int = "2", AtLeast(1);

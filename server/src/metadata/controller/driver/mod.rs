@@ -7,13 +7,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_engine::batch::{BatchBuilder, CheckedBatches, ControlRecord, Voter};
 use flumen_engine::storage::{Directory, Runtime};
-use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, Timestamp};
+use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, ReadError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use kafka_protocol::error::ResponseError;
@@ -25,13 +25,12 @@ use super::{
 use crate::config::{BrokerConfig, GroupConfig, ListenerConfig};
 use crate::metadata::directory::{Identity, METADATA_FOLDER, Opened};
 use crate::metadata::image::{Image, METADATA_VERSION, Replay};
-use crate::metadata::log::{self, Voters};
+use crate::metadata::log::Voters;
 use crate::metadata::records::{AbortTransaction, Levels, Record, RemoveTopic};
 use crate::metadata::uuid_text;
 use crate::semaphore::Semaphore;
 
-/// Snapshots that are kept: the newest, and the one before it should the newest be damaged.
-const SNAPSHOTS_KEPT: usize = 2;
+mod snapshots;
 
 /// The log that the controller writes.
 pub trait MetadataLog {
@@ -39,6 +38,10 @@ pub trait MetadataLog {
     fn append(&self, batches: CheckedBatches) -> LocalBoxFuture<'static, Result<Appended, AppendError>>;
     /// The offset that the next record gets.
     fn end_offset(&self) -> Offset;
+    /// What is appended from now on goes to a file of its own.
+    fn roll(&self);
+    /// Moves the log's start up, durably, and removes the files that lie below it.
+    fn delete_before(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>>;
 }
 
 impl MetadataLog for Partition {
@@ -48,6 +51,15 @@ impl MetadataLog for Partition {
 
     fn end_offset(&self) -> Offset {
         self.log_end_offset()
+    }
+
+    fn roll(&self) {
+        Partition::roll(self);
+    }
+
+    fn delete_before(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>> {
+        let partition = self.clone();
+        async move { partition.delete_records(start).await.map(drop) }.boxed_local()
     }
 }
 
@@ -128,6 +140,8 @@ struct State {
     /// Whether an append failed, or the node resigned: nothing more is written.
     ended: bool,
     bytes_since_snapshot: u64,
+    /// When there was a snapshot last; before the first, the start. On the clock that never goes back.
+    last_snapshot: Duration,
     last_append: Timestamp,
 }
 
@@ -148,6 +162,7 @@ impl Controller {
             epoch: opened.epoch,
             ended: false,
             bytes_since_snapshot: opened.loaded.bytes_since_snapshot,
+            last_snapshot: runtime.monotonic(),
             last_append: Timestamp(0),
         };
         let controller = Rc::new(Self {
@@ -332,43 +347,6 @@ impl Controller {
             Err(_) => state.ended = true,
         }
         Ok(appended.map(drop)?)
-    }
-
-    async fn snapshot_when_due(&self) {
-        if self.state.borrow().bytes_since_snapshot < self.config.metadata_snapshot_bytes {
-            return;
-        }
-        // Before it is written: one that fails is tried again after as many bytes, not at every change.
-        let last_append = {
-            let mut state = self.state.borrow_mut();
-            state.bytes_since_snapshot = 0;
-            state.last_append
-        };
-        let image = self.image();
-        let levels = image.levels();
-        let records: Vec<Vec<u8>> = image.records().iter().map(|record| record.to_bytes(levels)).collect();
-        let bytes = log::snapshot_bytes(&records, image.epoch(), self.now(), last_append, &self.voters);
-        let folder = PathBuf::from(METADATA_FOLDER);
-        let name = log::snapshot_name(image.offset() + 1, image.epoch());
-        match self.directory.replace(&folder.join(&name), bytes).await {
-            Ok(()) => tracing::info!(snapshot = name, "metadata snapshot written"),
-            Err(error) => {
-                tracing::warn!(snapshot = name, %error, "cannot write a metadata snapshot; the log is whole");
-                return;
-            }
-        }
-        let Ok(entries) = self.directory.list(&folder).await else { return };
-        let snapshots: Vec<String> = entries
-            .into_iter()
-            .map(|entry| entry.name)
-            .filter(|name| name.ends_with(".checkpoint"))
-            .collect();
-        // Sorted by name is sorted by offset.
-        for old in snapshots.iter().rev().skip(SNAPSHOTS_KEPT) {
-            if let Err(error) = self.directory.remove_file(&folder.join(old)).await {
-                tracing::warn!(snapshot = old, %error, "cannot remove an old metadata snapshot");
-            }
-        }
     }
 
     fn now(&self) -> Timestamp {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 
 use flumen_engine::LeaderEpoch;
 use flumen_engine::batch::Placement;
@@ -11,8 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 use crate::config::NodeConfig;
-use crate::metadata::directory;
 use crate::metadata::topic_name::CONSUMER_OFFSETS;
+use crate::metadata::{directory, log};
 
 /// A log in memory, with the bytes that the engine would write.
 struct MemoryLog {
@@ -22,6 +23,9 @@ struct MemoryLog {
     next: Cell<i64>,
     epoch: i32,
     broken: RefCell<Option<AppendError>>,
+    /// Where it was rolled.
+    rolled: RefCell<Vec<i64>>,
+    start: Rc<Cell<i64>>,
 }
 
 impl MetadataLog for MemoryLog {
@@ -50,6 +54,16 @@ impl MetadataLog for MemoryLog {
 
     fn end_offset(&self) -> Offset {
         Offset(self.next.get())
+    }
+
+    fn roll(&self) {
+        self.rolled.borrow_mut().push(self.next.get());
+    }
+
+    fn delete_before(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>> {
+        assert!(start.0 <= self.next.get(), "nothing is deleted that is not there");
+        self.start.set(start.0);
+        std::future::ready(Ok(())).boxed_local()
     }
 }
 
@@ -109,8 +123,15 @@ fn live(folder: &std::path::Path) -> Life {
         next: Cell::new(opened.loaded.end_offset),
         epoch: opened.epoch,
         broken: RefCell::default(),
+        rolled: RefCell::default(),
+        start: Rc::default(),
     });
-    let overrides = vec![("log.dirs".to_owned(), folder.display().to_string())];
+    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let overrides = [
+        setting("log.dirs", &folder.display().to_string()),
+        setting("metadata.log.max.snapshot.interval.ms", "60000"),
+        setting("metadata.max.retention.bytes", "1"),
+    ];
     let config = BrokerConfig::load(None, [], &overrides, "localhost").expect("valid");
     let runtime = SimRuntime::new(Random::new(7), 1_800_000_000_000);
     let disk = SimDisk::new(Random::new(8));
@@ -139,6 +160,13 @@ impl Life {
             .with_replication_factor(1);
         let results = self.run(self.controller.create_topics(vec![topic], false)).expect("decided");
         results[0].error_code
+    }
+
+    fn snapshots(&self) -> Vec<String> {
+        let directory = SimDirectory::new(self.runtime.clone(), self.disk.clone());
+        let listed = self.run(async move { directory.list(std::path::Path::new(METADATA_FOLDER)).await });
+        let names = listed.expect("listed").into_iter().map(|entry| entry.name);
+        names.filter(|name| name.ends_with(".checkpoint")).collect()
     }
 
     /// What is on the disk after so many bytes of log.
@@ -310,6 +338,7 @@ fn a_log_that_grew_gets_a_snapshot_that_loads() {
     let life = live(folder.path());
     life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     life.create("a");
+    assert_eq!(life.snapshots(), Vec::<String>::new());
     life.controller.state.borrow_mut().bytes_since_snapshot = 20 << 20;
     life.create("b");
     let image = life.controller.image();
@@ -318,4 +347,22 @@ fn a_log_that_grew_gets_a_snapshot_that_loads() {
     let other = tempfile::tempdir().expect("a folder");
     fs::write(other.path().join(name), written).expect("written");
     assert_eq!(log::load(other.path()).expect("a sound snapshot").image, image);
+}
+
+#[test]
+fn the_log_goes_once_two_snapshots_stand_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = live(folder.path());
+    life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
+    let mut ends = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        life.run(life.runtime.sleep(Duration::from_secs(61)));
+        life.create(name);
+        ends.push(life.log.next.get());
+        life.create(&format!("{name}-soon-after"));
+    }
+    assert_eq!(life.log.rolled.take(), ends, "the log is rolled where a snapshot ends");
+    assert_eq!(life.log.start.get(), ends[2]);
+    let epoch = life.controller.image().epoch();
+    assert_eq!(life.snapshots(), [log::snapshot_name(ends[2], epoch), log::snapshot_name(ends[3], epoch)]);
 }
