@@ -308,12 +308,15 @@ impl PartitionModel {
     ) -> Checked<Option<Offset>> {
         let name = &self.name;
         let end_before = partition.high_watermark();
+        let (closed_before, cuts_before) = (self.closed.get(), self.cuts.get());
+        // What a cut takes may have been visible when the read began.
+        let met_cut = || closed_before || self.closed.get() || self.cuts.get() != cuts_before;
         let read = match partition.read(from, bytes_max, at_least_one, ReadLimit::HighWatermark).await {
             Ok(read) => read,
             Err(ReadError::OutOfRange { .. })
                 if from < partition.log_start_offset()
                     || from > end_before
-                    || self.closed.get()
+                    || met_cut()
                     || self.deleted.get() =>
             {
                 return Ok(None);
@@ -339,7 +342,7 @@ impl PartitionModel {
         if next > read.high_watermark {
             return Err(format!("{name}: read up to {next}, {} is visible", read.high_watermark));
         }
-        let stable = !self.closed.get() && !self.deleted.get();
+        let stable = !met_cut() && !self.deleted.get();
         if at_least_one && next == from && from < end_before && stable {
             return Err(format!("{name}: nothing read at {from} of {end_before}"));
         }
