@@ -1,5 +1,7 @@
 //! The engine as a whole on the simulated disk: one behaviour a test.
 
+mod room;
+
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;

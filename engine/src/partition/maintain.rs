@@ -2,7 +2,7 @@
 
 use flumen_ring::Region;
 
-use super::log::{Log, Point, Status};
+use super::log::{Log, Point};
 use super::{Partition, segment_path};
 use crate::batch::{BatchHeader, batches, records};
 use crate::checkpoint;
@@ -96,30 +96,20 @@ impl Partition {
         }
         let result = self.truncate_frozen(end).await;
         self.inner.log.borrow_mut().is_frozen = false;
-        self.append_queued();
+        if !self.append_queued() {
+            // Who waited for the cut waits for room now.
+            self.core().starve(self);
+        }
         result
     }
 
     async fn truncate_frozen(&self, end: Offset) -> Result<(), StorageError> {
         let core = self.core().clone();
         // Everything that was placed is durable first: then the journal says nothing that the files do not.
-        let turn = loop {
-            if let Some(error) = core.failure() {
-                return Err(error);
-            }
-            let turn = self.inner.io.take().await;
-            let flushed = write_behind::flush(&core, self, &turn).await;
-            let settled = {
-                let log = self.inner.log.borrow();
-                flushed && log.settled == log.end() && log.flushed() == log.end()
-            };
-            if settled {
-                break turn;
-            }
-            if matches!(self.inner.log.borrow().status, Status::Poisoned | Status::Full | Status::Closed) {
-                return Err(self.refused("truncate"));
-            }
-        };
+        let turn = self.inner.io.take().await;
+        if !write_behind::flush(&core, self, &turn).await {
+            return Err(core.failure().unwrap_or_else(|| self.refused("truncate")));
+        }
         // A group that was taken before the flush may still be on its way; the next one is not.
         core.journal.settle_group().await;
         let Some(cut) = self.find_cut(end).await? else { return Ok(()) };

@@ -76,6 +76,16 @@ pub(crate) struct Segment {
     extent_since: Duration,
 }
 
+/// Room that a segment's file needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allocation {
+    pub(crate) position: u64,
+    /// With what is likely to be needed next, in bytes.
+    pub(crate) length: u64,
+    /// What a nearly full disk has to have, in bytes.
+    pub(crate) length_min: u64,
+}
+
 struct Extent {
     start: u64,
     region: Region,
@@ -240,18 +250,27 @@ impl Segment {
             .then(|| extent.region.slice((from - extent.start) as usize..(to - extent.start) as usize))
     }
 
-    /// How much more the file needs so that `end` fits, as (position, length).
-    pub(crate) fn allocation_for(&self, end: u64) -> Option<(u64, u64)> {
-        let from = align_down(self.allocated);
+    /// How much more the file needs so that `end` fits.
+    pub(crate) fn allocation_for(&self, end: u64) -> Option<Allocation> {
+        let position = align_down(self.allocated);
         let need = end.next_multiple_of(BLOCK_BYTES);
-        (need > self.allocated)
-            .then(|| (from, (need - from.min(need)).max(self.allocation_bytes).next_multiple_of(BLOCK_BYTES)))
+        (need > self.allocated).then(|| {
+            let length_min = need - position.min(need);
+            let length = length_min.max(self.allocation_bytes).next_multiple_of(BLOCK_BYTES);
+            Allocation { position, length, length_min }
+        })
     }
 
     /// The file has room up to `allocated`.
     pub(crate) fn allocated_to(&mut self, allocated: u64) {
         self.allocated = allocated;
         self.allocation_bytes = (self.allocation_bytes * 2).min(ALLOCATION_BYTES_MAX);
+    }
+
+    /// The file was, or is about to be, cut to `length`; what it takes next is allocated in the smallest steps.
+    pub(crate) fn cut_back(&mut self, length: u64) {
+        self.allocated = length;
+        self.allocation_bytes = BLOCK_BYTES;
     }
 
     /// Bytes that are published and not in the file yet.
@@ -357,7 +376,7 @@ mod tests {
         let mut segment = Segment::new(Offset(0));
         let mut steps = Vec::new();
         for end in [1, 70_000, 200_000] {
-            let (position, length) = segment.allocation_for(end).expect("more is needed");
+            let Allocation { position, length, .. } = segment.allocation_for(end).expect("more is needed");
             segment.allocated_to(position + length);
             steps.push((position, length));
         }

@@ -12,7 +12,7 @@ use crate::gate::TurnGuard;
 use crate::journal;
 use crate::layout::SegmentFileKind;
 use crate::partition::{Log, Partition, Point, Status, segment_path};
-use crate::segment::{BLOCK_BYTES, align_down};
+use crate::segment::{Allocation, BLOCK_BYTES, align_down};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind, WriteSource};
 
 /// The largest write from one extent, in bytes.
@@ -43,7 +43,7 @@ pub(crate) enum Durability {
 enum Step {
     Done,
     Open { base: Offset, create: bool },
-    Allocate { base: Offset, position: u64, length: u64 },
+    Allocate { base: Offset, allocation: Allocation },
     Write { base: Offset, source: WriteSource, position: u64, written: u64 },
     Seal { base: Offset },
 }
@@ -99,6 +99,8 @@ pub(crate) async fn flush(core: &CoreHandle, partition: &Partition, turn: &TurnG
     };
     if already {
         flushed(core, partition, end);
+        // Sealing flushes what no commit group has settled yet.
+        journal::settle(partition, end);
         return true;
     }
     if let Err(error) = write_out(core, partition, Extent::UpTo(end), turn).await {
@@ -139,7 +141,7 @@ pub(crate) async fn cut_exact(
         if let Some(segment) = log.segment_mut(end.segment) {
             beyond = segment.written.saturating_sub(end.position.0);
             segment.written -= beyond;
-            segment.allocated = end.position.0;
+            segment.cut_back(end.position.0);
         }
         // Reads of the file that are under way begin again.
         log.cuts += u64::from(beyond > 0);
@@ -216,13 +218,7 @@ async fn take_step(
                 segment.file.get_or_insert(file);
             }
         }
-        Step::Allocate { base, position, length } => {
-            let Some(file) = open_file(partition, base) else { return Ok(()) };
-            file.allocate(position, length).await?;
-            if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(base) {
-                segment.allocated_to(position + length);
-            }
-        }
+        Step::Allocate { base, allocation } => allocate(partition, base, allocation).await?,
         Step::Write { base, source, position, written } => {
             let Some(file) = open_file(partition, base) else { return Ok(()) };
             let length = match &source {
@@ -236,6 +232,23 @@ async fn take_step(
             written_to(core, partition, base, written);
         }
         Step::Seal { base } => seal(core, partition, base).await?,
+    }
+    Ok(())
+}
+
+/// Makes room in a segment's file: ahead, or on a nearly full disk no more than is needed.
+async fn allocate(partition: &Partition, base: Offset, allocation: Allocation) -> Result<(), StorageError> {
+    let Some(file) = open_file(partition, base) else { return Ok(()) };
+    let Allocation { position, length, length_min } = allocation;
+    let (result, length) = match file.allocate(position, length).await {
+        Err(error) if error.kind == StorageErrorKind::NoSpace && length_min < length => {
+            (file.allocate(position, length_min).await, length_min)
+        }
+        result => (result, length),
+    };
+    result?;
+    if let Some(segment) = partition.inner().log.borrow_mut().segment_mut(base) {
+        segment.allocated_to(position + length);
     }
     Ok(())
 }
@@ -349,8 +362,8 @@ fn next_step(log: &Log, extent: Extent) -> Step {
             if segment.file.is_none() {
                 return Step::Open { base, create: !segment.is_created };
             }
-            if let Some((position, length)) = segment.allocation_for(target) {
-                return Step::Allocate { base, position, length };
+            if let Some(allocation) = segment.allocation_for(target) {
+                return Step::Allocate { base, allocation };
             }
             return next_write(segment, target);
         }

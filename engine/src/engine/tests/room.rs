@@ -1,0 +1,88 @@
+//! Where room is short, or something is in the way for a while: nobody waits for ever.
+
+use super::*;
+use crate::segment::Segment;
+use crate::write_behind::{self, Extent};
+
+#[test]
+fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
+    let mut world = World::new(20);
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..3 {
+            append(&partition, batch(1, 100, fill)).await;
+        }
+        // As retention rolls; write-behind comes by before anybody else.
+        let next = partition.log_end_offset();
+        partition.inner().log.borrow_mut().segments.push_back(Segment::new(next));
+        let turn = partition.inner().io.take().await;
+        let written =
+            write_behind::write_out(&engine.inner.core, &partition, Extent::WholeBlocks, &turn).await;
+        written.expect("written");
+        drop(turn);
+        partition.truncate_to(Offset(2)).await.expect("cut");
+        assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1)]);
+    });
+}
+
+#[test]
+fn appends_that_waited_for_a_cut_are_let_in_once_there_is_room() {
+    let mut world = World::new(21);
+    let tight = EngineConfig { dirty_bytes_max: 64 << 10, ..config() };
+    world.live_with(vec![open(0), open(1)], tight, |engine, _| async move {
+        let cut = engine.partition(&open(0).id).expect("open");
+        let other = engine.partition(&open(1).id).expect("open");
+        append(&cut, batch(1, 100, 1)).await;
+        append(&cut, batch(1, 100, 2)).await;
+        let cutting = async { cut.truncate_to(Offset(1)).await.expect("cut") };
+        let filling = async {
+            // What is dirty of the other one leaves no room, for longer than the cut takes.
+            append(&other, batch(1, 50_000, 3)).await;
+        };
+        let appending = async {
+            // The cut has begun: it was polled before.
+            assert!(cut.inner().log.borrow().is_frozen);
+            append(&cut, batch(1, 30_000, 4)).await
+        };
+        let ((), (), offset) = futures_util::join!(cutting, filling, appending);
+        assert_eq!(offset, 1);
+        assert_eq!(read_all(&cut, 0).await, [(0, 1), (1, 4)]);
+    });
+}
+
+#[test]
+fn a_nearly_full_disk_is_filled_to_its_last_blocks() {
+    let mut world = World::new(22);
+    let disk = world.disk.clone();
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 60_000, 0)).await;
+        runtime.sleep(Duration::from_secs(5)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        // Less than the step in which a segment grows.
+        disk.set_faults(FaultPlan { capacity_bytes: used + (40 << 10), ..FaultPlan::default() });
+        for fill in 1..7u8 {
+            append(&partition, batch(1, 4000, fill)).await;
+            runtime.sleep(Duration::from_secs(5)).await;
+        }
+        assert_eq!(read_all(&partition, 0).await.len(), 7);
+        assert_eq!(engine.stats().dirty_bytes, 0, "everything is in its segment");
+    });
+}
+
+#[test]
+fn an_exact_partition_needs_little_more_than_its_bytes() {
+    let mut world = World::new(23);
+    let disk = world.disk.clone();
+    let exact = OpenPartition { exact: true, ..open(0) };
+    world.live(vec![exact], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 100, 0)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        disk.set_faults(FaultPlan { capacity_bytes: used + (32 << 10), ..FaultPlan::default() });
+        for fill in 1..40u8 {
+            append(&partition, batch(1, 100, fill)).await;
+        }
+        assert_eq!(disk.stats().faults, 0, "no room was asked for that is not needed");
+    });
+}
