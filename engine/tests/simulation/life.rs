@@ -3,14 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use flumen_engine::batch::{BatchLimits, batches, check_verbatim};
 use flumen_engine::checkpoints::decode_offsets;
 use flumen_engine::layout::{CLEAN_SHUTDOWN, RECOVERY_POINT_CHECKPOINT, SegmentFile, SegmentFileKind};
-use flumen_engine::storage::Directory;
 use flumen_engine::storage::sim::{
     DiskStats, FaultPlan, Mutation, Random, SimDirectory, SimDisk, SimRuntime, Stopped,
 };
+use flumen_engine::storage::{Directory, Runtime};
 use flumen_engine::{
     CoreId, Engine, LeaderEpoch, Offset, OpenPartition, Partition, PartitionId, ProducerId, recovery,
 };
@@ -144,7 +145,7 @@ fn run_life(world: &Rc<World>, life: &LifePlan, random: &mut Random) -> Checked 
     let outcome = runtime.run(serve(world.clone(), runtime.clone(), life.clone()));
     runtime.crash();
     runtime.drop_tasks();
-    world.wall_ms.set(flumen_engine::storage::Runtime::wall_ms(&*runtime) + random.range(0..5000) as i64);
+    world.wall_ms.set(runtime.wall_ms() + random.range(0..5000) as i64);
     world.disk.set_faults(FaultPlan::default());
     match outcome {
         Ok(closed) => {
@@ -323,8 +324,20 @@ async fn work(
             clients.push(Box::pin(delete_and_create(world.clone(), context.clone(), engine, model.clone())));
         }
     }
+    clients.push(Box::pin(free_space(world.clone(), context, life.faults)));
     try_join_all(clients).await?;
     check_bounds(world, engines)
+}
+
+/// Makes room on a disk that is too small, after a while: whatever waits for that must go on then.
+async fn free_space(world: Rc<World>, context: Context, faults: FaultPlan) -> Checked {
+    if faults.capacity_bytes > 0 {
+        let seconds = context.runtime.with_random(|random| random.range(0..60));
+        context.runtime.sleep(Duration::from_secs(seconds)).await;
+        context.trace.note(|| "there is space again".to_owned());
+        world.disk.set_faults(FaultPlan { capacity_bytes: 0, ..faults });
+    }
+    Ok(())
 }
 
 /// Now and then, deletes a topic and creates it again with the same name.

@@ -7,6 +7,7 @@
 //! ```text
 //! FLUMEN_SIM_HISTORIES=1000   how many histories (default: a few)
 //! FLUMEN_SIM_SEED=42          the first seed; with FLUMEN_SIM_HISTORIES=1, that history alone
+//! FLUMEN_SIM_FAILURES=10      goes on until so many have failed (default: 1)
 //! FLUMEN_SIM_TRACE=1          prints every event
 //! ```
 
@@ -107,7 +108,11 @@ fn histories_keep_every_promise() {
     let first = setting("FLUMEN_SIM_SEED").unwrap_or(1);
     let count = setting("FLUMEN_SIM_HISTORIES").unwrap_or(HISTORIES);
     let started = std::time::Instant::now();
-    let failures = run_histories(first, count, Mutation::None, 1);
+    let failures_max = setting("FLUMEN_SIM_FAILURES").unwrap_or(1);
+    let failures = run_histories(first, count, Mutation::None, failures_max as usize);
+    for (seed, reason) in failures.iter().skip(1) {
+        println!("seed {seed}: {reason}");
+    }
     if let Some((seed, reason)) = failures.first() {
         panic!(
             "seed {seed}: {reason}\n--- replay it:\nFLUMEN_SIM_SEED={seed} FLUMEN_SIM_HISTORIES=1 \

@@ -145,12 +145,14 @@ impl SimDisk {
         true
     }
 
-    /// Every file, with its length and how many of its changes are not durable, by path: for a test's report.
+    /// Every file, with its length and how many of its changes a flush would make durable, by path: for a test's
+    /// report.
     pub fn files(&self) -> Vec<(String, u64, usize)> {
         let disk = self.inner.borrow();
         let mut found = Vec::new();
         disk.walk(ROOT, "", &mut |path, file| {
-            found.push((path.to_owned(), file.view.len() as u64, file.pending.len()));
+            let pending = file.pending.iter().filter(|pending| !pending.given_up).count();
+            found.push((path.to_owned(), file.view.len() as u64, pending));
         });
         found
     }
@@ -321,6 +323,29 @@ fn apply(contents: &mut Vec<u8>, change: &Change) {
     }
 }
 
+/// What was given up cannot come back over what is durable in its place.
+fn supersede(given_up: &mut Vec<PendingChange>, durable: &Change) {
+    match durable {
+        Change::Resize { .. } => given_up.retain(|old| matches!(old.change, Change::Write { .. })),
+        Change::Write { position, bytes } => {
+            let (start, end) = (*position, position + bytes.len());
+            for old in std::mem::take(given_up) {
+                let Change::Write { position, bytes } = &old.change else {
+                    given_up.push(old);
+                    continue;
+                };
+                let before = *position..(position + bytes.len()).min(start);
+                let behind = (*position).max(end)..position + bytes.len();
+                for left in [before, behind].into_iter().filter(|left| !left.is_empty()) {
+                    let bytes = bytes[left.start - position..left.end - position].to_vec();
+                    let change = Change::Write { position: left.start, bytes };
+                    given_up.push(PendingChange { change, ..old });
+                }
+            }
+        }
+    }
+}
+
 impl Disk {
     /// Counts a moment between two operations; says whether the power is cut now.
     pub(super) fn step(&mut self) -> bool {
@@ -485,6 +510,7 @@ impl Disk {
                 later.push(pending);
             } else {
                 apply(&mut file.durable, &pending.change);
+                supersede(&mut later, &pending.change);
             }
         }
         file.pending = later;
