@@ -6,7 +6,8 @@
 //! is durable before it is said; what it says no longer is in the journal's ring for good.
 //!
 //! ```text
-//! magic 8 · CRC-32C of the rest u32 · life u64 · journal id u128 · count u32 · partitions
+//! magic 8 · CRC-32C of the rest u32 · life u64 · journal id u128 · cursor · count u32 · partitions
+//! cursor: group's sequence u64 · its position u64 · CRC of the group before u32 · end of the ring u64
 //! partition: topic id 16 · index i32 · log start i64 · recovery point · proven point · void journal sequence u64 · epochs u32 × (i32, i64) · producers (their own form)
 //! point: segment i64 · position u64 · offset i64
 //! ```
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use crate::core::Core;
 use crate::epochs::{EpochStart, LeaderEpochs};
 use crate::gate::Turn;
-use crate::journal::format::{JournalId, crc32c};
+use crate::journal::format::{Cursor, JournalId, crc32c};
 use crate::partition::{Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
 use crate::storage::{Directory, StorageError, StorageErrorKind};
@@ -32,7 +33,7 @@ pub(crate) const CHECKPOINT_PREFIX: &str = ".flumen-checkpoint-";
 /// A checkpoint longer than this is not ours, in bytes.
 pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
-const MAGIC: [u8; 8] = *b"FLUMCHK1";
+const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
 
 /// What a checkpoint says of one partition.
@@ -59,6 +60,8 @@ pub(crate) struct Checkpoint {
     pub(crate) life: u64,
     /// The journal that `void_through` counts in.
     pub(crate) journal: JournalId,
+    /// The first group of it that says more than this checkpoint.
+    pub(crate) cursor: Cursor,
     pub(crate) partitions: Vec<PartitionCheckpoint>,
 }
 
@@ -93,7 +96,15 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     let damaged = core.damaged.borrow().clone();
     let sound: Vec<Partition> =
         partitions.into_iter().filter(|partition| !damaged.contains_key(&partition.id())).collect();
-    let mut out = begin(core.life, core.journal.id(), sound.len() + damaged.len());
+    for partition in &sound {
+        let mut log = partition.inner().log.borrow_mut();
+        let flushed = log.flushed();
+        while log.journaled.front().is_some_and(|entry| entry.end <= flushed) {
+            core.journal.forget(log.journaled.pop_front().map(|entry| entry.sequence));
+        }
+    }
+    let cursor = core.journal.cursor();
+    let mut out = begin(core.life, core.journal.id(), &cursor, sound.len() + damaged.len());
     for partition in &sound {
         let log = partition.inner().log.borrow();
         let recovery = log.flushed();
@@ -112,15 +123,10 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         }
         return Err(error);
     }
-    let mut passed = Vec::new();
     for (partition, point) in sound.iter().zip(said) {
-        let mut log = partition.inner().log.borrow_mut();
-        log.checkpointed = point.segment;
-        while log.journaled.front().is_some_and(|entry| entry.end <= point) {
-            passed.extend(log.journaled.pop_front().map(|entry| entry.sequence));
-        }
+        partition.inner().log.borrow_mut().checkpointed = point.segment;
     }
-    core.journal.release(passed);
+    core.journal.pass(&cursor);
     Ok(())
 }
 
@@ -132,19 +138,23 @@ pub(crate) async fn keep<'a>(
     life: u64,
     partitions: impl ExactSizeIterator<Item = &'a PartitionCheckpoint>,
 ) -> Result<(), StorageError> {
-    let mut out = begin(life, JournalId::default(), partitions.len());
+    let mut out = begin(life, JournalId::default(), &Cursor::default(), partitions.len());
     for partition in partitions {
         encode_held(partition, &mut out);
     }
     directory.replace(&PathBuf::from(format!("{CHECKPOINT_PREFIX}kept")), finish(out)).await
 }
 
-fn begin(life: u64, journal: JournalId, partitions: usize) -> Vec<u8> {
+fn begin(life: u64, journal: JournalId, cursor: &Cursor, partitions: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + 128 * partitions);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&life.to_le_bytes());
     out.extend_from_slice(&journal.to_le_bytes());
+    out.extend_from_slice(&cursor.sequence.to_le_bytes());
+    out.extend_from_slice(&cursor.position.to_le_bytes());
+    out.extend_from_slice(&cursor.previous_crc.to_le_bytes());
+    out.extend_from_slice(&cursor.capacity.to_le_bytes());
     out.extend_from_slice(&(partitions as u32).to_le_bytes());
     out
 }
@@ -202,12 +212,18 @@ impl Checkpoint {
         let mut reader = Reader { bytes, position: HEADER_BYTES };
         let life = reader.u64()?;
         let journal = u128::from_le_bytes(reader.take()?);
+        let cursor = Cursor {
+            sequence: reader.u64()?,
+            position: reader.u64()?,
+            previous_crc: u32::from_le_bytes(reader.take()?),
+            capacity: reader.u64()?,
+        };
         let count = u32::from_le_bytes(reader.take()?);
         let mut partitions = Vec::new();
         for _ in 0..count {
             partitions.push(reader.partition()?);
         }
-        (reader.position == bytes.len()).then_some(Self { life, journal, partitions })
+        (reader.position == bytes.len()).then_some(Self { life, journal, cursor, partitions })
     }
 }
 

@@ -170,7 +170,7 @@ pub fn checkpoint(bytes: &[u8]) {
     let _ = Checkpoint::decode(bytes);
     if bytes.len() >= 12 {
         let mut sound = bytes.to_vec();
-        sound[..8].copy_from_slice(b"FLUMCHK1");
+        sound[..8].copy_from_slice(b"FLUMCHK2");
         let crc = format::crc32c(&sound[12..]);
         sound[8..12].copy_from_slice(&crc.to_le_bytes());
         let _ = Checkpoint::decode(&sound);

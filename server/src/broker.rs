@@ -90,11 +90,11 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
     let reactor = Reactor::new(ReactorConfig::default())?;
-    let recovered = reactor
+    let mut recovered = reactor
         .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
     drop(reactor);
     opened.reload()?;
-    opened.set_aside_strays()?;
+    opened.set_aside_strays(&mut recovered)?;
     opened.begin_epoch()?;
     let opened = Arc::new(opened);
 

@@ -8,19 +8,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.broker import Flumen
 from harness.paths import FLUMEN, TESTS
-from wire.protocol import Batch, header, pack, produce, sized, string
+from harness.starts import drop_caches, fill, first_acknowledgement, flush_s, slowdown, small_traffic
 
 REFUSAL_S = 20.0
+FIRST_RECORD_S = 0.1
+FIRST_RECORD_FLUSHES = 20
 ORDINARY_USER = "nobody"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -75,35 +74,6 @@ class Ordinary(Flumen):
         command[-2] = str(self.home.parent / "flumen")
         return ["prlimit", "--memlock=8388608", "setpriv", f"--reuid={ORDINARY_USER}", "--clear-groups",
                 "--no-new-privs", "--bounding-set=-all", *command]
-
-
-def answer_bytes(connection: socket.socket) -> int:
-    return int.from_bytes(connection.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL), "big")
-
-
-def first_acknowledgement(broker: Flumen, topic: bytes = b"first") -> float:
-    """Seconds from the start of the process to the first acknowledged record, asked for without a pause."""
-    # Metadata v4 makes the topic, as a client's first question does.
-    create = sized(header(3, 4) + pack("i", 1) + string(topic) + b"\x01")
-    ask = sized(produce(topic, Batch().encode(), acks=-1))
-    began = time.monotonic()
-    broker.launch()
-    while time.monotonic() < began + 30:
-        assert broker.is_alive(), broker.log()
-        try:
-            with socket.create_connection(("127.0.0.1", broker.port), timeout=10) as connection:
-                while time.monotonic() < began + 30:
-                    connection.sendall(create + ask)
-                    connection.recv(4 + answer_bytes(connection), socket.MSG_WAITALL)
-                    answer = connection.recv(4 + answer_bytes(connection), socket.MSG_WAITALL)
-                    error = int.from_bytes(answer[8 + 4 + 2 + len(topic) + 4 + 4 :][:2], "big", signed=True)
-                    if answer and error == 0:
-                        return time.monotonic() - began
-        except (ConnectionRefusedError, ConnectionResetError):
-            # Reset by the life before: the kernel takes a killed process's rings apart after it is gone, and
-            # its listening socket with them.
-            continue
-    raise TimeoutError(broker.log())
 
 
 def test_port_in_use(flumen: Flumen) -> None:
@@ -218,40 +188,36 @@ def first_acknowledgement_of(broker: Flumen) -> float:
 
 
 def test_first_record_on_an_empty_directory(tmp_path: Path) -> None:
-    """The best of twelve, because the machine has other things to do.
+    """Within 100 ms of the start, on a disk whose flushes take a millisecond.
 
-    The promise is 100 ms on a quiet machine; a gate that shares its machine allows twice that."""
-    times = []
+    A start waits for so many flushes one after the other and for a processor: each attempt is held against what a flush
+    costs right then, and how long others keep the processors, and the best of twelve counts."""
+    shares = []
     for attempt in range(12):
+        allowed_s = max(FIRST_RECORD_S, 0.06 + FIRST_RECORD_FLUSHES * flush_s(tmp_path)) * slowdown()
         broker = Flumen(tmp_path / f"node-{attempt}")
-        times.append(first_acknowledgement_of(broker))
+        took_s = first_acknowledgement_of(broker)
         broker.close()
-    print(f"first record after {sorted(round(each * 1000) for each in times)} ms")
-    assert min(times) <= 0.2, times
+        shares.append((took_s / allowed_s, f"{took_s * 1000:.0f} of {allowed_s * 1000:.0f} ms"))
+    print(f"first record after {', '.join(said for _, said in sorted(shares))}")
+    assert min(shares)[0] <= 1, sorted(shares)
 
 
 def test_first_record_after_a_kill(flumen: Flumen) -> None:
-    """Within a second with 1,000 partitions that all hold something, after kill -9."""
+    """Within a second with 1,000 partitions that all hold something, killed under load, and nothing of it in the
+    machine's memory. scripts/torture asks the same with ten gigabytes."""
     flumen.start()
-    fill(flumen, "many", partitions=1000, records=20_000)
-    times = []
-    for _ in range(3):
+    fill(flumen, "many", partitions=1000, size=500_000_000, record_bytes=50_000)
+    shares = []
+    for attempt in range(3):
+        small_traffic(flumen, "many", 1000, 50_000_000, seed=attempt)
         flumen.kill()
-        times.append(first_acknowledgement(flumen, b"many"))
-    print(f"first record after {sorted(round(each * 1000) for each in times)} ms")
-    assert min(times) <= 1.0, times
-
-
-def fill(broker: Flumen, topic: str, partitions: int, records: int) -> None:
-    common = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
-    admin = AdminClient(common)
-    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
-    failed: list[str] = []
-    producer = Producer(common | {"linger.ms": 50, "queue.buffering.max.messages": 1_000_000})
-    for number in range(records):
-        producer.produce(topic, bytes(1000), partition=number % partitions,
-                         on_delivery=lambda error, _: failed.append(str(error)) if error else None)
-    assert producer.flush(120) == 0 and not failed, failed[:3]
+        drop_caches()
+        allowed_s = slowdown()
+        took_s = first_acknowledgement(flumen, b"many")
+        shares.append((took_s / allowed_s, f"{took_s * 1000:.0f} of {allowed_s * 1000:.0f} ms"))
+    print(f"first record after {', '.join(said for _, said in sorted(shares))}")
+    assert min(shares)[0] <= 1, sorted(shares)
 
 
 def test_stop(flumen: Flumen) -> None:

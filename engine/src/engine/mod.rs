@@ -228,7 +228,9 @@ impl Engine {
         core.sync_directory(Path::new("")).await?;
         let passed: Vec<u64> =
             partition.inner().log.borrow_mut().journaled.drain(..).map(|entry| entry.sequence).collect();
-        core.journal.release(passed);
+        core.journal.forget(passed);
+        core.write_behind.checkpoint_is_stale.set(true);
+        core.write_behind.wake();
         drop(turn);
         let delay_ms = partition.config().file_delete_delay_ms.max(0) as u64;
         let core = core.clone();

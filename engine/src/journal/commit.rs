@@ -6,7 +6,8 @@ use flumen_ring::{Region, Slice};
 use futures_util::future::join_all;
 
 use super::format::{
-    ENTRY_BYTES, Entry, EntryBytes, GROUP_HEADER_BYTES, GroupHeader, encode_group, group_bytes,
+    ENTRY_BYTES, Entry, EntryBytes, GROUP_BYTES_MAX, GROUP_COPIED_BYTES_MAX, GROUP_ENTRIES_MAX,
+    GROUP_HEADER_BYTES, GroupHeader, encode_group, group_bytes,
 };
 use crate::append::{AppendSlot, Appended};
 use crate::core::{Core, count};
@@ -16,7 +17,7 @@ use crate::storage::{StorageError, WriteSource};
 use crate::write_behind::{self, Extent};
 
 /// A group holds at most this many copied bytes, unless one partition alone has more.
-const GROUP_COPIED_BYTES_MAX: usize = 2 << 20;
+const SHARED_BYTES_MAX: usize = 2 << 20;
 /// A group has at most this many partitions.
 const GROUP_PARTITIONS_MAX: usize = 4096;
 
@@ -183,7 +184,7 @@ async fn flush_relaxed_past(core: &Rc<Core>) {
 /// Takes those who wait, in order, as long as they fit a group.
 async fn take_members(core: &Rc<Core>) -> Vec<Member> {
     let mut members = Vec::new();
-    let mut copied = 0;
+    let (mut copied, mut entries) = (0, 0);
     let copied_max = core.journal.group_bytes_max();
     let mut left = core.journal.waiting.borrow().len().min(GROUP_PARTITIONS_MAX);
     while left > 0 && (copied < copied_max || members.is_empty()) {
@@ -192,7 +193,9 @@ async fn take_members(core: &Rc<Core>) -> Vec<Member> {
         partition.inner().wants_commit.set(false);
         let Some(member) = member_of(core, partition).await else { continue };
         let bytes = member.bytes();
-        if matches!(member.way, Way::Copied) && copied > 0 && copied + bytes > copied_max {
+        let is_too_much = matches!(member.way, Way::Copied) && copied > 0 && copied + bytes > copied_max;
+        entries += member.ranges.len();
+        if is_too_much || entries > GROUP_ENTRIES_MAX {
             put_back(core, vec![member]);
             break;
         }
@@ -242,6 +245,10 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
     }
     if ranges.is_empty() || !matches!(log.status, Status::Online | Status::Full) {
         return None;
+    }
+    if ranges.len() > GROUP_ENTRIES_MAX {
+        ranges.truncate(GROUP_ENTRIES_MAX);
+        core.journal.enqueue(&partition);
     }
     let slices = match way {
         Way::Copied => cached_slices(&log, &ranges),
@@ -315,8 +322,9 @@ async fn write_group(
 ) -> Result<u64, StorageError> {
     let journal = &core.journal;
     let (sequence, previous_crc) = journal.ring.borrow().next();
-    let tail_sequence = journal.ring.borrow().tail_sequence();
-    let header = GroupHeader { journal: journal.id, sequence, tail_sequence, previous_crc };
+    let (tail_sequence, capacity) = (journal.ring.borrow().tail_sequence(), journal.ring.borrow().capacity());
+    let header = GroupHeader { journal: journal.id, sequence, tail_sequence, previous_crc, capacity };
+    assert!(length <= GROUP_BYTES_MAX, "a group of {length} bytes");
     let mut scratch = journal
         .scratch
         .take()
@@ -339,7 +347,7 @@ async fn write_group(
     let (result, source) = journal.file.write(WriteSource::Slice(slice), position).await;
     drop(source);
     count(&core.counters.journal_bytes_written, length as u64);
-    if scratch.try_clear() && scratch.capacity() <= 2 * GROUP_COPIED_BYTES_MAX {
+    if scratch.try_clear() && scratch.capacity() <= 2 * SHARED_BYTES_MAX {
         journal.scratch.replace(Some(scratch));
     }
     result.map(|()| tail_sequence)
@@ -409,12 +417,12 @@ pub(crate) fn settle(partition: &Partition, point: Point) {
 impl super::Journal {
     /// A group with more than this would have to wait for too much of the ring at once.
     fn group_bytes_max(&self) -> usize {
-        GROUP_COPIED_BYTES_MAX.min((self.ring.borrow().capacity() / 4) as usize)
+        SHARED_BYTES_MAX.min((self.ring.borrow().capacity() / 4) as usize)
     }
 
     /// More than this of one partition is not copied: it waits until its segment can be written.
     fn copied_bytes_max(&self) -> usize {
-        (self.ring.borrow().capacity() / 8) as usize
+        GROUP_COPIED_BYTES_MAX.min((self.ring.borrow().capacity() / 8) as usize)
     }
 
     /// The partition cannot be part of a group now: it is put back once its files are free.

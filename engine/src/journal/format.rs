@@ -25,6 +25,15 @@ const FILE_MAGIC: [u8; 8] = *b"FLUMJRN1";
 const GROUP_MAGIC: [u8; 8] = *b"FLUMGRP1";
 const CRC_AT: usize = 52;
 
+/// A group has at most this many entries.
+pub const GROUP_ENTRIES_MAX: usize = 16 << 10;
+/// A group copies at most this many bytes.
+pub const GROUP_COPIED_BYTES_MAX: usize = 8 << 20;
+/// No group is longer: whoever looks for the one behind a lost one need look no farther.
+pub const GROUP_BYTES_MAX: usize =
+    (GROUP_HEADER_BYTES + GROUP_ENTRIES_MAX * ENTRY_BYTES + GROUP_COPIED_BYTES_MAX)
+        .next_multiple_of(BLOCK_BYTES);
+
 /// A journal's identity: random, new for each file.
 pub type JournalId = u128;
 
@@ -87,6 +96,21 @@ pub struct GroupHeader {
     pub tail_sequence: u64,
     /// CRC of the group before; 0 for the first.
     pub previous_crc: u32,
+    /// The end of the ring when it was written: one that goes on before it did not start again at the first block.
+    pub capacity: u64,
+}
+
+/// Where a group is, or will be: at `position`, or at the first block if it does not fit there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    /// The group's number.
+    pub sequence: u64,
+    /// Behind the group before.
+    pub position: u64,
+    /// CRC of the group before; 0 for the first.
+    pub previous_crc: u32,
+    /// The end of the ring, which may have grown since.
+    pub capacity: u64,
 }
 
 /// A group that was found whole.
@@ -157,6 +181,7 @@ pub fn encode_group(header: &GroupHeader, entries: &[Entry], out: &mut [u8]) -> 
     out[40..44].copy_from_slice(&(used as u32).to_le_bytes());
     out[44..48].copy_from_slice(&(entries.len() as u32).to_le_bytes());
     out[48..52].copy_from_slice(&header.previous_crc.to_le_bytes());
+    out[56..64].copy_from_slice(&header.capacity.to_le_bytes());
     for (index, entry) in entries.iter().enumerate() {
         let at = GROUP_HEADER_BYTES + index * ENTRY_BYTES;
         encode_entry(entry, &mut out[at..at + ENTRY_BYTES]);
@@ -167,13 +192,18 @@ pub fn encode_group(header: &GroupHeader, entries: &[Entry], out: &mut [u8]) -> 
     crc
 }
 
+/// The number and the used bytes of the group that seems to start at the start of `bytes`. Only
+/// [`decode_group`] knows whether it does.
+pub fn peek_group(journal: JournalId, bytes: &[u8]) -> Option<(u64, usize)> {
+    let starts = bytes.len() >= GROUP_HEADER_BYTES
+        && bytes[..8] == GROUP_MAGIC
+        && bytes[8..24] == journal.to_le_bytes();
+    starts.then(|| (u64_at(bytes, 24), u32_at(bytes, 40) as usize))
+}
+
 /// The group that starts at the start of `bytes`, if it is whole and of `journal`.
 pub fn decode_group(journal: JournalId, bytes: &[u8]) -> Result<Group, GroupError> {
-    if bytes.len() < GROUP_HEADER_BYTES || bytes[..8] != GROUP_MAGIC || bytes[8..24] != journal.to_le_bytes()
-    {
-        return Err(GroupError::Absent);
-    }
-    let used = u32_at(bytes, 40) as usize;
+    let Some((sequence, used)) = peek_group(journal, bytes) else { return Err(GroupError::Absent) };
     let count = u32_at(bytes, 44) as usize;
     let entries_end = count
         .checked_mul(ENTRY_BYTES)
@@ -194,9 +224,10 @@ pub fn decode_group(journal: JournalId, bytes: &[u8]) -> Result<Group, GroupErro
     }
     let header = GroupHeader {
         journal,
-        sequence: u64_at(bytes, 24),
+        sequence,
         tail_sequence: u64_at(bytes, 32),
         previous_crc: u32_at(bytes, 48),
+        capacity: u64_at(bytes, 56),
     };
     if data_at != used || header.tail_sequence > header.sequence {
         return Err(GroupError::Torn);
@@ -280,7 +311,8 @@ mod tests {
     }
 
     fn group() -> (GroupHeader, Vec<Entry>, Vec<u8>) {
-        let header = GroupHeader { journal: 42, sequence: 9, tail_sequence: 4, previous_crc: 77 };
+        let header =
+            GroupHeader { journal: 42, sequence: 9, tail_sequence: 4, previous_crc: 77, capacity: 65_536 };
         let entries = vec![entry(EntryBytes::Copied, 5), entry(EntryBytes::InSegment { crc: 1 }, 70_000)];
         let mut out = vec![0xff; group_bytes(2, 5)];
         let at = GROUP_HEADER_BYTES + 2 * ENTRY_BYTES;
@@ -328,7 +360,8 @@ mod tests {
              4d000000\
              "
             .to_owned()
-                + &header[104..]
+                + &header[104..112]
+                + "0000010000000000"
         );
         let mut block = vec![0; BLOCK_BYTES];
         encode_file_header(42, &mut block);

@@ -9,7 +9,7 @@
 //! 4. Settle: high watermarks rise, producers are answered, readers wake.
 //!
 //! Invariants: the commit changes no file-system metadata but of files that it flushes itself. The ring passes
-//! an entry only once the core's checkpoint file says that its segment holds it durably (`Journal::release`).
+//! a group only once the core's checkpoint file says that recovery begins behind it (`Journal::pass`).
 //! A crash leaves the groups up to the last one that was flushed, perhaps the one after it, and stale blocks.
 
 mod commit;
@@ -22,12 +22,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use flumen_ring::{AlignedBuffer, Region};
+use futures_util::future::try_join3;
 
 use crate::CoreId;
 use crate::gate::{Broadcast, Signal};
 use crate::partition::Partition;
 use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
-use format::JournalId;
+use format::{Cursor, JournalId};
 use ring::Ring;
 
 pub(crate) use commit::{run, settle};
@@ -85,17 +86,19 @@ impl Journal {
     ) -> Result<Self, StorageError> {
         let folder = Path::new(JOURNAL_FOLDER);
         directory.create_directory(folder).await?;
-        directory.sync_directory(Path::new("")).await?;
         let file = directory.open(&journal_path(core), OpenMode::CreateNew).await?;
         let prepared = PREPARED_BYTES_MIN.min(bytes_max);
         let id = (u128::from(runtime.random()) << 64) | u128::from(runtime.random());
-        file.allocate(0, prepared).await?;
-        write_zeros(&*file, 0, prepared).await?;
-        let mut header = AlignedBuffer::zeroed(format::BLOCK_BYTES);
-        format::encode_file_header(id, &mut header);
-        file.write(WriteSource::Buffer(header), 0).await.0?;
-        file.sync_data().await?;
-        directory.sync_directory(folder).await?;
+        let prepare = async {
+            file.allocate(0, prepared).await?;
+            write_zeros(&*file, 0, prepared).await?;
+            let mut header = AlignedBuffer::zeroed(format::BLOCK_BYTES);
+            format::encode_file_header(id, &mut header);
+            file.write(WriteSource::Buffer(header), 0).await.0?;
+            file.sync_data().await
+        };
+        // All of it before the first group; in which order does not matter.
+        try_join3(prepare, directory.sync_directory(folder), directory.sync_directory(Path::new(""))).await?;
         Ok(Self {
             id,
             file,
@@ -151,8 +154,8 @@ impl Journal {
         self.waits_for_room.get() || ring.needed_bytes() > (ring.capacity() / 2).min(NEEDED_BYTES_MAX)
     }
 
-    /// Entries of these groups are in the checkpoint now.
-    pub(crate) fn release(&self, sequences: impl IntoIterator<Item = u64>) {
+    /// An entry of each of these groups says nothing that the next checkpoint does not say.
+    pub(crate) fn forget(&self, sequences: impl IntoIterator<Item = u64>) {
         let mut needed = self.needed.borrow_mut();
         for sequence in sequences {
             if let Some(count) = needed.get_mut(&sequence) {
@@ -162,11 +165,19 @@ impl Journal {
                 }
             }
         }
-        let mut ring = self.ring.borrow_mut();
+    }
+
+    /// Where recovery has to begin, once a checkpoint is durable that is put together now.
+    pub(crate) fn cursor(&self) -> Cursor {
+        let ring = self.ring.borrow();
         let next = ring.next().0;
-        let oldest = needed.first_key_value().map_or(next, |(sequence, _)| *sequence);
-        ring.release(oldest.min(next));
-        drop(ring);
+        let oldest = self.needed.borrow().first_key_value().map_or(next, |(sequence, _)| *sequence);
+        ring.cursor(oldest.min(next))
+    }
+
+    /// The durable checkpoint says `cursor`: the ring may pass what lies before it.
+    pub(crate) fn pass(&self, cursor: &Cursor) {
+        self.ring.borrow_mut().release(cursor.sequence);
         self.room.raise();
     }
 

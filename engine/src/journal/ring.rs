@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::format::BLOCK_BYTES;
+use super::format::{BLOCK_BYTES, Cursor};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -36,6 +36,7 @@ struct LiveGroup {
     sequence: u64,
     position: u64,
     length: u64,
+    previous_crc: u32,
 }
 
 impl Ring {
@@ -75,11 +76,27 @@ impl Ring {
 
     /// A group was placed; it is in the file, or under way.
     pub(crate) fn push(&mut self, position: u64, length: usize, crc: u32) {
-        self.live.push_back(LiveGroup { sequence: self.next_sequence, position, length: length as u64 });
+        self.live.push_back(LiveGroup {
+            sequence: self.next_sequence,
+            position,
+            length: length as u64,
+            previous_crc: self.previous_crc,
+        });
         self.head = position + length as u64;
         self.needed_bytes += length as u64;
         self.next_sequence += 1;
         self.previous_crc = crc;
+    }
+
+    /// Where the group of this number is: one that is live, or the next one.
+    pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
+        let oldest = self.live.front().map_or(self.next_sequence, |group| group.sequence);
+        assert!(oldest <= sequence && sequence <= self.next_sequence, "{sequence} of {}", self.next_sequence);
+        let (position, previous_crc) = self
+            .live
+            .get((sequence - oldest) as usize)
+            .map_or((self.head, self.previous_crc), |group| (group.position, group.previous_crc));
+        Cursor { sequence, position, previous_crc, capacity: self.capacity }
     }
 
     /// Groups below `sequence` are no longer needed; their room is free once a durable group says so.

@@ -113,12 +113,11 @@ impl Partition {
         // A group that was taken before the flush may still be on its way; the next one is not.
         core.journal.settle_group().await;
         let Some(cut) = self.find_cut(end).await? else { return Ok(()) };
-        let (removed, passed, freed) = {
+        let (removed, freed) = {
             let mut log = self.inner.log.borrow_mut();
             log.void_through = core.journal.next_sequence() - 1;
-            let passed: Vec<u64> = log.journaled.drain(..).map(|entry| entry.sequence).collect();
-            let (removed, freed) = log.cut_at(cut);
-            (removed, passed, freed)
+            core.journal.forget(log.journaled.drain(..).map(|entry| entry.sequence));
+            log.cut_at(cut)
         };
         for region in freed {
             core.release(region);
@@ -126,7 +125,6 @@ impl Partition {
         self.inner.watchers.notify();
         core.write_behind.checkpoint_is_stale.set(true);
         checkpoint::write(&core).await?;
-        core.journal.release(passed);
         core.journal.barrier(&core).await?;
         for mut segment in removed.into_iter().rev() {
             for region in segment.drop_extents() {

@@ -8,34 +8,25 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use flumen_ring::AlignedBuffer;
+use futures_util::future::try_join_all;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
-use super::{Recovered, RecoveryError, read_small};
+use super::live::{LiveGroup, LiveGroups, read_live};
+use super::{Recovered, RecoveryError};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoints::decode_partition_metadata;
 use crate::journal::JOURNAL_FOLDER;
-use crate::journal::format::{
-    BLOCK_BYTES, Entry, EntryBytes, Group, JournalId, crc32c, decode_file_header, decode_group,
-};
-use crate::layout::{FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind};
+use crate::journal::format::{BLOCK_BYTES, Entry, EntryBytes, Group, JournalId, crc32c};
+use crate::layout::{SegmentFile, SegmentFileKind};
 use crate::partition::Point;
-use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, StorageErrorKind, WriteSource};
+use crate::storage::{DataFile, Directory, OpenMode, StorageError, StorageErrorKind, WriteSource};
 use crate::{Offset, PartitionId};
 
 /// Files are read in pieces of this many bytes.
 const READ_BYTES: usize = 1 << 20;
-/// So many of them at a time.
-const READS_MAX: usize = 8;
 /// So many partitions are folded at a time.
 const FOLDS_MAX: usize = 32;
-
-/// One journal, read whole.
-struct Image {
-    path: String,
-    journal: JournalId,
-    bytes: Vec<u8>,
-}
 
 /// What the journals hold of one partition: entries in order, each with its group and its copied bytes.
 #[derive(Default)]
@@ -47,115 +38,71 @@ struct Piece {
     entry: Entry,
     journal: JournalId,
     sequence: u64,
-    bytes: Option<Vec<u8>>,
+    bytes: Option<Bytes>,
 }
 
-/// Writes what the journals hold and the checkpoints do not into the segments, durably.
-pub(super) async fn fold(
-    _runtime: &Rc<dyn Runtime>,
-    directory: &Rc<dyn Directory>,
+/// What is live of every journal.
+pub(super) async fn read_journals(
+    directory: &dyn Directory,
     checkpoints: &[Checkpoint],
-    recovered: &mut Recovered,
-) -> Result<(), RecoveryError> {
+) -> Result<Vec<LiveGroups>, RecoveryError> {
     let listed = match directory.list(Path::new(JOURNAL_FOLDER)).await {
         Ok(listed) => listed,
-        Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let mut folders = None;
-    for file in listed.into_iter().filter(|entry| !entry.is_directory) {
-        let path = Path::new(JOURNAL_FOLDER).join(&file.name);
-        let Some(image) = read_image(&**directory, &path).await? else { continue };
-        let mut groups = live_groups(&image)?;
-        if groups.is_empty() {
+    let files = listed.into_iter().filter(|entry| !entry.is_directory);
+    let journals = try_join_all(files.map(|file| async move {
+        read_live(directory, &Path::new(JOURNAL_FOLDER).join(&file.name), checkpoints).await
+    }));
+    Ok(journals.await?.into_iter().flatten().collect())
+}
+
+/// Writes what the journals hold and the checkpoints do not into the segments.
+pub(super) async fn fold(
+    directory: &Rc<dyn Directory>,
+    checkpoints: &[Checkpoint],
+    journals: Vec<LiveGroups>,
+    recovered: &mut Recovered,
+) -> Result<(), RecoveryError> {
+    let folders = recovered.survey.by_id();
+    for mut live in journals {
+        if live.groups.is_empty() {
             continue;
         }
-        if folders.is_none() {
-            folders = Some(partition_folders(&**directory).await?);
-        }
-        let folders = folders.as_ref().expect("just read");
-        if let Some((position, newest)) = groups.last()
-            && !is_in_segments(&**directory, folders, newest).await?
+        if let Some(newest) = live.groups.last()
+            && !is_in_segments(&**directory, &folders, &newest.group).await?
         {
-            tracing::info!(journal = image.path, position, "the newest group was not finished");
-            groups.pop();
+            let position = newest.position;
+            tracing::info!(journal = live.path, position, "the newest group was not finished");
+            live.groups.pop();
         }
-        let pieces = pieces_of(&image, &groups, checkpoints);
+        let pieces = pieces_of(&live, checkpoints);
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
             }
         }
-        iter(pieces)
-            .map(|(id, pieces)| fold_partition(directory.clone(), folders.get(&id), pieces))
+        // Without a folder the partition was deleted; its entries mean nothing.
+        let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
+        let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
+            .map(|(folder, pieces)| fold_partition(directory.clone(), folder, pieces))
             .buffer_unordered(FOLDS_MAX)
-            .try_collect::<Vec<()>>()
+            .try_collect()
             .await?;
+        for (folder, logs) in folded {
+            let name = folder.to_string_lossy();
+            let Some(surveyed) = recovered.survey.folders.get_mut(name.as_ref()) else { continue };
+            for (name, length) in logs {
+                surveyed.note_log(name, length);
+            }
+        }
     }
     Ok(())
 }
 
 fn end_of(entry: &Entry) -> Point {
     Point { segment: entry.segment_base, position: entry.end_position(), offset: entry.end_offset }
-}
-
-async fn read_image(directory: &dyn Directory, path: &Path) -> Result<Option<Image>, StorageError> {
-    let file = directory.open(path, OpenMode::Existing).await?;
-    let length = file.length().await?;
-    let mut bytes = Vec::with_capacity(length as usize);
-    let pieces = iter((0..length).step_by(READ_BYTES)).map(|position| {
-        let (file, left) = (file.clone(), (length - position) as usize);
-        async move { read_range(&*file, position, left.min(READ_BYTES)).await }
-    });
-    let mut pieces = pieces.buffered(READS_MAX);
-    while let Some(piece) = pieces.try_next().await? {
-        bytes.extend_from_slice(&piece);
-    }
-    drop(pieces);
-    let path = path.display().to_string();
-    let Some(journal) = decode_file_header(&bytes) else {
-        // Its header is written and flushed before the first group: nothing was ever acknowledged by it.
-        tracing::info!(journal = path, "a journal that was never ready");
-        return Ok(None);
-    };
-    Ok(Some(Image { path, journal, bytes }))
-}
-
-/// The groups that are still needed, oldest first, with their positions.
-fn live_groups(image: &Image) -> Result<Vec<(usize, Group)>, RecoveryError> {
-    let mut found: BTreeMap<u64, (usize, Group)> = BTreeMap::new();
-    let mut position = BLOCK_BYTES;
-    while position < image.bytes.len() {
-        match decode_group(image.journal, &image.bytes[position..]) {
-            Ok(group) => {
-                let length = group.length;
-                found.insert(group.header.sequence, (position, group));
-                position += length;
-            }
-            Err(_) => position += BLOCK_BYTES,
-        }
-    }
-    let Some((_, (_, newest))) = found.last_key_value() else { return Ok(Vec::new()) };
-    let (newest, tail) = (newest.header.sequence, newest.header.tail_sequence);
-    let damaged = |position: usize, reason: String| RecoveryError::Damaged {
-        path: image.path.clone(),
-        position: position as u64,
-        reason,
-    };
-    let mut live: Vec<(usize, Group)> = Vec::new();
-    for sequence in tail..=newest {
-        let Some((position, group)) = found.remove(&sequence) else {
-            let behind = live.last().map_or(0, |(position, group)| position + group.length);
-            return Err(damaged(behind, format!("group {sequence} of {tail}..={newest} is missing")));
-        };
-        if let Some((_, before)) = live.last()
-            && group.header.previous_crc != before.crc
-        {
-            return Err(damaged(position, format!("group {sequence} does not continue the one before")));
-        }
-        live.push((position, group));
-    }
-    Ok(live)
 }
 
 /// Whether the bytes that a group says are in segments are there.
@@ -181,11 +128,7 @@ async fn is_in_segments(
     Ok(true)
 }
 
-fn pieces_of(
-    image: &Image,
-    groups: &[(usize, Group)],
-    checkpoints: &[Checkpoint],
-) -> BTreeMap<PartitionId, Pieces> {
+fn pieces_of(live: &LiveGroups, checkpoints: &[Checkpoint]) -> BTreeMap<PartitionId, Pieces> {
     let mut said = BTreeMap::new();
     for checkpoint in checkpoints.iter().rev() {
         for partition in &checkpoint.partitions {
@@ -193,70 +136,46 @@ fn pieces_of(
         }
     }
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
-    for (position, group) in groups {
+    for LiveGroup { group, bytes: group_bytes, .. } in &live.groups {
         for (entry, at) in &group.entries {
             if let Some((journal, partition)) = said.get(&entry.partition) {
                 let end = end_of(entry);
                 let flushed =
                     (end.segment, end.position) <= (partition.recovery.segment, partition.recovery.position);
-                let void = *journal == image.journal && group.header.sequence <= partition.void_through;
+                let void = *journal == live.journal && group.header.sequence <= partition.void_through;
                 if flushed || void {
                     continue;
                 }
             }
             let bytes = match entry.bytes {
-                EntryBytes::Copied => {
-                    let from = position + at;
-                    Some(image.bytes[from..from + entry.length as usize].to_vec())
-                }
+                EntryBytes::Copied => Some(group_bytes.slice(*at..*at + entry.length as usize)),
                 EntryBytes::InSegment { .. } => None,
             };
             let piece =
-                Piece { entry: *entry, journal: image.journal, sequence: group.header.sequence, bytes };
+                Piece { entry: *entry, journal: live.journal, sequence: group.header.sequence, bytes };
             pieces.entry(entry.partition).or_default().entries.push(piece);
         }
     }
     pieces
 }
 
-/// Every partition's folder in use, by topic id and index.
-async fn partition_folders(
-    directory: &dyn Directory,
-) -> Result<BTreeMap<PartitionId, PathBuf>, StorageError> {
-    let folders: Vec<(String, i32)> = directory
-        .list(Path::new(""))
-        .await?
-        .into_iter()
-        .filter(|entry| entry.is_directory)
-        .filter_map(|entry| {
-            let folder = PartitionFolder::parse(&entry.name)?;
-            (folder.state == FolderState::Live).then_some((entry.name, folder.partition))
-        })
-        .collect();
-    let ids = iter(folders).map(|(name, partition)| async move {
-        let path = PathBuf::from(&name);
-        let Some(bytes) = read_small(directory, path.join(PARTITION_METADATA)).await? else {
-            return Ok(None);
-        };
-        Ok(decode_partition_metadata(&bytes).ok().map(|topic| (PartitionId { topic, partition }, path)))
-    });
-    let found: Vec<Option<(PartitionId, PathBuf)>> = ids.buffer_unordered(FOLDS_MAX).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
-}
+/// A log's name, and how long it is at least.
+type FoldedLog = (String, u64);
 
+/// Writes the pieces of one partition; says to which logs.
 async fn fold_partition(
     directory: Rc<dyn Directory>,
-    folder: Option<&PathBuf>,
+    folder: PathBuf,
     pieces: Pieces,
-) -> Result<(), RecoveryError> {
-    // Without a folder the partition was deleted; its entries mean nothing.
-    let Some(folder) = folder else { return Ok(()) };
+) -> Result<(PathBuf, Vec<FoldedLog>), RecoveryError> {
+    let mut folded = Vec::new();
     let mut by_segment: BTreeMap<Offset, Vec<Piece>> = BTreeMap::new();
     for piece in pieces.entries {
         by_segment.entry(piece.entry.segment_base).or_default().push(piece);
     }
     for (base, pieces) in by_segment {
-        let path = folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
+        let name = SegmentFile::live(base, SegmentFileKind::Log).name();
+        let path = folder.join(&name);
         let file = match directory.open(&path, OpenMode::Existing).await {
             Ok(file) => file,
             Err(error) if error.kind == StorageErrorKind::NotFound => {
@@ -264,45 +183,53 @@ async fn fold_partition(
             }
             Err(error) => return Err(error.into()),
         };
-        for run in runs_of(&pieces) {
-            write_run(&*file, run.0, &run.1).await?;
+        let mut length = 0;
+        for (position, run) in runs_of(&pieces) {
+            length = write_run(&*file, position, &run).await?;
         }
+        folded.push((name, length));
         if let Some(last) = pieces.last() {
             tracing::debug!(path = %path.display(), journal = %last.journal, group = last.sequence, "folded");
         }
     }
-    Ok(())
+    Ok((folder, folded))
 }
 
-/// Copied bytes that lie side by side, joined, as (position, bytes).
-fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<u8>)> {
-    let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
+/// Copied bytes that lie side by side, as (position, their pieces).
+fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Bytes>)> {
+    let mut runs: Vec<(u64, Vec<Bytes>)> = Vec::new();
+    let mut end = 0;
     for piece in pieces {
         let Some(bytes) = &piece.bytes else { continue };
         match runs.last_mut() {
-            Some((position, run)) if *position + run.len() as u64 == piece.entry.position.0 => {
-                run.extend_from_slice(bytes);
-            }
-            _ => runs.push((piece.entry.position.0, bytes.clone())),
+            Some((_, run)) if end == piece.entry.position.0 => run.push(bytes.clone()),
+            _ => runs.push((piece.entry.position.0, vec![bytes.clone()])),
         }
+        end = piece.entry.position.0 + bytes.len() as u64;
     }
     runs
 }
 
-/// Writes bytes at any position of a file that is written in whole blocks.
-async fn write_run(file: &dyn DataFile, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
+/// Writes bytes at any position of a file that is written in whole blocks; says where the last one ends.
+async fn write_run(file: &dyn DataFile, position: u64, run: &[Bytes]) -> Result<u64, StorageError> {
     let block = BLOCK_BYTES as u64;
+    let length: usize = run.iter().map(Bytes::len).sum();
     let from = position / block * block;
-    let to = (position + bytes.len() as u64).next_multiple_of(block);
-    let mut buffer = AlignedBuffer::zeroed((to - from) as usize);
-    for at in [from, to - block] {
-        let found = read_range(file, at, BLOCK_BYTES).await?;
+    let to = (position + length as u64).next_multiple_of(block);
+    let mut buffer = AlignedBuffer::recycled((to - from) as usize);
+    // The first and the last block hold other bytes too, or zeros where the file ends.
+    let edges = [from, to - block].map(|at| read_range(file, at, BLOCK_BYTES));
+    for (at, found) in [from, to - block].into_iter().zip(try_join_all(edges).await?) {
         let start = (at - from) as usize;
+        buffer[start..start + BLOCK_BYTES].fill(0);
         buffer[start..start + found.len()].copy_from_slice(&found);
     }
-    let start = (position - from) as usize;
-    buffer[start..start + bytes.len()].copy_from_slice(bytes);
-    file.write(WriteSource::Buffer(buffer), from).await.0
+    let mut at = (position - from) as usize;
+    for bytes in run {
+        buffer[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    }
+    file.write(WriteSource::Buffer(buffer), from).await.0.map(|()| to)
 }
 
 /// Up to `length` bytes at any position; fewer at the end of the file.
@@ -317,7 +244,7 @@ pub(super) async fn read_range(
     let mut at = position / block * block;
     while at < end {
         let wanted = ((end - at) as usize).next_multiple_of(BLOCK_BYTES).min(READ_BYTES);
-        let (result, buffer) = file.read(AlignedBuffer::zeroed(wanted), at, wanted).await;
+        let (result, buffer) = file.read(AlignedBuffer::recycled(wanted), at, wanted).await;
         let read = result?;
         let skip = position.saturating_sub(at) as usize;
         let upto = read.min((end - at) as usize);

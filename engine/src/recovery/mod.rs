@@ -8,14 +8,18 @@
 //! the journals go last.
 
 mod fold;
+mod live;
 mod open;
 mod scan;
 mod seal;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use futures_util::future::try_join;
 
 use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
 use crate::checkpoints::decode_offsets;
@@ -28,6 +32,8 @@ use crate::{Offset, PartitionId};
 pub(crate) use open::{create_partition, open_partition, remove_segment};
 pub(crate) use seal::ClosedPartition;
 pub use seal::{ClosedCore, seal};
+use survey::Survey;
+use uuid::Uuid;
 
 /// A small file of Kafka's is not longer than this, in bytes.
 const SMALL_FILE_BYTES_MAX: usize = 64 << 20;
@@ -49,6 +55,8 @@ struct Recovered {
     /// Kafka's checkpoints, by folder.
     recovery_points: BTreeMap<String, Offset>,
     log_starts: BTreeMap<String, Offset>,
+    /// The folders, as they are when the journals are folded in.
+    survey: Survey,
 }
 
 impl RecoveredJournal {
@@ -60,6 +68,22 @@ impl RecoveredJournal {
     /// Whether Kafka's checkpoints, which know partitions by name only, said something of this one at the start.
     pub(crate) fn has_kafka_offsets(&self, name: &str) -> bool {
         self.inner.recovery_points.contains_key(name) || self.inner.log_starts.contains_key(name)
+    }
+
+    /// Every partition's folder in use, with the topic id that it says, if it says one.
+    pub fn folders(&self) -> impl Iterator<Item = (&str, Option<Uuid>)> {
+        self.inner.survey.folders.iter().map(|(name, folder)| (name.as_str(), folder.topic()))
+    }
+
+    /// These folders were renamed meanwhile. To be told before an engine opens.
+    ///
+    /// # Panics
+    /// If there are other handles.
+    pub fn forget_folders<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let inner = Arc::get_mut(&mut self.inner).expect("told before an engine opens");
+        for name in names {
+            inner.survey.folders.remove(name);
+        }
     }
 
     pub(crate) fn life(&self) -> u64 {
@@ -91,6 +115,7 @@ pub async fn replay(
     runtime: Rc<dyn Runtime>,
     directory: Rc<dyn Directory>,
 ) -> Result<RecoveredJournal, RecoveryError> {
+    let started = runtime.monotonic();
     let clean = read_small(&*directory, CLEAN_SHUTDOWN).await?.is_some();
     let mut recovered = Recovered {
         clean,
@@ -100,12 +125,21 @@ pub async fn replay(
         ..Recovered::default()
     };
     let checkpoints = read_checkpoints(&*directory).await?;
+    // A clean stop leaves no journal; whatever is there is older than what Kafka's files say.
+    let journals =
+        async { if clean { Ok(Vec::new()) } else { fold::read_journals(&*directory, &checkpoints).await } };
+    let survey = async { Ok(Survey::of(&*directory).await?) };
+    let (survey, journals) = try_join(survey, journals).await?;
+    recovered.survey = survey;
     for checkpoint in &checkpoints {
         recovered.life = recovered.life.max(checkpoint.life + 1);
     }
-    // A clean stop leaves none; whatever is there is older than what Kafka's files say.
     if !clean {
-        fold::fold(&runtime, &directory, &checkpoints, &mut recovered).await?;
+        for live in &journals {
+            let (groups, read_mib) = (live.groups.len(), live.read_bytes >> 20);
+            tracing::info!(journal = live.path, groups, read_mib, "read what is live");
+        }
+        fold::fold(&directory, &checkpoints, journals, &mut recovered).await?;
         // One flush for all that was folded; the journals are still there if it fails. And for all that a process
         // which was killed had written and not flushed: it looks durable, and is about to be served.
         if directory.list(Path::new("")).await?.iter().any(|entry| entry.is_directory) {
@@ -128,8 +162,14 @@ pub async fn replay(
             kept => kept?,
         }
     }
-    directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
-    directory.sync_directory(Path::new("")).await?;
+    if clean {
+        directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
+        directory.sync_directory(Path::new("")).await?;
+    }
+    if !clean {
+        let took_ms = runtime.monotonic().saturating_sub(started).as_millis() as u64;
+        tracing::info!(partitions = recovered.checkpoints.len(), took_ms, "recovered the journals");
+    }
     Ok(RecoveredJournal { inner: Arc::new(recovered) })
 }
 

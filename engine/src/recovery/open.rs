@@ -7,9 +7,10 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 use super::scan::{ScanState, scan};
+use super::survey::visit;
 use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
 use crate::checkpoint::PartitionCheckpoint;
-use crate::checkpoints::{decode_epochs, decode_partition_metadata, encode_partition_metadata};
+use crate::checkpoints::{decode_epochs, encode_partition_metadata};
 use crate::core::Core;
 use crate::engine::OpenPartition;
 use crate::epochs::LeaderEpochs;
@@ -104,24 +105,21 @@ pub(crate) async fn open_partition(
     recovered: &RecoveredJournal,
 ) -> Result<Partition, RecoveryError> {
     let folder = PathBuf::from(&open.name);
-    let listed = match core.directory.list(&folder).await {
-        Ok(listed) => listed,
-        Err(error) if error.kind == StorageErrorKind::NotFound => {
-            return Ok(create_partition(core, open).await?);
-        }
-        Err(error) => return Err(error.into()),
+    let surveyed = match recovered.inner.survey.folders.get(&open.name) {
+        Some(surveyed) => Some(surveyed.clone()),
+        None => visit(&*core.directory, &folder, open.id.partition).await?,
     };
-    let said = read_small(&*core.directory, folder.join(PARTITION_METADATA)).await?.unwrap_or_default();
-    let said = decode_partition_metadata(&said);
-    if said.as_ref().is_ok_and(|topic| *topic != open.id.topic) {
+    let Some(surveyed) = surveyed else { return Ok(create_partition(core, open).await?) };
+    let said = surveyed.topic();
+    if said.is_some_and(|topic| topic != open.id.topic) {
         set_aside(core, &open.name).await?;
         return Ok(create_partition(core, open).await?);
     }
-    if said.is_err() {
+    if said.is_none() {
         let metadata = encode_partition_metadata(open.id.topic);
         core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
     }
-    let listing = clear(core, &folder, listed).await?;
+    let listing = clear(core, &folder, surveyed.entries).await?;
     let recovered = &*recovered.inner;
     let start = find_start(core, &folder, &listing, &open, recovered).await?;
     let proven = proven_end(&listing, &open, recovered, start.point);

@@ -68,7 +68,7 @@ impl<'a> Window<'a> {
             let length = wanted.next_multiple_of(BLOCK_BYTES as usize);
             let mut buffer = std::mem::replace(&mut self.buffer, AlignedBuffer::zeroed(0));
             if buffer.len() < length {
-                buffer = AlignedBuffer::zeroed(length);
+                buffer = AlignedBuffer::recycled(length);
             }
             let (result, buffer) = self.file.read(buffer, start, length).await;
             self.filled = result?.min(self.length.saturating_sub(start) as usize);

@@ -88,6 +88,9 @@ pub struct DirectoryEntry {
     pub length: u64,
 }
 
+/// A folder's listing, and the contents of one small file in it, if that is there.
+pub type Visited = (Vec<DirectoryEntry>, Option<Vec<u8>>);
+
 /// One log directory. Paths are relative to it. What may block runs on a helper thread.
 pub trait Directory {
     /// Positions, lengths and memory of reads and writes are multiples of this (a power of two, ≤ 4096).
@@ -107,6 +110,18 @@ pub trait Directory {
     fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
     /// What a folder holds, sorted by name.
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>>;
+    /// What a folder holds, and the whole of the small file `name` in it, if it is there.
+    fn visit(&self, path: &Path, name: &str, length_max: usize) -> Pending<Result<Visited, StorageError>> {
+        let (list, read) = (self.list(path), self.read(&path.join(name), length_max));
+        Box::pin(async move {
+            let listed = list.await?;
+            match read.await {
+                Ok(contents) => Ok((listed, Some(contents))),
+                Err(error) if error.kind == StorageErrorKind::NotFound => Ok((listed, None)),
+                Err(error) => Err(error),
+            }
+        })
+    }
     /// Creates a folder; one that exists is no error. Durable only after `sync_directory` of its parent.
     fn create_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
     /// Renames within the log directory. Durable only after `sync_directory` of the parent(s).

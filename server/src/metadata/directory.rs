@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flumen_engine::Timestamp;
+use flumen_engine::{RecoveredJournal, Timestamp};
 use uuid::Uuid;
 
 use super::controller::SUPPORTED_FEATURES;
@@ -164,12 +164,14 @@ impl Opened {
 
     /// Renames the folders of partitions that the metadata does not know, so that no topic to come inherits
     /// their records. After the journal was folded into them, and before a partition is opened.
-    pub fn set_aside_strays(&self) -> Result<(), DirectoryError> {
-        let renamed = strays::set_aside(&self.path, &self.loaded.image, &self.loaded.removed)
+    pub fn set_aside_strays(&self, recovered: &mut RecoveredJournal) -> Result<(), DirectoryError> {
+        let folders = recovered.folders();
+        let renamed = strays::set_aside(&self.path, folders, &self.loaded.image, &self.loaded.removed)
             .map_err(|source| io_error(&self.path, "set unknown partitions aside", source))?;
-        for (from, to) in renamed {
+        for (from, to) in &renamed {
             tracing::warn!(from, to, "the cluster's metadata does not know this partition");
         }
+        recovered.forget_folders(renamed.iter().map(|(from, _)| from.as_str()));
         Ok(())
     }
 
@@ -177,11 +179,12 @@ impl Opened {
     /// it. A later start, ours or Apache Kafka's, then takes a higher one.
     pub fn begin_epoch(&self) -> Result<(), DirectoryError> {
         let folder = self.path.join(METADATA_FOLDER);
+        let is_new = !folder.is_dir();
         fs::create_dir_all(&folder).map_err(|source| io_error(&folder, "create the folder", source))?;
         let identity = folder.join("partition.metadata");
         if !identity.exists() {
             let topic_id = uuid_text::format(uuid_text::METADATA_TOPIC_ID);
-            replace(&identity, format!("version: 0\ntopic_id: {topic_id}").as_bytes())?;
+            put(&identity, format!("version: 0\ntopic_id: {topic_id}").as_bytes())?;
         }
         let node_id = self.identity.node_id;
         let is_static = self.loaded.voters.kraft_version == 0;
@@ -191,7 +194,7 @@ impl Opened {
             voters: is_static.then(|| vec![node_id]),
         };
         replace(&folder.join(QUORUM_STATE), state.to_json().as_bytes())?;
-        sync_folder(&self.path)
+        if is_new { sync_folder(&self.path) } else { Ok(()) }
     }
 }
 
@@ -202,7 +205,8 @@ fn format(config: &NodeConfig) -> Result<(), DirectoryError> {
     let records: Vec<Vec<u8>> = new_features().map(|feature| feature.to_bytes(levels)).collect();
     // Offsets and times of this file mean nothing to Kafka, which writes zeros too.
     let bootstrap = log::snapshot_bytes(&records, 0, Timestamp(0), Timestamp(0), &Voters::default());
-    replace(&path.join(BOOTSTRAP), &bootstrap)?;
+    // Its name becomes durable with that of the next file; without it a start takes the same features.
+    put(&path.join(BOOTSTRAP), &bootstrap)?;
     let cluster_id = config.cluster_id.clone().unwrap_or_else(|| uuid_text::format(uuid_text::random()));
     let directory_id = uuid_text::random();
     write_meta_properties(path, config.id.unwrap_or(1), &cluster_id, directory_id)
@@ -368,6 +372,12 @@ fn list(path: &Path) -> Result<(BTreeSet<String>, BTreeSet<String>), DirectoryEr
 
 /// Replaces a file durably: a temporary one, fsync, rename, fsync of the folder.
 fn replace(path: &Path, contents: &[u8]) -> Result<(), DirectoryError> {
+    put(path, contents)?;
+    sync_folder(path.parent().expect("a file in a folder"))
+}
+
+/// As `replace`, but the name is durable only once the folder is flushed.
+fn put(path: &Path, contents: &[u8]) -> Result<(), DirectoryError> {
     let temporary = path.with_extension("tmp");
     let write = || -> io::Result<()> {
         let mut file = fs::File::create(&temporary)?;
@@ -375,8 +385,7 @@ fn replace(path: &Path, contents: &[u8]) -> Result<(), DirectoryError> {
         file.sync_all()?;
         fs::rename(&temporary, path)
     };
-    write().map_err(|source| io_error(path, "write", source))?;
-    sync_folder(path.parent().expect("a file in a folder"))
+    write().map_err(|source| io_error(path, "write", source))
 }
 
 fn sync_folder(path: &Path) -> Result<(), DirectoryError> {

@@ -10,32 +10,26 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use flumen_engine::checkpoints::decode_partition_metadata;
-use flumen_engine::layout::{FolderState, PARTITION_METADATA, PartitionFolder, retired_folder};
+use flumen_engine::layout::{FolderState, PartitionFolder, retired_folder};
 use uuid::Uuid;
 
 use super::image::Image;
 use super::uuid_text;
 
-/// Renames every unknown partition folder; says which, with their new names. `removed` are the ids of topics
-/// whose removal is known.
-pub fn set_aside(
+/// Renames every unknown partition folder; says which, with their new names. `folders` are those in use, with the
+/// topic ids in their `partition.metadata`; `removed` are the ids of topics whose removal is known.
+pub fn set_aside<'a>(
     directory: &Path,
+    folders: impl Iterator<Item = (&'a str, Option<Uuid>)>,
     image: &Image,
     removed: &BTreeSet<Uuid>,
 ) -> io::Result<Vec<(String, String)>> {
     let mut renamed = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.file_type()?.is_dir() || name == super::directory::METADATA_FOLDER {
-            continue;
-        }
-        let Some(folder) = PartitionFolder::parse(&name).filter(|folder| folder.state == FolderState::Live)
+    for (name, found) in folders.filter(|(name, _)| *name != super::directory::METADATA_FOLDER) {
+        let Some(folder) = PartitionFolder::parse(name).filter(|folder| folder.state == FolderState::Live)
         else {
             continue;
         };
-        let found = topic_id(&entry.path())?;
         let topic = image.topic(&folder.topic);
         let expected =
             topic.filter(|topic| topic.partition(folder.partition).is_some()).map(|topic| topic.id);
@@ -49,8 +43,8 @@ pub fn set_aside(
             _ => FolderState::Stray,
         };
         let retired = retired_folder(&folder.topic, folder.partition, uuid_text::random(), state);
-        fs::rename(entry.path(), directory.join(&retired))?;
-        renamed.push((name, retired));
+        fs::rename(directory.join(name), directory.join(&retired))?;
+        renamed.push((name.to_owned(), retired));
     }
     if !renamed.is_empty() {
         fs::File::open(directory)?.sync_all()?;
@@ -58,29 +52,10 @@ pub fn set_aside(
     Ok(renamed)
 }
 
-/// The topic id in the folder's `partition.metadata`, if it says one.
-fn topic_id(folder: &Path) -> io::Result<Option<Uuid>> {
-    match fs::read(folder.join(PARTITION_METADATA)) {
-        Ok(bytes) => Ok(decode_partition_metadata(&bytes).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use flumen_engine::checkpoints::encode_partition_metadata;
-
     use super::*;
     use crate::metadata::records::{Partition, Topic};
-
-    fn folder(directory: &Path, name: &str, id: Option<u128>) {
-        fs::create_dir(directory.join(name)).expect("created");
-        if let Some(id) = id {
-            let metadata = encode_partition_metadata(Uuid::from_u128(id));
-            fs::write(directory.join(name).join(PARTITION_METADATA), metadata).expect("written");
-        }
-    }
 
     #[test]
     fn only_what_the_metadata_knows_stays_in_place() {
@@ -107,15 +82,19 @@ mod tests {
             image.apply(&partition.into()).expect("applied");
         }
         let path = directory.path();
-        folder(path, "t-0", Some(0x77));
-        folder(path, "t-1", None);
-        folder(path, "t-2", Some(0x55));
-        folder(path, "t-9", Some(0x77));
-        folder(path, "gone-0", Some(0x66));
-        folder(path, "other-0.00000000000000000000000000000007-stray", None);
-        folder(path, "__cluster_metadata-0", None);
+        let folders = [
+            ("t-0", Some(0x77)),
+            ("t-1", None),
+            ("t-2", Some(0x55)),
+            ("t-9", Some(0x77)),
+            ("gone-0", Some(0x66)),
+            ("other-0.00000000000000000000000000000007-stray", None),
+            ("__cluster_metadata-0", None),
+        ];
+        let folders = folders.map(|(name, id)| (name, id.map(Uuid::from_u128)));
+        folders.iter().for_each(|(name, _)| fs::create_dir(path.join(name)).expect("created"));
         let removed = BTreeSet::from([Uuid::from_u128(0x66)]);
-        let mut renamed = set_aside(path, &image, &removed).expect("renamed");
+        let mut renamed = set_aside(path, folders.into_iter(), &image, &removed).expect("renamed");
         renamed.sort();
         let told: Vec<(&str, bool)> =
             renamed.iter().map(|(from, to)| (from.as_str(), to.ends_with("-delete"))).collect();
@@ -123,6 +102,7 @@ mod tests {
         for (from, to) in &renamed {
             assert!(!path.join(from).exists() && path.join(to).is_dir());
         }
-        assert_eq!(set_aside(path, &image, &removed).expect("nothing left to do"), []);
+        let left = folders.into_iter().filter(|(name, _)| path.join(name).exists());
+        assert_eq!(set_aside(path, left, &image, &removed).expect("nothing left to do"), []);
     }
 }

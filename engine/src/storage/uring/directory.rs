@@ -10,7 +10,7 @@ use flumen_ring::{ChunkPool, File, Helper, OpenOptions, Ring};
 
 use super::file::RingFile;
 use super::{LogDirectory, error_kind};
-use crate::storage::{DataFile, Directory, DirectoryEntry, OpenMode, Pending, StorageError};
+use crate::storage::{DataFile, Directory, DirectoryEntry, OpenMode, Pending, StorageError, Visited};
 
 /// What a replacement is written to before it takes its name; Kafka's own checkpoints do the same.
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -106,15 +106,7 @@ impl Directory for RingDirectory {
     }
 
     fn read(&self, path: &Path, length_max: usize) -> Pending<Result<Vec<u8>, StorageError>> {
-        self.on_helper("read", path, move |full| {
-            let file = fs::File::open(full)?;
-            let mut contents = Vec::new();
-            file.take(length_max as u64 + 1).read_to_end(&mut contents)?;
-            if contents.len() > length_max {
-                return Err(io::Error::from_raw_os_error(EFBIG));
-            }
-            Ok(contents)
-        })
+        self.on_helper("read", path, move |full| read_whole(full, length_max))
     }
 
     fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>> {
@@ -143,20 +135,19 @@ impl Directory for RingDirectory {
     }
 
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>> {
-        self.on_helper("list", path, |full| {
-            let mut entries = Vec::new();
-            for entry in fs::read_dir(full)? {
-                let entry = entry?;
-                // A name that is not UTF-8 is none of ours or Kafka's; one that vanished meanwhile is gone.
-                let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
-                    continue;
-                };
-                let is_directory = metadata.is_dir();
-                let length = if is_directory { 0 } else { metadata.len() };
-                entries.push(DirectoryEntry { name, is_directory, length });
+        self.on_helper("list", path, list_folder)
+    }
+
+    /// In one job.
+    fn visit(&self, path: &Path, name: &str, length_max: usize) -> Pending<Result<Visited, StorageError>> {
+        let name = name.to_owned();
+        self.on_helper("list", path, move |full| {
+            let entries = list_folder(full)?;
+            match read_whole(&full.join(name), length_max) {
+                Ok(contents) => Ok((entries, Some(contents))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((entries, None)),
+                Err(error) => Err(error),
             }
-            entries.sort();
-            Ok(entries)
         })
     }
 
@@ -191,6 +182,32 @@ impl Directory for RingDirectory {
 
 /// A file is larger than its reader allows.
 const EFBIG: i32 = 27;
+
+fn read_whole(path: &Path, length_max: usize) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let mut contents = Vec::new();
+    file.take(length_max as u64 + 1).read_to_end(&mut contents)?;
+    if contents.len() > length_max {
+        return Err(io::Error::from_raw_os_error(EFBIG));
+    }
+    Ok(contents)
+}
+
+fn list_folder(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // A name that is not UTF-8 is none of ours or Kafka's; one that vanished meanwhile is gone.
+        let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
+            continue;
+        };
+        let is_directory = metadata.is_dir();
+        let length = if is_directory { 0 } else { metadata.len() };
+        entries.push(DirectoryEntry { name, is_directory, length });
+    }
+    entries.sort();
+    Ok(entries)
+}
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()

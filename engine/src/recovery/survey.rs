@@ -1,0 +1,85 @@
+//! Which folders of partitions there are, and what is in them: each is visited once, many at a time, because on a
+//! machine that has just started every name is a wait for the disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
+use uuid::Uuid;
+
+use super::SMALL_FILE_BYTES_MAX;
+use crate::PartitionId;
+use crate::checkpoints::decode_partition_metadata;
+use crate::layout::{FolderState, PARTITION_METADATA, PartitionFolder};
+use crate::storage::{Directory, DirectoryEntry, StorageError, StorageErrorKind};
+
+/// So many folders are visited at a time.
+const VISITS_MAX: usize = 64;
+
+/// One folder in use.
+#[derive(Debug, Clone)]
+pub(super) struct SurveyedFolder {
+    pub(super) partition: i32,
+    pub(super) entries: Vec<DirectoryEntry>,
+    /// What `partition.metadata` holds, if it is there.
+    pub(super) metadata: Option<Vec<u8>>,
+}
+
+impl SurveyedFolder {
+    /// The topic whose partition it says that it is.
+    pub(super) fn topic(&self) -> Option<Uuid> {
+        decode_partition_metadata(self.metadata.as_deref()?).ok()
+    }
+
+    /// A `.log` is there now, of at least `length` bytes.
+    pub(super) fn note_log(&mut self, name: String, length: u64) {
+        match self.entries.iter_mut().find(|entry| entry.name == name) {
+            Some(entry) => entry.length = entry.length.max(length),
+            None => self.entries.push(DirectoryEntry { name, is_directory: false, length }),
+        }
+    }
+}
+
+/// Every partition's folder in use, by name.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) folders: BTreeMap<String, SurveyedFolder>,
+}
+
+impl Survey {
+    pub(super) async fn of(directory: &dyn Directory) -> Result<Self, StorageError> {
+        let names = directory.list(Path::new("")).await?.into_iter().filter(|entry| entry.is_directory);
+        let live = names.filter_map(|entry| {
+            let folder = PartitionFolder::parse(&entry.name)?;
+            (folder.state == FolderState::Live).then_some((entry.name, folder.partition))
+        });
+        let visits = iter(live).map(|(name, partition)| async move {
+            let folder = visit(directory, Path::new(&name), partition).await?;
+            Ok(folder.map(|folder| (name, folder)))
+        });
+        let folders: Vec<_> = visits.buffer_unordered(VISITS_MAX).try_collect().await?;
+        Ok(Self { folders: folders.into_iter().flatten().collect() })
+    }
+
+    /// The folders by what they say of themselves.
+    pub(super) fn by_id(&self) -> BTreeMap<PartitionId, PathBuf> {
+        let named = self.folders.iter().filter_map(|(name, folder)| {
+            let id = PartitionId { topic: folder.topic()?, partition: folder.partition };
+            Some((id, PathBuf::from(name)))
+        });
+        named.collect()
+    }
+}
+
+/// One folder, if it is there.
+pub(super) async fn visit(
+    directory: &dyn Directory,
+    path: &Path,
+    partition: i32,
+) -> Result<Option<SurveyedFolder>, StorageError> {
+    match directory.visit(path, PARTITION_METADATA, SMALL_FILE_BYTES_MAX).await {
+        Ok((entries, metadata)) => Ok(Some(SurveyedFolder { partition, entries, metadata })),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
