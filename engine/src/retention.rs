@@ -4,14 +4,16 @@
 //! segments below it go, oldest first. A crash in between leaves segments that the next look removes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
 use crate::checkpoint;
 use crate::core::Core;
+use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
 use crate::partition::Partition;
 use crate::segment::Segment;
-use crate::storage::StorageError;
+use crate::storage::{StorageError, StorageErrorKind};
 use crate::{Offset, Timestamp};
 
 /// Looks until the engine closes.
@@ -92,6 +94,39 @@ async fn learn_ages(partition: &Partition) {
 }
 
 /// Where the log should start now, if that is later than it does.
+/// Takes a segment out of use: its files are renamed to `.deleted` at once, as in Kafka, and unlinked after
+/// `file.delete.delay.ms`, or at the next start. The log goes last, so that no index is left of one that is not there.
+pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Result<(), StorageError> {
+    let core = partition.core().clone();
+    let mut retired = Vec::new();
+    for kind in [
+        SegmentFileKind::ProducerSnapshot,
+        SegmentFileKind::TransactionIndex,
+        SegmentFileKind::TimeIndex,
+        SegmentFileKind::OffsetIndex,
+        SegmentFileKind::Log,
+    ] {
+        let live = SegmentFile::live(base, kind);
+        let name = SegmentFile { state: SegmentFileState::Deleted, ..live }.name();
+        let path = partition.folder().join(name);
+        match core.directory.rename(&partition.folder().join(live.name()), &path).await {
+            Ok(()) => retired.push(path),
+            Err(error) if error.kind == StorageErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let delay_ms = partition.config().file_delete_delay_ms.max(0) as u64;
+    core.runtime.clone().spawn(Box::pin(async move {
+        core.runtime.sleep(Duration::from_millis(delay_ms)).await;
+        for path in retired {
+            if let Err(error) = core.directory.remove_file(&path).await {
+                tracing::warn!(%error, "a deleted segment's file stays until the next start");
+            }
+        }
+    }));
+    Ok(())
+}
+
 fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> {
     let config = log.config.clone();
     if !config.delete {
@@ -122,7 +157,7 @@ fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> 
     }
     if roll {
         // The last segment goes too: the log goes on in a new one.
-        log.segments.push_back(Segment::new(start));
+        log.roll();
     }
     (start > log.log_start).then_some(start)
 }

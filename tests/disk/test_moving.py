@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,49 @@ def test_kafka_that_was_killed(run: Callable[..., Broker], own_drivers: Drivers)
     own_drivers.running.clear()
     killed.kill()
     contents.check(run(Flumen), own_drivers)
+
+
+def half_compacted(folder: Path) -> None:
+    """As Apache Kafka leaves a partition when it dies while it swaps: the first two segments became one, of which the
+    second is still there; a later one was being cleaned."""
+    first, second, *_, last = sorted(folder.glob("*.log"))
+    (folder / f"{first.name}.swap").write_bytes(first.read_bytes() + second.read_bytes())
+    for path in list(folder.glob(f"{first.stem}.*")):
+        if not path.name.endswith(".swap"):
+            path.rename(path.with_name(f"{path.name}.deleted"))
+    (folder / f"{last.name}.cleaned").write_bytes(last.read_bytes()[:100])
+
+
+def half_split(folder: Path) -> None:
+    """The same for a split of one segment into two: the first half has its place to take, the second is not whole."""
+    _, second, *_ = sorted(folder.glob("*.log"))
+    (folder / f"{second.name}.cleaned").write_bytes(second.read_bytes()[:100])
+    (folder / f"{int(second.stem) + 1:020}.log.swap").write_bytes(second.read_bytes()[100:])
+
+
+@pytest.mark.parametrize("leave", [half_compacted, half_split])
+def test_kafka_that_died_while_it_swapped(leave: Callable[[Path], None], run: Callable[..., Broker], home: Path,
+                                          tmp_path: Path, own_drivers: Drivers) -> None:
+    """Flumen and Apache Kafka make the same of it."""
+    contents = Contents()
+    broker = run(ApacheKafka)
+    contents.write(broker, own_drivers, 0)
+    own_drivers.close()
+    own_drivers.running.clear()
+    broker.stop()
+    (home / "data" / ".kafka_cleanshutdown").unlink()
+    leave(home / "data" / "disk-rolls-0")
+    shutil.copytree(home, tmp_path / "oracle")
+    found = []
+    for kind, folder in ((ApacheKafka, tmp_path / "oracle"), (Flumen, home)):
+        broker = kind(folder)
+        try:
+            contents.check(broker.start(), own_drivers)
+            left = (path.name for path in (broker.data / "disk-rolls-0").iterdir())
+            found.append(sorted(name for name in left if ".log" in name))
+        finally:
+            own_drivers.close()
+            own_drivers.running.clear()
+            if broker.is_alive():
+                broker.kill()
+    assert found[0] == found[1]

@@ -14,7 +14,7 @@ use crate::journal::{self, Journal};
 use crate::layout::{FolderState, PartitionFolder, retired_folder};
 use crate::partition::Log;
 use crate::producers::{ProducerLimits, Producers};
-use crate::recovery::{self, ClosedCore, RecoveredJournal, RecoveryError};
+use crate::recovery::{self, ClosedCore, ClosedPartition, RecoveredJournal, RecoveryError};
 use crate::segment::Segment;
 use crate::storage::{Directory, Runtime, StorageError};
 use crate::{
@@ -304,12 +304,20 @@ impl Engine {
         if core.is_offline() {
             return Err(CloseError::Offline);
         }
-        let partitions = self.partitions();
-        let closed: Vec<_> = iter(partitions)
+        // A damaged partition's files stay as they are, and what is said of it lets the next start find the damage.
+        let damaged = core.damaged.borrow().clone();
+        let (lost, sound): (Vec<Partition>, Vec<Partition>) =
+            self.partitions().into_iter().partition(|partition| damaged.contains_key(&partition.id()));
+        let mut closed: Vec<ClosedPartition> = lost
+            .iter()
+            .map(|partition| ClosedPartition::damaged(partition.name(), &damaged[&partition.id()]))
+            .collect();
+        let closing: Vec<_> = iter(sound)
             .map(|partition| async move { partition.close_files().await })
             .buffer_unordered(CLOSES_MAX)
             .try_collect()
             .await?;
+        closed.extend(closing);
         core.sync_all().await?;
         Ok(ClosedCore { partitions: closed })
     }

@@ -1,5 +1,6 @@
 //! The engine as a whole on the simulated disk: one behaviour a test.
 
+mod contract;
 mod room;
 
 use std::path::Path;

@@ -153,10 +153,11 @@ impl Log {
         self.segments.back_mut().expect("a log has a segment")
     }
 
-    /// The log goes on in a new segment.
+    /// The log goes on in a new segment, with the producers as they are now beside it.
     pub(crate) fn roll(&mut self) {
-        let base = self.active().next;
-        self.segments.push_back(Segment::new(base));
+        let mut segment = Segment::new(self.active().next);
+        segment.snapshot = (!self.producers.is_empty()).then(|| self.producers.to_snapshot());
+        self.segments.push_back(segment);
     }
 
     /// The end of what was published.

@@ -1,5 +1,7 @@
 //! Cutting the log at either end, and looking into it by time.
 
+use std::collections::BTreeSet;
+
 use flumen_ring::Region;
 
 use super::log::{Log, Point};
@@ -10,7 +12,8 @@ use crate::checkpoints::encode_epochs;
 use crate::engine::CloseError;
 use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFile, SegmentFileKind};
 use crate::read::{ReadError, ReadLimit, TimestampedOffset};
-use crate::recovery::{ClosedPartition, remove_segment};
+use crate::recovery::ClosedPartition;
+use crate::retention::retire_segment;
 use crate::segment::{Lookup, Segment};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind};
 use crate::write_behind::{self, Durability, Extent};
@@ -82,7 +85,7 @@ impl Partition {
             for region in segment.drop_extents() {
                 core.release(region);
             }
-            remove_segment(&core, self.folder(), segment.base).await?;
+            retire_segment(self, segment.base).await?;
         }
         core.cleaned();
         Ok(())
@@ -130,7 +133,7 @@ impl Partition {
             for region in segment.drop_extents() {
                 core.release(region);
             }
-            remove_segment(&core, self.folder(), segment.base).await?;
+            retire_segment(self, segment.base).await?;
         }
         let file = match self.segment_file(cut.segment).await {
             Ok(file) => file,
@@ -281,9 +284,12 @@ impl Partition {
         };
         file.truncate(end.position.0).await?;
         write_behind::seal_index(self, active, Durability::Later).await?;
-        let (snapshot, epochs, closed) = {
+        let (snapshot, bases, epochs, closed) = {
             let log = self.inner.log.borrow();
-            let snapshot = (!log.producers.is_empty()).then(|| log.producers.to_snapshot());
+            // Kafka starts from the newest there is.
+            let bases: BTreeSet<Offset> = log.segments.iter().map(|segment| segment.base).collect();
+            let snapshot =
+                (!log.producers.is_empty() || bases.len() > 1).then(|| log.producers.to_snapshot());
             let closed = ClosedPartition {
                 name: self.name().to_owned(),
                 log_start: log.log_start,
@@ -291,13 +297,13 @@ impl Partition {
                 high_watermark: log.high_watermark.offset,
                 end: end.offset,
             };
-            (snapshot, encode_epochs(&log.epochs), closed)
+            (snapshot, bases, encode_epochs(&log.epochs), closed)
         };
         if let Some(snapshot) = snapshot {
             let path = segment_path(self, end.offset, SegmentFileKind::ProducerSnapshot);
             core.directory.replace_later(&path, snapshot).await?;
         }
-        self.remove_snapshots(|offset| offset != end.offset).await?;
+        self.remove_snapshots(|offset| offset != end.offset && !bases.contains(&offset)).await?;
         let path = self.folder().join(LEADER_EPOCH_CHECKPOINT);
         core.directory.replace_later(&path, epochs.into_bytes()).await?;
         self.close();

@@ -13,6 +13,7 @@ mod open;
 mod scan;
 mod seal;
 mod survey;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,7 @@ use crate::partition::Point;
 use crate::storage::{Directory, Runtime, StorageError, StorageErrorKind};
 use crate::{Offset, PartitionId};
 
-pub(crate) use open::{create_partition, open_partition, remove_segment};
+pub(crate) use open::{create_partition, open_partition};
 pub(crate) use seal::ClosedPartition;
 pub use seal::{ClosedCore, seal};
 use survey::Survey;

@@ -34,6 +34,28 @@ struct Listing {
     indexes: BTreeSet<Offset>,
 }
 
+impl Listing {
+    fn of(entries: &[DirectoryEntry]) -> Self {
+        let mut listing = Self { logs: Vec::new(), snapshots: Vec::new(), indexes: BTreeSet::new() };
+        for entry in entries {
+            let live = SegmentFile::parse(&entry.name).filter(|file| file.state == SegmentFileState::Live);
+            let Some(file) = live else { continue };
+            match file.kind {
+                SegmentFileKind::Log => listing.logs.push((file.offset, entry.length)),
+                SegmentFileKind::ProducerSnapshot => listing.snapshots.push(file.offset),
+                SegmentFileKind::OffsetIndex
+                | SegmentFileKind::TimeIndex
+                | SegmentFileKind::TransactionIndex => {
+                    listing.indexes.insert(file.offset);
+                }
+            }
+        }
+        listing.logs.sort_unstable();
+        listing.snapshots.sort_unstable();
+        listing
+    }
+}
+
 /// Where the scan starts, and what is known there.
 struct Start {
     point: Point,
@@ -119,7 +141,7 @@ pub(crate) async fn open_partition(
         let metadata = encode_partition_metadata(open.id.topic);
         core.directory.replace(&folder.join(PARTITION_METADATA), metadata.into_bytes()).await?;
     }
-    let listing = clear(core, &folder, surveyed.entries).await?;
+    let listing = Listing::of(&super::swap::settle(core, &folder, surveyed.entries).await?);
     let recovered = &*recovered.inner;
     let start = find_start(core, &folder, &listing, &open, recovered).await?;
     let proven = proven_end(&listing, &open, recovered, start.point);
@@ -154,42 +176,6 @@ fn proven_end(listing: &Listing, open: &OpenPartition, recovered: &Recovered, st
     let said = recovered.checkpoints.get(&open.id).map(|said| said.proven);
     let durable = recovered.durable.get(&open.id).copied();
     [said, durable].into_iter().flatten().fold(start, Point::max)
-}
-
-/// Removes what a crash of Kafka left half done, and lists what counts.
-async fn clear(
-    core: &Rc<Core>,
-    folder: &Path,
-    listed: Vec<DirectoryEntry>,
-) -> Result<Listing, RecoveryError> {
-    let mut listing = Listing { logs: Vec::new(), snapshots: Vec::new(), indexes: BTreeSet::new() };
-    for entry in listed {
-        let Some(file) = SegmentFile::parse(&entry.name) else { continue };
-        match (file.state, file.kind) {
-            (SegmentFileState::Live, SegmentFileKind::Log) => listing.logs.push((file.offset, entry.length)),
-            (SegmentFileState::Live, SegmentFileKind::ProducerSnapshot) => {
-                listing.snapshots.push(file.offset)
-            }
-            (SegmentFileState::Live, _) => {
-                listing.indexes.insert(file.offset);
-            }
-            (SegmentFileState::Deleted | SegmentFileState::Cleaned, _) => {
-                core.directory.remove_file(&folder.join(&entry.name)).await?;
-            }
-            (SegmentFileState::Swap, _) => {
-                return Err(RecoveryError::Damaged {
-                    path: folder.join(&entry.name).display().to_string(),
-                    position: 0,
-                    reason: "a compaction was cut off while it swapped segments; start Apache Kafka once on \
-                             this directory and stop it cleanly"
-                        .to_owned(),
-                });
-            }
-        }
-    }
-    listing.logs.sort_unstable();
-    listing.snapshots.sort_unstable();
-    Ok(listing)
 }
 
 /// The newest point from which on everything is read, and the state there.
@@ -233,9 +219,11 @@ async fn find_start(
         None => LeaderEpochs::default(),
     };
     let last = listing.logs.last().map_or(first, |(base, _)| *base);
-    // After a clean stop all is durable, and only the end of the last segment is looked at.
+    // After a clean stop all is durable, and only the end of the last segment is looked at: unless the recovery point
+    // is not the log's end, which says that the log is damaged somewhere behind it.
     let point = said_point.unwrap_or(first);
-    let begin = if recovered.clean { last } else { segment_of(point.max(first)).min(last) };
+    let is_sound = recovered.clean && said_point.is_none_or(|point| point >= last);
+    let begin = if is_sound { last } else { segment_of(point.max(first)).min(last) };
     let mut producers = Producers::new(ProducerLimits::default());
     let mut known_at = first;
     for snapshot in listing.snapshots.iter().rev() {
@@ -254,9 +242,10 @@ async fn find_start(
     let mut lookup = None;
     let mut start = Point { segment: begin, position: Position(0), offset: begin };
     if recovered.clean {
-        if let Some((length, found)) = read_lookup(core, folder, listing).await? {
+        if is_sound && let Some((length, found)) = read_lookup(core, folder, listing).await? {
             let last = found.indexes.offsets.last();
-            if let Some(last) = last.filter(|last| last.position.0 < length) {
+            let is_known = |offset: Offset| said_point.is_none_or(|point| offset < point);
+            if let Some(last) = last.filter(|last| last.position.0 < length && is_known(last.offset)) {
                 // The entry is the last offset of the batch; its first is read from the batch itself.
                 start = Point { segment: begin, position: last.position, offset: Offset(-1) };
                 let header = read_header_offset(core, folder, begin, last.position).await?;
@@ -443,12 +432,13 @@ async fn open_log(
 }
 
 /// Removes a segment's files.
-pub(crate) async fn remove_segment(core: &Rc<Core>, folder: &Path, base: Offset) -> Result<(), StorageError> {
+async fn remove_segment(core: &Rc<Core>, folder: &Path, base: Offset) -> Result<(), StorageError> {
     for kind in [
         SegmentFileKind::Log,
         SegmentFileKind::OffsetIndex,
         SegmentFileKind::TimeIndex,
         SegmentFileKind::TransactionIndex,
+        SegmentFileKind::ProducerSnapshot,
     ] {
         core.directory.remove_file(&folder.join(SegmentFile::live(base, kind).name())).await?;
     }

@@ -169,6 +169,29 @@ fn check_batch(
     Ok(summary)
 }
 
+/// The offset behind the last whole batch of a file of `length` bytes; `base` if there is none.
+pub(super) async fn next_offset(
+    file: &Rc<dyn DataFile>,
+    length: u64,
+    base: Offset,
+) -> Result<Offset, StorageError> {
+    let mut window = Window::new(file, length);
+    let (mut position, mut next) = (0, base);
+    while position < length {
+        let header = window.at(position, HEADER_BYTES, CHUNK_BYTES).await?;
+        let Some(bytes) = batch_bytes(header).filter(|bytes| position + *bytes as u64 <= length) else {
+            break;
+        };
+        let (first, last, _) = header_facts(header);
+        if first < next || last < first {
+            break;
+        }
+        next = Offset(last.0 + 1);
+        position += bytes as u64;
+    }
+    Ok(next)
+}
+
 impl Partition {
     /// Loads the look-ups of a segment: its index files, or, if they are not sound, its batches.
     pub(crate) async fn load_lookup(&self, base: Offset) -> Result<(), ReadError> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::Offset;
-use crate::checkpoint::CHECKPOINT_PREFIX;
+use crate::checkpoint::{CHECKPOINT_PREFIX, PartitionCheckpoint};
 use crate::checkpoints::{PartitionOffset, encode_clean_shutdown, encode_offsets};
 use crate::journal::JOURNAL_FOLDER;
 use crate::layout::{
@@ -31,7 +31,23 @@ pub(crate) struct ClosedPartition {
     pub(crate) log_start: Offset,
     pub(crate) first_segment: Offset,
     pub(crate) high_watermark: Offset,
+    /// Kafka's recovery point: the log's end, but for a damaged one.
     pub(crate) end: Offset,
+}
+
+impl ClosedPartition {
+    /// One that recovery found damaged: its recovery point stays where the sound part ends for certain, before the
+    /// log's end, and by that the next start knows it. Kafka, after a clean stop, serves the log as it is.
+    pub(crate) fn damaged(name: &str, held: &PartitionCheckpoint) -> Self {
+        let end = held.recovery.offset;
+        Self {
+            name: name.to_owned(),
+            log_start: held.log_start,
+            first_segment: Offset(0),
+            high_watermark: end,
+            end,
+        }
+    }
 }
 
 /// Ends a clean stop, once every core closed: Kafka's checkpoint files, no journal, `.kafka_cleanshutdown`.

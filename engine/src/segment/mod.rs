@@ -68,6 +68,8 @@ pub(crate) struct Segment {
     pub(crate) first_timestamp: Option<Timestamp>,
     /// Offsets and times to positions; `None` for an older segment that nobody looked into yet.
     pub(crate) lookup: Option<Lookup>,
+    /// The producers as of its base, to be written beside it.
+    pub(crate) snapshot: Option<Vec<u8>>,
     extents: VecDeque<Extent>,
     /// The bytes from `align_down(end)` to `end`, while no extent holds them.
     tail: Vec<u8>,
@@ -114,6 +116,7 @@ impl Segment {
             largest: (Timestamp(-1), base),
             first_timestamp: None,
             lookup: Some(Lookup::new(base, Position(0), base)),
+            snapshot: None,
             extents: VecDeque::new(),
             tail: Vec::new(),
             allocation_bytes: ALLOCATION_BYTES_MIN,

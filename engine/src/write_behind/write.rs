@@ -280,6 +280,7 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
     file.truncate(end).await?;
     core.sync(&file).await?;
     seal_index(partition, base, Durability::Now).await?;
+    write_snapshot(partition, base).await;
     let point = {
         let mut log = partition.inner().log.borrow_mut();
         let Some(segment) = log.segment_mut(base) else { return Ok(()) };
@@ -289,6 +290,21 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
     };
     flushed(core, partition, point);
     Ok(())
+}
+
+/// Writes the producers as of the end of a segment, which is the base of the next: what Kafka, and a log that is cut,
+/// begin from. Durable by the clean stop; until then the checkpoint knows the producers, and a torn file its CRC.
+async fn write_snapshot(partition: &Partition, base: Offset) {
+    let next = {
+        let mut log = partition.inner().log.borrow_mut();
+        let next = log.segments.iter_mut().find(|segment| segment.base > base);
+        next.and_then(|next| Some((next.base, next.snapshot.take()?)))
+    };
+    let Some((offset, snapshot)) = next else { return };
+    let path = segment_path(partition, offset, SegmentFileKind::ProducerSnapshot);
+    if let Err(error) = partition.core().directory.replace_later(&path, snapshot).await {
+        tracing::warn!(%error, "a snapshot of producers was not written");
+    }
 }
 
 /// Writes the index files of a segment that takes no more, durably, before the recovery point can pass it: older

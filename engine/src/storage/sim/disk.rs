@@ -167,6 +167,22 @@ impl SimDisk {
         }
     }
 
+    /// Removes a file, durably at once; one that is not there is no matter.
+    pub fn unlink(&self, path: &Path) {
+        let mut disk = self.inner.borrow_mut();
+        let mut names: Vec<String> = names_of(path).map(str::to_owned).collect();
+        let Some(name) = names.pop() else { return };
+        let mut folder = ROOT;
+        for part in names {
+            let Some(inode) = disk.folder(folder).view.get(&part).copied() else { return };
+            folder = inode;
+        }
+        let folder = disk.folder_mut(folder);
+        folder.durable.remove(&name);
+        folder.view.remove(&name);
+        disk.sweep();
+    }
+
     /// Puts a file where it is durable at once, with its folders: a directory that somebody else left behind.
     pub fn place(&self, path: &Path, contents: &[u8]) {
         let mut disk = self.inner.borrow_mut();

@@ -1,0 +1,185 @@
+//! The contract with Kafka's directory: what lies in a partition's folder, and what a crash of Kafka leaves there.
+
+use super::*;
+use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
+
+/// A partition whose segments hold a few records each.
+fn short(index: i32) -> OpenPartition {
+    open_with(index, |config| config.segment_bytes = 20_000)
+}
+
+/// The files of a partition's folder that belong to segments.
+fn segment_files(disk: &SimDisk, folder: &str) -> Vec<SegmentFile> {
+    let in_folder = |path: &str| SegmentFile::parse(path.strip_prefix(folder)?.strip_prefix('/')?);
+    disk.files().iter().filter_map(|(path, ..)| in_folder(path)).collect()
+}
+
+fn offsets_of(files: &[SegmentFile], kind: SegmentFileKind, state: SegmentFileState) -> Vec<i64> {
+    let of_kind = files.iter().filter(|file| file.kind == kind && file.state == state);
+    of_kind.map(|file| file.offset.0).collect()
+}
+
+async fn append_many(partition: &Partition, count: u8) {
+    for fill in 0..count {
+        append(partition, batch(1, 5000, fill)).await;
+    }
+}
+
+fn filled(count: u8) -> Vec<(i64, u8)> {
+    (0..count).map(|fill| (i64::from(fill), fill)).collect()
+}
+
+#[test]
+fn a_rolled_segment_has_the_producers_as_of_the_next_one() {
+    let mut world = World::new(40);
+    let disk = world.disk.clone();
+    world.live_and_stop(vec![short(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for sequence in 0..12 {
+            let producer =
+                ProducerStamp { id: ProducerId(9), epoch: ProducerEpoch(0), base_sequence: sequence };
+            let mut builder = BatchBuilder::new().producer(producer);
+            builder.append(Timestamp(START_MS), None, Some(&[7; 5000]), &[]);
+            append(&partition, builder.build_checked()).await;
+        }
+        runtime.sleep(Duration::from_secs(5)).await;
+        let files = segment_files(&disk, "events-0");
+        let bases = offsets_of(&files, SegmentFileKind::Log, SegmentFileState::Live);
+        let snapshots = offsets_of(&files, SegmentFileKind::ProducerSnapshot, SegmentFileState::Live);
+        assert_eq!(bases, [0, 3, 6, 9]);
+        assert_eq!(snapshots, bases[1..]);
+        for base in snapshots {
+            let name = SegmentFile::live(Offset(base), SegmentFileKind::ProducerSnapshot).name();
+            let bytes = disk.contents(&Path::new("events-0").join(name)).expect("there");
+            let producers = Producers::from_snapshot(&bytes, ProducerLimits::default()).expect("sound");
+            assert_eq!(producers.to_snapshot(), bytes);
+            // Of the one producer, behind version, CRC, count, id and epoch.
+            let last_sequence = i32::from_be_bytes(bytes[20..24].try_into().expect("four bytes"));
+            assert_eq!(i64::from(last_sequence), base - 1);
+        }
+    });
+    let files = segment_files(&world.disk, "events-0");
+    let snapshots = offsets_of(&files, SegmentFileKind::ProducerSnapshot, SegmentFileState::Live);
+    assert_eq!(snapshots, [3, 6, 9, 12]);
+}
+
+#[test]
+fn a_segment_that_goes_is_renamed_first_and_unlinked_later() {
+    let mut world = World::new(41);
+    let disk = world.disk.clone();
+    world.live(vec![short(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append_many(&partition, 12).await;
+        runtime.sleep(Duration::from_secs(5)).await;
+        partition.delete_records(Offset(7)).await.expect("deleted");
+        let files = segment_files(&disk, "events-0");
+        let live = offsets_of(&files, SegmentFileKind::Log, SegmentFileState::Live);
+        let deleted = offsets_of(&files, SegmentFileKind::Log, SegmentFileState::Deleted);
+        assert_eq!((live, deleted), (vec![6, 9], vec![0, 3]));
+        let indexes = offsets_of(&files, SegmentFileKind::OffsetIndex, SegmentFileState::Deleted);
+        assert_eq!(indexes, [0, 3]);
+        runtime.sleep(Duration::from_secs(61)).await;
+        let files = segment_files(&disk, "events-0");
+        assert!(files.iter().all(|file| file.state == SegmentFileState::Live), "{files:?}");
+        partition.delete_records(Offset(9)).await.expect("deleted");
+    });
+    // Killed before its time: the next start unlinks it.
+    let left = segment_files(&world.disk, "events-0");
+    assert_eq!(offsets_of(&left, SegmentFileKind::Log, SegmentFileState::Deleted), [6]);
+    world.live(vec![short(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(read_all(&partition, 9).await, filled(12)[9..]);
+    });
+    let files = segment_files(&world.disk, "events-0");
+    assert!(files.iter().all(|file| file.state == SegmentFileState::Live), "{files:?}");
+}
+
+/// A log of twelve records in four segments, as Kafka leaves it; the power goes before the clean stop is over.
+fn crashed_kafka(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.live_and_stop(vec![short(0)], |engine, _| async move {
+        append_many(&engine.partition(&open(0).id).expect("open"), 12).await;
+    });
+    let path = Path::new(".kafka_cleanshutdown");
+    assert!(world.disk.contents(path).is_some());
+    world.disk.unlink(path);
+    world
+}
+
+fn log_of(world: &World, base: i64) -> Vec<u8> {
+    let name = SegmentFile::live(Offset(base), SegmentFileKind::Log).name();
+    world.disk.contents(&Path::new("events-0").join(name)).expect("a segment")
+}
+
+fn place(world: &World, base: i64, kind: SegmentFileKind, state: SegmentFileState, bytes: &[u8]) {
+    let name = SegmentFile { offset: Offset(base), kind, state }.name();
+    world.disk.place(&Path::new("events-0").join(name), bytes);
+}
+
+fn live_logs(world: &World) -> Vec<i64> {
+    let files = segment_files(&world.disk, "events-0");
+    assert!(files.iter().all(|file| file.state == SegmentFileState::Live), "{files:?}");
+    offsets_of(&files, SegmentFileKind::Log, SegmentFileState::Live)
+}
+
+#[test]
+fn a_compaction_that_was_swapping_is_brought_to_its_end() {
+    let mut world = crashed_kafka(42);
+    // The first two segments became one; the second one's original is still there.
+    let merged = [log_of(&world, 0), log_of(&world, 3)].concat();
+    place(&world, 0, SegmentFileKind::Log, SegmentFileState::Swap, &merged);
+    place(&world, 0, SegmentFileKind::OffsetIndex, SegmentFileState::Swap, &[]);
+    place(&world, 0, SegmentFileKind::Log, SegmentFileState::Deleted, &log_of(&world, 0));
+    place(&world, 9, SegmentFileKind::Log, SegmentFileState::Cleaned, &log_of(&world, 9));
+    world.live(vec![short(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(read_all(&partition, 0).await, filled(12));
+        append(&partition, batch(1, 10, 12)).await;
+    });
+    assert_eq!(live_logs(&world), [0, 6, 9]);
+}
+
+#[test]
+fn a_split_that_was_not_finished_is_undone() {
+    let mut world = crashed_kafka(43);
+    // Two segments were to take the place of the one at 3: one was renamed, the other not yet.
+    place(&world, 3, SegmentFileKind::Log, SegmentFileState::Cleaned, &log_of(&world, 3));
+    place(&world, 4, SegmentFileKind::Log, SegmentFileState::Swap, &log_of(&world, 3)[5000..]);
+    world.live(vec![short(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(read_all(&partition, 0).await, filled(12));
+    });
+    assert_eq!(live_logs(&world), [0, 3, 6, 9]);
+}
+
+#[test]
+fn a_damaged_partition_does_not_keep_the_others_from_a_clean_stop() {
+    // In the last segment, and in one that a clean start has no reason to read.
+    for (seed, damaged) in [(44, 9), (45, 3)] {
+        let mut world = World::new(seed);
+        world.live_and_stop(vec![short(0), short(1)], |engine, _| async move {
+            append_many(&engine.partition(&open(0).id).expect("open"), 12).await;
+            append_many(&engine.partition(&open(1).id).expect("open"), 5).await;
+        });
+        let name = SegmentFile::live(Offset(damaged), SegmentFileKind::Log).name();
+        assert!(world.disk.flip_bit(&Path::new("events-0").join(name), 11_000..12_000));
+        if damaged == 3 {
+            // As a stop after a crash leaves it, which has found the damage.
+            let said = world.disk.contents(Path::new("recovery-point-offset-checkpoint")).expect("there");
+            let said = String::from_utf8(said).expect("text").replace("events 0 12", "events 0 3");
+            world.disk.place(Path::new("recovery-point-offset-checkpoint"), said.as_bytes());
+        }
+        let expected = 5;
+        for appended in 0..3 {
+            world.live_and_stop(vec![short(0), short(1)], |engine, _| async move {
+                let lost = engine.partition(&open(0).id).expect("there");
+                let refused = lost.read(Offset(0), 100, true, ReadLimit::HighWatermark).await;
+                assert!(matches!(refused, Err(ReadError::Offline)), "segment {damaged}, stop {appended}");
+                let sound = engine.partition(&open(1).id).expect("open");
+                assert_eq!(sound.log_end_offset(), Offset(expected + appended));
+                append(&sound, batch(1, 10, 9)).await;
+            });
+            assert!(world.disk.contents(Path::new(".kafka_cleanshutdown")).is_some());
+        }
+    }
+}
