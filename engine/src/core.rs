@@ -282,8 +282,16 @@ impl Core {
         for partition in partitions {
             partition.poison();
         }
+        self.ends.raise();
         self.journal.wake();
         self.write_behind.wake();
+    }
+
+    /// Completes once the log directory is offline.
+    pub(crate) async fn lost(&self) {
+        while !self.is_offline() {
+            self.ends.wait().await;
+        }
     }
 
     /// Why the log directory is offline, if it is.

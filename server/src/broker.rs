@@ -334,6 +334,11 @@ async fn start(
         answer_memory_bytes: plan.share(plan.answer_memory_bytes),
     };
     let shard = Shard::start(parts, receivers);
+    let watching = shard.clone();
+    ring.spawn(async move {
+        watching.engine().offline().await;
+        watching.end_if_offline();
+    });
     placement::host_groups(&shard);
     Ok(shard)
 }

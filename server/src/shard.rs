@@ -297,7 +297,8 @@ impl Shard {
     }
 
     /// Ends the process if the log directory is offline: it is the only one, so nothing can be served, and
-    /// what is on the disk is for the next start to find out. Called where an error may mean that.
+    /// what is on the disk is for the next start to find out. Called where an error may mean that, so that the
+    /// answer is not sent; and by a task that waits for it.
     pub fn end_if_offline(&self) {
         if self.engine.directory_offline() {
             let directory = self.config.node.log_dir.display();

@@ -274,6 +274,12 @@ impl Engine {
         self.inner.core.is_offline()
     }
 
+    /// Completes once the log directory is offline, whoever met the failure: a client's request, or what is written
+    /// behind it.
+    pub async fn offline(&self) {
+        self.inner.core.lost().await;
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> EngineStats {
         let core = &self.inner.core;

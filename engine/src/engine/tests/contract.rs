@@ -183,3 +183,18 @@ fn a_damaged_partition_does_not_keep_the_others_from_a_clean_stop() {
         }
     }
 }
+
+#[test]
+fn a_flush_that_fails_behind_everybodys_back_is_noticed() {
+    let mut world = World::new(46);
+    let disk = world.disk.clone();
+    let relaxed = open_with(0, |config| config.flush_messages = i64::MAX);
+    world.live(vec![relaxed], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 100, 1)).await;
+        disk.set_faults(FaultPlan { flush_per_million: 1_000_000, ..FaultPlan::default() });
+        // Nobody asks for anything more.
+        engine.offline().await;
+        assert!(engine.directory_offline());
+    });
+}
