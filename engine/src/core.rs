@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) damaged: RefCell<BTreeMap<PartitionId, PartitionCheckpoint>>,
     /// Recovery cut a file, and that is not durable yet.
     pub(crate) was_cut: Cell<bool>,
+    /// Bytes of logs that a clean stop may still read to make indexes.
+    pub(crate) close_walk_bytes: Cell<u64>,
     /// Which start of the broker this is.
     pub(crate) life: u64,
     pub(crate) counters: Counters,
@@ -108,6 +110,7 @@ impl Core {
             checkpoints: CheckpointWriter::default(),
             damaged: RefCell::new(BTreeMap::new()),
             was_cut: Cell::new(false),
+            close_walk_bytes: Cell::new(config.close_walk_bytes_max),
             life,
             counters: Counters::default(),
             dirty_bytes: Cell::new(0),

@@ -43,6 +43,9 @@ pub struct EngineConfig {
     pub bulk_bytes_min: usize,
     /// Between two looks at what retention may delete.
     pub retention_check_interval: Duration,
+    /// How much of its logs a clean stop may read for indexes that a crash left unknown. What is beyond has none
+    /// after the stop; Kafka, and the next start where it needs them, make them from the log.
+    pub close_walk_bytes_max: u64,
 }
 
 impl EngineConfig {
@@ -56,6 +59,7 @@ impl EngineConfig {
             dirty_bytes_max: 128 << 20,
             bulk_bytes_min: 512 << 10,
             retention_check_interval: Duration::from_secs(300),
+            close_walk_bytes_max: 512 << 20,
         }
     }
 }

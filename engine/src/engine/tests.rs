@@ -65,11 +65,20 @@ impl World {
         partitions: Vec<OpenPartition>,
         script: impl FnOnce(Engine, Rc<SimRuntime>) -> F,
     ) {
+        self.live_and_stop_with(partitions, config(), script);
+    }
+
+    fn live_and_stop_with<F: Future<Output = ()>>(
+        &mut self,
+        partitions: Vec<OpenPartition>,
+        config: EngineConfig,
+        script: impl FnOnce(Engine, Rc<SimRuntime>) -> F,
+    ) {
         let runtime = SimRuntime::new(self.random.fork(), START_MS);
         let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
         let life = async {
             let recovered = recovery::replay(runtime.clone(), directory.clone()).await.expect("replayed");
-            let engine = Engine::open(runtime.clone(), directory.clone(), config(), partitions, recovered)
+            let engine = Engine::open(runtime.clone(), directory.clone(), config, partitions, recovered)
                 .await
                 .expect("opened");
             script(engine.clone(), runtime.clone()).await;

@@ -147,9 +147,7 @@ impl Partition {
         core.sync(&file).await?;
         self.remove_snapshots(|offset| offset > cut.offset).await?;
         // Should it be rolled and its new indexes not be written, these must not be taken for them.
-        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
-            core.directory.remove_file(&segment_path(self, cut.segment, kind)).await?;
-        }
+        self.remove_indexes(cut.segment).await?;
         core.sync_directory(self.folder()).await?;
         if let Some(segment) = self.inner.log.borrow_mut().segment_mut(cut.segment) {
             segment.allocated = cut.position.0;
@@ -283,7 +281,12 @@ impl Partition {
             core.directory.open(&path, OpenMode::CreateOrOpen).await?
         };
         file.truncate(end.position.0).await?;
-        write_behind::seal_index(self, active, Durability::Later).await?;
+        if self.take_walk(active) {
+            write_behind::seal_index(self, active, Durability::Later).await?;
+        } else {
+            // Whoever starts next makes them from the log, when somebody asks for them.
+            self.remove_indexes(active).await?;
+        }
         let (snapshot, bases, epochs, closed) = {
             let log = self.inner.log.borrow();
             // Kafka starts from the newest there is.
@@ -308,6 +311,26 @@ impl Partition {
         core.directory.replace_later(&path, epochs.into_bytes()).await?;
         self.close();
         Ok(closed)
+    }
+
+    /// Whether the look-ups of a segment are known, or may be read from its log: a stop reads so much for all
+    /// partitions together, and no more.
+    fn take_walk(&self, base: Offset) -> bool {
+        let log = self.inner.log.borrow();
+        let Some(segment) = log.segment(base) else { return true };
+        let unknown = segment.lookup.as_ref().map_or(segment.end, Lookup::unknown_bytes);
+        let left = self.core().close_walk_bytes.get().checked_sub(unknown);
+        if let Some(left) = left {
+            self.core().close_walk_bytes.set(left);
+        }
+        left.is_some()
+    }
+
+    async fn remove_indexes(&self, base: Offset) -> Result<(), StorageError> {
+        for kind in [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex] {
+            self.core().directory.remove_file(&segment_path(self, base, kind)).await?;
+        }
+        Ok(())
     }
 
     /// What a partition leaves that nothing was ever written to: no file of it is needed.

@@ -257,6 +257,12 @@ async fn find_start(
                     _ => start = Point { segment: begin, position: Position(0), offset: begin },
                 }
             }
+        } else if let (Some(point), Some((_, length))) = (said_point, listing.logs.last())
+            && point > last
+        {
+            // A stop that came soon after a crash leaves no indexes that it would have had to read the whole log for.
+            // Where the log ends is said.
+            start = Point { segment: last, position: Position(*length), offset: point };
         }
     } else if known_at < begin {
         let segment = segment_of(known_at);

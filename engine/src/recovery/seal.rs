@@ -36,10 +36,10 @@ pub(crate) struct ClosedPartition {
 }
 
 impl ClosedPartition {
-    /// One that recovery found damaged: its recovery point stays where the sound part ends for certain, before the
-    /// log's end, and by that the next start knows it. Kafka, after a clean stop, serves the log as it is.
+    /// One that recovery found damaged: its recovery point is the start of the segment from which it was read, before
+    /// the log's end, and by that the next start knows it. Kafka, after a clean stop, serves the log as it is.
     pub(crate) fn damaged(name: &str, held: &PartitionCheckpoint) -> Self {
-        let end = held.recovery.offset;
+        let end = held.recovery.segment;
         Self {
             name: name.to_owned(),
             log_start: held.log_start,

@@ -45,6 +45,11 @@ impl Lookup {
         self.covered_from == Position(0)
     }
 
+    /// Bytes at the start of the segment that it does not cover.
+    pub(crate) fn unknown_bytes(&self) -> u64 {
+        self.covered_from.0
+    }
+
     /// A position at or before the batch that holds `offset`, which is covered: start there and walk.
     pub(crate) fn floor(&self, offset: Offset) -> Position {
         self.indexes.offsets.lookup(offset).position.max(self.covered_from)

@@ -198,3 +198,27 @@ fn a_flush_that_fails_behind_everybodys_back_is_noticed() {
         assert!(engine.directory_offline());
     });
 }
+
+#[test]
+fn a_stop_soon_after_a_crash_does_not_read_the_whole_log_for_an_index() {
+    let mut world = World::new(47);
+    world.live(vec![open(0)], |engine, runtime| async move {
+        append_many(&engine.partition(&open(0).id).expect("open"), 40).await;
+        runtime.sleep(Duration::from_secs(20)).await;
+    });
+    let hasty = EngineConfig { close_walk_bytes_max: 100_000, ..config() };
+    let index = "events-0/00000000000000000000.index";
+    for expected in [40, 41] {
+        world.live_and_stop_with(vec![open(0)], hasty.clone(), move |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(partition.log_end_offset(), Offset(expected));
+            append(&partition, batch(1, 5000, expected as u8)).await;
+        });
+        assert!(world.disk.contents(Path::new(index)).is_none());
+    }
+    world.live_and_stop(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(read_all(&partition, 0).await, filled(42));
+    });
+    assert!(world.disk.contents(Path::new(index)).is_some(), "there is time for it now");
+}
