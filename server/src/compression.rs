@@ -1,21 +1,22 @@
-//! Opening compressed batches, where their records must be looked at. Nothing is ever compressed here.
+//! Opening compressed batches, where their records must be looked at, and compressing them anew, where the
+//! topic asks for a codec of its own.
 //!
 //! Pure, and not for a core's thread: a megabyte takes milliseconds. What a batch may grow to is bounded,
-//! whatever it claims.
+//! whatever it claims. Records are never taken apart: what is compressed anew is the same bytes.
 
 use std::io::{self, Read};
 
-use flumen_engine::batch::{BatchHeader, Codec, HEADER_BYTES};
+use flumen_engine::batch::{self, BatchHeader, Codec, HEADER_BYTES};
+
+mod close;
+
+pub use close::{Compression, close};
 
 /// Bytes that a batch may have once it is open.
 pub const OPENED_BYTES_MAX: usize = 128 << 20;
 
-/// Where a batch's length stands, and how much of the batch it does not count.
-const LENGTH_AT: usize = 8;
-const UNCOUNTED_BYTES: usize = 12;
-/// Where its attributes stand, and which of their bits name the codec.
+/// Where a batch's attributes stand.
 const ATTRIBUTES_AT: usize = 21;
-const CODEC_BITS: u16 = 7;
 
 /// What xerial's framing of Snappy begins with; two version numbers follow.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -30,12 +31,15 @@ pub enum OpenError {
     /// Its records are not what its codec writes.
     #[error("cannot decompress: {0}")]
     Codec(#[from] io::Error),
+    /// The compressed bytes end amid its records.
+    #[error("the compressed records end too early")]
+    Cut,
     /// It is larger than [`OPENED_BYTES_MAX`].
     #[error("more than {OPENED_BYTES_MAX} bytes")]
     TooLarge,
 }
 
-/// The same batch with its records uncompressed. Its CRC is no longer that of its bytes.
+/// The same batch with its records uncompressed, its header made right.
 pub fn open(batch: &[u8]) -> Result<Vec<u8>, OpenError> {
     let header = BatchHeader::parse(batch)?;
     let batch = &batch[..header.batch_bytes()];
@@ -43,9 +47,7 @@ pub fn open(batch: &[u8]) -> Result<Vec<u8>, OpenError> {
     let codec = Codec::of_attributes(attributes.cast_signed())?;
     let mut opened = batch[..HEADER_BYTES].to_vec();
     decompress(codec, &batch[HEADER_BYTES..], &mut opened)?;
-    let length = i32::try_from(opened.len() - UNCOUNTED_BYTES).map_err(|_| OpenError::TooLarge)?;
-    opened[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&length.to_be_bytes());
-    opened[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&(attributes & !CODEC_BITS).to_be_bytes());
+    batch::seal(&mut opened, Codec::None, None)?;
     Ok(opened)
 }
 
@@ -65,8 +67,15 @@ fn decompress(codec: Codec, records: &[u8], opened: &mut Vec<u8>) -> Result<(), 
 
 fn read_all(decoder: impl Read, opened: &mut Vec<u8>) -> Result<(), OpenError> {
     let left = OPENED_BYTES_MAX.saturating_sub(opened.len());
-    let read = decoder.take(left as u64 + 1).read_to_end(opened)?;
-    if read > left { Err(OpenError::TooLarge) } else { Ok(()) }
+    let start = opened.len();
+    match decoder.take(left as u64 + 1).read_to_end(opened) {
+        Ok(read) if read > left => Err(OpenError::TooLarge),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && opened.len() > start => {
+            Err(OpenError::Cut)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Java clients frame Snappy's blocks in xerial's way, others send one bare block.

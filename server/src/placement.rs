@@ -131,6 +131,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     for topic in before.topics().iter() {
         if image.topic_by_id(topic.id).is_none() {
             deleted.push(topic.name.to_string());
+            shard.set_treatment(topic.id, None);
             delete(&shard, topic).await;
         }
     }
@@ -141,7 +142,9 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
         if same_settings && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
             continue;
         }
-        let log = log_config(shard.config(), &image, topic);
+        let config = shard.config();
+        let (log, treatment) = Resolver::new(&config.settings, &image, config.node_id()).topic(&topic.name);
+        shard.set_treatment(topic.id, Some(treatment));
         for (index, partition) in &topic.partitions {
             let id = PartitionId { topic: topic.id, partition: *index };
             if shard.core_of(&id) != shard.core() {

@@ -16,6 +16,7 @@ use flumen_ring::{Helper, Receiver, Ring};
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use crate::auto_creation::AutoCreation;
 use crate::config::BrokerConfig;
@@ -27,6 +28,7 @@ use crate::memory::{AnswerMemory, RequestMemory};
 use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
 use crate::metadata::controller::{AdminError, Controller};
 use crate::metadata::image::Image;
+use crate::metadata::topic_config::Treatment;
 use crate::placement::METADATA_PARTITION;
 use crate::producer_ids::ProducerIds;
 
@@ -54,6 +56,8 @@ pub struct Shard {
     fetch_sessions: RefCell<FetchSessions>,
     producer_ids: ProducerIds,
     auto_creation: AutoCreation,
+    /// Of the topics whose batches are not just stored as they come.
+    treatments: RefCell<BTreeMap<Uuid, Treatment>>,
     started: Instant,
     /// On core 0 only, once it has begun.
     controller: OnceCell<Rc<Controller>>,
@@ -97,6 +101,7 @@ impl Shard {
             fetch_sessions: RefCell::new(fetch_sessions(&parts)),
             producer_ids: ProducerIds::default(),
             auto_creation: AutoCreation::default(),
+            treatments: RefCell::default(),
             started: parts.ring.now(),
             groups: GroupCoordinator::new(
                 RingRuntime::new(&parts.ring),
@@ -179,6 +184,19 @@ impl Shard {
     /// Topics that this core's clients are making by asking for them.
     pub fn auto_creation(&self) -> &AutoCreation {
         &self.auto_creation
+    }
+
+    /// What is done to a topic's batches before they are appended, if anything.
+    pub fn treatment(&self, topic: &Uuid) -> Option<Treatment> {
+        self.treatments.borrow().get(topic).copied()
+    }
+
+    /// Keeps what is done to a topic's batches; `None` when it is gone.
+    pub fn set_treatment(&self, topic: Uuid, treatment: Option<Treatment>) {
+        match treatment.filter(Treatment::is_any) {
+            Some(treatment) => drop(self.treatments.borrow_mut().insert(topic, treatment)),
+            None => drop(self.treatments.borrow_mut().remove(&topic)),
+        }
     }
 
     /// Milliseconds since the start; never goes back.

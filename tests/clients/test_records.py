@@ -82,6 +82,24 @@ def test_codec(play: Play, codec: str) -> None:
     play.everywhere(scenario)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_topic_with_a_codec_of_its_own(play: Play, codec: str) -> None:
+    """What the broker compressed, every client can read, whatever it came under."""
+    if not play.can(f"codec:{codec}"):
+        pytest.skip(f"{play.client.name} has no {codec}")
+
+    def scenario(stage: Stage) -> Outcome:
+        topic = stage.create(stage.topic(), compression_type="uncompressed" if codec == "none" else codec)
+        results = []
+        for start, came in ((0, "none"), (60, "gzip"), (120, codec)):
+            results += sent(stage, topic, numbered(60, start), codec=came)
+        found = without_time(read(stage, topic, 180))
+        assert [each["v"] for each in found] == [each["v"] for each in numbered(180)]
+        return results, found
+
+    play.everywhere(scenario)
+
+
 @pytest.mark.parametrize("idempotent", [False, True], ids=["plain", "idempotent"])
 def test_many_batches(play: Play, idempotent: bool) -> None:
     """Some hundred records in several requests, in order and once each."""

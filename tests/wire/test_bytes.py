@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 
 import pytest
@@ -115,6 +116,8 @@ def topics(brokers: list[Broker]) -> None:
         create_topic(broker, b"plain")
         create_topic(broker, b"compacted", cleanup_policy="compact")
         create_topic(broker, b"stamped", message_timestamp_type="LogAppendTime")
+        for codec in ("uncompressed", "gzip", "snappy"):
+            create_topic(broker, b"stored-" + codec.encode(), compression_type=codec)
 
 
 # What Apache Kafka says of a refused batch besides its code. Of all others it says nothing, and Flumen what is
@@ -222,6 +225,67 @@ OTHERS = {
 @pytest.mark.parametrize("request_bytes", OTHERS.values(), ids=OTHERS.keys())
 def test_produce(brokers: list[Broker], request_bytes: bytes) -> None:
     everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(request_bytes)))))
+
+
+def squeezed(*records: bytes, count: int | None = None, payload: bytes | None = None) -> bytes:
+    """A gzip batch of these records, or of what is said to be one."""
+    count = len(records) if count is None else count
+    inside = gzip.compress(b"".join(records)) if payload is None else payload
+    return Batch(records=[inside], count=count, last_delta=count - 1, attributes=1).encode()
+
+
+KEYED, KEYLESS = record(0), record(1, key=None)
+
+SQUEEZED = {
+    "with keys": squeezed(KEYED, record(1)),
+    "one without a key": squeezed(KEYED, KEYLESS),
+    "five without keys": squeezed(*(record(number, key=None) for number in range(5))),
+    "garbage": squeezed(KEYED, payload=b"this is not compressed at all"),
+    "nothing": squeezed(KEYED, payload=b""),
+    "cut": squeezed(KEYED, payload=gzip.compress(KEYED * 100)[:-12]),
+    "fewer than counted": squeezed(KEYED, count=3),
+    "more than counted": squeezed(KEYED, record(1), count=1),
+    "bytes behind the records": squeezed(KEYED, payload=gzip.compress(KEYED + b"zz")),
+    "a record too long": squeezed(KEYED, payload=gzip.compress(varint(500) + bytes(7))),
+    "too large as it came": squeezed(KEYED, payload=gzip.compress(KEYED) + bytes(1_100_000)),
+}
+
+
+@pytest.mark.parametrize("records", SQUEEZED.values(), ids=SQUEEZED.keys())
+def test_compressed_to_a_compacted_topic(brokers: list[Broker], records: bytes) -> None:
+    everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(produce(b"compacted", records))))))
+
+
+RECOMPRESSED = {
+    "gzip to uncompressed": (b"stored-uncompressed", squeezed(KEYED, record(1, timestamp=5))),
+    "plain to uncompressed": (b"stored-uncompressed", Batch(records=[KEYED, KEYLESS]).encode()),
+    "plain to gzip": (b"stored-gzip", Batch(records=[KEYED, record(1, timestamp=5)]).encode()),
+    "gzip to gzip": (b"stored-gzip", squeezed(KEYED)),
+    "plain to snappy": (b"stored-snappy", Batch(records=[KEYED] + [record(n) for n in range(1, 9)]).encode()),
+    "garbage to uncompressed": (b"stored-uncompressed", SQUEEZED["garbage"]),
+    "too large before it is compressed": (b"stored-gzip", Batch(records=[record(0, value=b"x" * 1_100_000)]).encode()),
+    "too large when it is opened": (b"stored-uncompressed", squeezed(record(0, value=b"x" * 1_100_000))),
+    "idempotent": (b"stored-gzip", Batch(records=[KEYED], producer=(4001, 0, 0)).encode()),
+}
+
+
+@pytest.mark.parametrize(("topic", "records"), RECOMPRESSED.values(), ids=RECOMPRESSED.keys())
+def test_a_topic_with_a_codec_of_its_own(brokers: list[Broker], topic: bytes, records: bytes) -> None:
+    """What is answered, and what is stored: the header but for its offset and checksum, and the records."""
+
+    def play(broker: Broker) -> object:
+        answer = exchange(broker, sized(produce(topic, records)))
+        outcome = told(produced(answer))
+        offset = struct.unpack(">q", answer[8 + 4 + 2 + len(topic) + 4 + 4 + 2 :][:8])[0]
+        if offset < 0:
+            return outcome
+        fetched = exchange(broker, sized(fetch(topic=topic, partition=0, offset=offset)))
+        batch = fetched[fetched.index(topic) + len(topic) + 4 + 4 + 2 + 8 + 8 + 4 + 4 :]
+        header, inside = batch[21:61], batch[61:]
+        codec = header[1] & 7
+        return outcome, header.hex(), gzip.decompress(inside) if codec == 1 else inside if codec == 0 else codec
+
+    everywhere(brokers, play)
 
 
 def test_sequences(brokers: list[Broker]) -> None:

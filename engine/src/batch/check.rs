@@ -42,6 +42,11 @@ impl Codec {
             other => return Err(BatchError::UnknownCodec { codec: other as u8 }),
         })
     }
+
+    /// The bits that name it.
+    pub(super) fn attributes(self) -> i16 {
+        self as i16
+    }
 }
 
 /// What the timestamps of a batch mean.

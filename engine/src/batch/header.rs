@@ -4,6 +4,7 @@ use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use zerocopy::byteorder::big_endian::{I16, I32, I64, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::check::Codec;
 use super::error::BatchError;
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -166,6 +167,22 @@ impl BatchHeader {
 /// CRC-32C, as every checksum of a batch.
 pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
+}
+
+/// Makes a header right again whose records were put under another codec: `bytes` is the header of a batch with
+/// other records behind it. Sets the length, the codec, the largest timestamp if one is given, and the CRC.
+pub fn seal(bytes: &mut [u8], codec: Codec, max_timestamp: Option<Timestamp>) -> Result<(), BatchError> {
+    let length = bytes.len().saturating_sub(LOG_OVERHEAD_BYTES);
+    let sealed = i32::try_from(length).ok().zip(BatchHeader::mut_from_prefix(bytes).ok());
+    let Some((length, (header, _))) = sealed else { return Err(BatchError::NoBatch { length }) };
+    header.length = I32::new(length);
+    header.attributes = I16::new(header.attributes.get() & !CODEC_MASK | codec.attributes());
+    if let Some(max_timestamp) = max_timestamp {
+        header.max_timestamp = I64::new(max_timestamp.0);
+    }
+    let crc = checksum(&bytes[CRC_START..]);
+    bytes[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    Ok(())
 }
 
 /// The whole batches at the start of `bytes`, each with its header. Ends at the first byte that belongs to no

@@ -31,7 +31,7 @@ pub use check::{
     check_verbatim,
 };
 pub use error::{BatchError, BatchErrorKind};
-pub use header::{BATCH_BYTES_MIN, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, batches};
+pub use header::{BATCH_BYTES_MIN, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, batches, seal};
 pub use records::{ControlType, Header, Headers, Record, RecordIter, records};
 
 #[cfg(test)]

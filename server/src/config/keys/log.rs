@@ -5,14 +5,14 @@ use super::keys;
 keys! {
     "auto.create.topics.enable": Boolean = "true", Any;
         "Whether a topic is created when a client asks for the metadata of one that does not exist."
-    inert "compression.gzip.level": Int = "-1", BetweenOr(1, 9, -1);
-        "Recompression by the broker."
+    "compression.gzip.level": Int = "-1", BetweenOr(1, 9, -1);
+        "The level of gzip where the broker compresses; -1 for 6."
     inert "compression.lz4.level": Int = "9", Between(1, 17);
-        "Recompression by the broker."
+        "The level of a codec that has one level here."
     "compression.type": String = "producer", OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
         "`producer` keeps batches as they came. Another codec is accepted, and batches are kept as they came."
     inert "compression.zstd.level": Int = "3", Between(-131072, 22);
-        "Recompression by the broker."
+        "The level of a codec that has one level here."
     inert "cordoned.log.dirs": List = "", Any;
         "The Java broker's own."
     "default.replication.factor": Int = "1", Any;

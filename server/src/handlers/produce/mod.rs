@@ -21,9 +21,13 @@ use super::{Refusal, RequestContext, errors};
 use crate::connection::{Pending, Response};
 use crate::messages::Reply;
 use crate::metadata::image::Image;
+use crate::metadata::topic_config::Treatment;
 use crate::shard::Shard;
 
 mod rejected;
+mod treat;
+
+use treat::Refused;
 
 /// From this version on topics go by their ids.
 const TOPIC_IDS_FROM: i16 = 13;
@@ -54,7 +58,7 @@ enum Progress {
     Appending {
         index: i32,
         records: Bytes,
-        refused: Option<ResponseError>,
+        refused: Option<Refused>,
         place: Place,
     },
 }
@@ -105,6 +109,10 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                 Err(answer) => Progress::Answered(answer),
                 Ok((id, checked)) => {
                     let records = partition.records.clone().unwrap_or_default();
+                    let checked = match context.shard.treatment(&id.topic) {
+                        Some(treatment) => treated(&context, checked, treatment, &name, id).await,
+                        None => checked,
+                    };
                     let (batches, refused) = match checked {
                         Checked::Sound(batches) => (Some(batches), None),
                         Checked::Refused(error) => (None, Some(error)),
@@ -162,11 +170,7 @@ async fn finish(
                     };
                     match (outcome, refused) {
                         (None, _) => failure(index, unknown(version), None),
-                        (Some(outcome), Some(error)) => {
-                            let mut answer = failure(index, error, None);
-                            answer.log_start_offset = outcome.log_start_offset;
-                            answer
-                        }
+                        (Some(outcome), Some(refused)) => refused.word(index, outcome.log_start_offset),
                         (Some(outcome), None) => word(&name, index, version, &records, outcome),
                     }
                 }
@@ -254,7 +258,7 @@ enum Checked {
     /// To be appended.
     Sound(CheckedBatches),
     /// Not to be appended; Kafka finds that in the log, and its answer has the log's start.
-    Refused(ResponseError),
+    Refused(Refused),
 }
 
 /// Everything that can be said of a batch without its partition's log.
@@ -272,7 +276,9 @@ fn check(
     let records = partition.records.clone().unwrap_or_default();
     let checked = match batch::check(records, &limits) {
         Ok(checked) => checked,
-        Err(error) if is_found_in_log(&error) => return Ok(Checked::Refused(errors::of_batch(&error))),
+        Err(error) if is_found_in_log(&error) => {
+            return Ok(Checked::Refused(Refused::plain(errors::of_batch(&error))));
+        }
         Err(error) => return Err(failure(index, errors::of_batch(&error), None)),
     };
     for summary in checked.summaries() {
@@ -284,6 +290,32 @@ fn check(
         }
     }
     Ok(Checked::Sound(checked))
+}
+
+/// What a topic asks for that wants more than the checks of every batch.
+async fn treated(
+    context: &RequestContext,
+    checked: Checked,
+    treatment: Treatment,
+    topic: &str,
+    id: PartitionId,
+) -> Checked {
+    let Checked::Sound(batches) = checked else { return checked };
+    if !batches.summaries().iter().any(|summary| treatment.concerns(summary.codec, summary.length)) {
+        return Checked::Sound(batches);
+    }
+    // By name the answer to a client of ids says it, too.
+    let name = match topic {
+        "" => {
+            context.shard.image().topic_by_id(id.topic).map_or(String::new(), |topic| topic.name.to_string())
+        }
+        topic => topic.to_owned(),
+    };
+    let treating = move || treat::treat(batches, &treatment, &name, id.partition);
+    match context.shard.compute().run(treating).await {
+        Ok(batches) => Checked::Sound(batches),
+        Err(refused) => Checked::Refused(refused),
+    }
 }
 
 /// Whether Kafka finds this only while it appends.

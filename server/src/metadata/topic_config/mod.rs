@@ -7,9 +7,11 @@ mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
+mod treatment;
 mod validate;
 
 pub use dynamic::is_dynamic;
 pub use resolve::{Resolver, Source, Synonym};
 pub use table::{INTERNAL_SEGMENT_BYTES, TOPIC_KEYS, TopicKey, find};
+pub use treatment::Treatment;
 pub use validate::{check, list_elements, validate};

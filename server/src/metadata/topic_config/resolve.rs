@@ -4,11 +4,17 @@
 use std::collections::BTreeMap;
 
 use flumen_engine::LogConfig;
+use flumen_engine::batch::Codec;
 
+use super::Treatment;
 use super::table::{self, INTERNAL_SEGMENT_BYTES, TopicKey};
 use super::validate::{check, list_elements};
+use crate::compression::Compression;
 use crate::config::{Settings, keys};
 use crate::metadata::image::{ConfigResource, Image};
+
+/// The level of gzip where `compression.gzip.level` is −1: zlib's own default, as in Kafka.
+const GZIP_LEVEL: u32 = 6;
 
 /// Where a value comes from. The numbers are those of DescribeConfigs (KIP-226).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +117,11 @@ impl<'a> Resolver<'a> {
 
     /// What the configuration of the topic of this name means to its logs.
     pub fn log_config(&self, topic: &str) -> LogConfig {
+        self.topic(topic).0
+    }
+
+    /// What the configuration of the topic of this name means to its logs, and to what producers send.
+    pub fn topic(&self, topic: &str) -> (LogConfig, Treatment) {
         let empty = BTreeMap::new();
         let own = self.image.configs().of(&ConfigResource::topic(topic)).unwrap_or(&empty);
         let values: BTreeMap<&str, String> =
@@ -119,7 +130,7 @@ impl<'a> Resolver<'a> {
         let bytes = |name: &str| u32::try_from(number(name).max(0)).unwrap_or(u32::MAX);
         let internal = own.get(INTERNAL_SEGMENT_BYTES).and_then(|value| value.trim().parse::<u32>().ok());
         let policies = list_elements(&values["cleanup.policy"]);
-        LogConfig {
+        let log = LogConfig {
             flush_messages: number("flush.messages"),
             flush_ms: number("flush.ms"),
             segment_bytes: internal.unwrap_or_else(|| bytes("segment.bytes")),
@@ -135,7 +146,15 @@ impl<'a> Resolver<'a> {
             log_append_time: values["message.timestamp.type"] == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
-        }
+        };
+        let gzip_level = u32::try_from(number("compression.gzip.level")).unwrap_or(GZIP_LEVEL);
+        let codec = codec(&values["compression.type"]);
+        let treatment = Treatment {
+            needs_keys: log.compact,
+            compression: codec.map(|codec| Compression { codec, gzip_level }),
+            message_bytes_max: log.max_message_bytes,
+        };
+        (log, treatment)
     }
 
     /// In-sync replicas that acks=all needs for the topic of this name.
@@ -143,6 +162,18 @@ impl<'a> Resolver<'a> {
         let own = self.image.configs().value(&ConfigResource::topic(topic), "min.insync.replicas");
         let key = table::find("min.insync.replicas").expect("in the table");
         own.map_or_else(|| self.inherited(key), str::to_owned).trim().parse().unwrap_or(1)
+    }
+}
+
+/// The codec of a `compression.type`; `None` for the producer's.
+fn codec(compression_type: &str) -> Option<Codec> {
+    match compression_type.trim() {
+        "uncompressed" => Some(Codec::None),
+        "gzip" => Some(Codec::Gzip),
+        "snappy" => Some(Codec::Snappy),
+        "lz4" => Some(Codec::Lz4),
+        "zstd" => Some(Codec::Zstd),
+        _ => None,
     }
 }
 

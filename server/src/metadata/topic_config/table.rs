@@ -44,14 +44,14 @@ const TIMESTAMP_TYPES: Range = OneOf(&["CreateTime", "LogAppendTime"]);
 topic_keys! {
     "cleanup.policy": List = "delete", POLICIES, ["log.cleanup.policy" * 1];
         "What happens to old records: `delete` removes segments past the retention limits, `compact` keeps the last record of each key, both do both. Compaction refuses records without a key; old values are not removed yet."
-    inert "compression.gzip.level": Int = "-1", BetweenOr(1, 9, -1), ["compression.gzip.level" * 1];
-        "The level of gzip where the broker compresses; batches are kept as they came."
+    "compression.gzip.level": Int = "-1", BetweenOr(1, 9, -1), ["compression.gzip.level" * 1];
+        "The level of gzip where `compression.type` is gzip and a batch comes otherwise; -1 for 6."
     inert "compression.lz4.level": Int = "9", Between(1, 17), ["compression.lz4.level" * 1];
-        "The level of lz4 where the broker compresses; batches are kept as they came."
+        "The level of lz4 where the broker compresses; there is one level here."
     "compression.type": String = "producer", COMPRESSIONS, ["compression.type" * 1];
-        "`producer` keeps batches as they came. Another codec is accepted, and batches are kept as they came."
+        "The codec that batches are stored under; one that comes under another is compressed anew. `producer` keeps batches as they came."
     inert "compression.zstd.level": Int = "3", Between(-131072, 22), ["compression.zstd.level" * 1];
-        "The level of zstd where the broker compresses; batches are kept as they came."
+        "The level of zstd where the broker compresses; there is one level here, about zstd's 1."
     inert "delete.retention.ms": Long = "86400000", AtLeast(0), ["log.cleaner.delete.retention.ms" * 1];
         "Milliseconds for which compaction keeps the markers of deleted keys."
     "file.delete.delay.ms": Long = "60000", AtLeast(0), ["log.segment.delete.delay.ms" * 1];
