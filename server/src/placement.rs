@@ -11,6 +11,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use crate::config::BrokerConfig;
 use crate::groups::coordinator::GROUP_METADATA_TOPIC;
+use crate::groups::log::CoordinatorLog;
 use crate::metadata::controller::{Publisher, Unmade};
 use crate::metadata::directory::METADATA_FOLDER;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
@@ -211,7 +212,8 @@ pub fn host_groups(shard: &Shard) {
     let Some(topic) = image.topic(GROUP_METADATA_TOPIC) else { return };
     for index in topic.partitions.keys() {
         if let Some(partition) = shard.partition(&PartitionId { topic: topic.id, partition: *index }) {
-            shard.groups().open(*index, Rc::new(partition));
+            let log = CoordinatorLog::new(partition, shard.compute());
+            shard.groups().open(*index, Rc::new(log));
         }
     }
 }

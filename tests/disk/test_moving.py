@@ -91,3 +91,15 @@ def test_kafka_that_died_while_it_swapped(leave: Callable[[Path], None], run: Ca
             if broker.is_alive():
                 broker.kill()
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("codec", range(1, 5))
+def test_kafka_that_compresses_its_offsets(codec: int, run: Callable[..., Broker], own_drivers: Drivers) -> None:
+    """Groups and their offsets are found in compressed batches, too."""
+    contents = Contents()
+    kafka = run(ApacheKafka, {"offsets.topic.compression.codec": str(codec)})
+    contents.write(kafka, own_drivers, 0)
+    own_drivers.close()
+    own_drivers.running.clear()
+    kafka.stop()
+    contents.check(run(Flumen), own_drivers)

@@ -26,6 +26,7 @@ use super::messages::{Answer, Effects, ListedGroup, Now, Then, Waiter, Write};
 use super::partition::{GroupPartition, Request};
 use super::records::{Record, RecordError};
 use super::settings::GroupSettings;
+use crate::compression::OpenError;
 
 /// Records that are replayed before other tasks of the core have their turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -36,13 +37,21 @@ pub enum LoadError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A batch that is damaged, or compressed.
+    /// A batch that is damaged.
     #[error("after offset {offset}: {source}")]
     Batch {
         /// The first offset of what was being read.
         offset: Offset,
         /// What is wrong.
         source: BatchError,
+    },
+    /// A compressed batch that cannot be opened.
+    #[error("after offset {offset}: {source}")]
+    Compressed {
+        /// The batch's first offset.
+        offset: Offset,
+        /// Why.
+        source: OpenError,
     },
     /// A record that is no group's.
     #[error("record at offset {offset}: {source}")]
@@ -357,6 +366,15 @@ impl Hosted {
                 header.verify(bytes).map_err(damaged)?;
                 let producer_id = header.is_transactional().then(|| header.producer_id.get());
                 let after = Offset(header.last_offset().0 + 1);
+                let opened;
+                let bytes = if header.is_compressed() {
+                    let opening = self.log.open(piece.bytes.slice_ref(bytes)).await;
+                    let failed = |source| LoadError::Compressed { offset: header.base_offset(), source };
+                    opened = opening.map_err(failed)?;
+                    &opened[..]
+                } else {
+                    bytes
+                };
                 for record in batch::records(bytes).map_err(damaged)? {
                     let record = record.map_err(damaged)?;
                     let Some(key) = record.key.filter(|_| record.offset >= next) else { continue };

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use flumen_engine::batch::CheckedBatches;
 use flumen_engine::{AppendError, AppendOrigin, Offset, Partition, ReadError, ReadLimit};
+use flumen_ring::Helper;
 use futures_util::future::LocalBoxFuture;
 use kafka_protocol::ResponseError;
+
+use crate::compression::{self, OpenError};
 
 /// Bytes that are read at once while groups are loaded.
 const LOAD_BYTES: usize = 1 << 20;
@@ -29,20 +32,37 @@ pub trait GroupLog {
     fn read(&self, from: Offset) -> LocalBoxFuture<'static, Result<LogPiece, ReadError>>;
     /// Forgets everything before `start`, durably.
     fn trim(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>>;
+    /// A compressed batch with its records uncompressed. None is written here; Apache Kafka may have been told to
+    /// (`offsets.topic.compression.codec`).
+    fn open(&self, batch: Bytes) -> LocalBoxFuture<'static, Result<Vec<u8>, OpenError>>;
 }
 
-impl GroupLog for Partition {
+/// A partition of this core as the log of groups.
+pub struct CoordinatorLog {
+    partition: Partition,
+    /// For what would keep the core too long.
+    compute: Helper,
+}
+
+impl CoordinatorLog {
+    /// Of this partition; batches are opened on the helper's thread.
+    pub fn new(partition: Partition, compute: &Helper) -> Self {
+        Self { partition, compute: compute.clone() }
+    }
+}
+
+impl GroupLog for CoordinatorLog {
     fn start(&self) -> Offset {
-        self.log_start_offset()
+        self.partition.log_start_offset()
     }
 
     fn append(&self, batch: CheckedBatches) -> LocalBoxFuture<'static, Result<Offset, AppendError>> {
-        let append = Partition::append(self, batch, AppendOrigin::Coordinator);
+        let append = self.partition.append(batch, AppendOrigin::Coordinator);
         Box::pin(async move { append.await.map(|appended| appended.base_offset) })
     }
 
     fn read(&self, from: Offset) -> LocalBoxFuture<'static, Result<LogPiece, ReadError>> {
-        let partition = self.clone();
+        let partition = self.partition.clone();
         Box::pin(async move {
             let read = partition.read(from, LOAD_BYTES, true, ReadLimit::HighWatermark).await?;
             let mut bytes = Vec::with_capacity(read.length());
@@ -54,8 +74,12 @@ impl GroupLog for Partition {
     }
 
     fn trim(&self, start: Offset) -> LocalBoxFuture<'static, Result<(), ReadError>> {
-        let partition = self.clone();
+        let partition = self.partition.clone();
         Box::pin(async move { partition.delete_records(start).await.map(drop) })
+    }
+
+    fn open(&self, batch: Bytes) -> LocalBoxFuture<'static, Result<Vec<u8>, OpenError>> {
+        Box::pin(self.compute.run(move || compression::open(&batch)))
     }
 }
 

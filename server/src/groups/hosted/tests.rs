@@ -1,12 +1,13 @@
 //! Loading, ordering and failure, on simulated time and a log that is slow or breaks.
 
-use flumen_engine::batch::CheckedBatches;
+use flumen_engine::batch::{CheckedBatches, Codec};
 use flumen_engine::storage::sim::{Random, SimRuntime};
 
 use super::super::messages::{HeartbeatRequest, JoinRequest, Protocol};
 use super::super::offsets::{CommitPartition, CommitRequest, CommitTopic, FetchRequest};
 use super::super::records::{GroupMember, GroupMetadata, OffsetCommit, Record};
 use super::*;
+use crate::compression::{Compression, close};
 use uuid::Uuid;
 
 /// A log in memory, whose appends are durable after a while, or fail.
@@ -59,6 +60,14 @@ impl GroupLog for SlowLog {
             sleep.await;
             first.set(start.0);
             Ok(())
+        })
+    }
+
+    fn open(&self, batch: Bytes) -> LocalBoxFuture<'static, Result<Vec<u8>, OpenError>> {
+        let sleep = simulated_ms(&*self.runtime, 2);
+        Box::pin(async move {
+            sleep.await;
+            crate::compression::open(&batch)
         })
     }
 
@@ -199,6 +208,35 @@ fn nothing_is_answered_before_everything_is_loaded() {
     });
     assert_eq!(offset(fetched.unwrap()), 999);
     assert_eq!(hosted.list().unwrap().len(), 1);
+}
+
+#[test]
+fn compressed_batches_are_loaded_and_one_that_cannot_be_opened_is_not_passed_over() {
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let runtime = runtime();
+        let log = SlowLog::new(&runtime, 10);
+        log.place(&[stored(1)]);
+        let mut batch = BatchBuilder::new().base_offset(Offset(1));
+        for offset in [2, 3] {
+            let record = stored(offset);
+            batch.append(Timestamp(1), Some(&record.key), record.value.as_deref(), &[]);
+        }
+        let to = Compression { codec, gzip_level: 6 };
+        let mut closed = close(&batch.build(), &to, Timestamp(1)).expect("compressed");
+        log.batches.borrow_mut().push(closed.clone().into());
+        log.end.set(3);
+        log.durable.set(3);
+        let hosted = open(&runtime, &log);
+        let fetched = runtime.run(async { ask(&hosted, "group", fetch()).await }).expect("it ends");
+        assert_eq!(offset(fetched), 3, "{codec:?}");
+
+        closed.truncate(batch::HEADER_BYTES + 9);
+        batch::seal(&mut closed, codec, None).expect("a sound header");
+        log.batches.borrow_mut()[1] = closed.into();
+        let hosted = open(&runtime, &log);
+        let refused = runtime.run(async { ask(&hosted, "group", fetch()).await }).expect("it ends");
+        assert_eq!(refused.err(), Some(ResponseError::NotCoordinator), "{codec:?}");
+    }
 }
 
 #[test]
