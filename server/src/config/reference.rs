@@ -60,6 +60,8 @@ fn write_table<'a>(page: &mut String, title: &str, keys: impl Iterator<Item = &'
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// To bring the page up to date: `cargo run --bin flumen -- config > docs/configuration.md`.
@@ -68,5 +70,61 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
         let page = std::fs::read_to_string(path).expect("docs/configuration.md exists");
         assert!(page == markdown(), "run: cargo run --bin flumen -- config > docs/configuration.md");
+    }
+
+    /// A key that nothing reads has no effect, and must say so.
+    #[test]
+    fn every_key_with_an_effect_is_read_somewhere() {
+        fn sources(folder: &Path, text: &mut String) {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    sources(&path, text);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    text.push_str(&std::fs::read_to_string(path).expect("text"));
+                }
+            }
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut text = String::new();
+        for room in
+            ["config/resolve.rs", "config/listeners.rs", "config/raw.rs", "metadata/topic_config/table.rs"]
+        {
+            text.push_str(&std::fs::read_to_string(source.join(room)).expect("text"));
+        }
+        for room in ["metadata/controller", "handlers"] {
+            sources(&source.join(room), &mut text);
+        }
+        let keys = keys::GROUPS.iter().flat_map(|(_, keys)| *keys);
+        // One that can only be empty has its effect when it is not.
+        let effective =
+            keys.filter(|key| key.effect == Effect::Yes && !matches!(key.range, Range::OneOf(&[""])));
+        let unread: Vec<&str> =
+            effective.map(|key| key.name).filter(|name| !text.contains(&format!("\"{name}\""))).collect();
+        assert_eq!(unread, Vec::<&str>::new());
+    }
+
+    /// What README calls missing is not served, and what is not served it calls missing.
+    #[test]
+    fn the_readme_and_api_versions_agree() {
+        use kafka_protocol::messages::ApiKey;
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).expect("README.md exists").replace('\n', " ");
+        let (_, missing) = readme.split_once("Not yet:").expect("it says what is missing");
+        let (missing, _) = missing.split_once("What is asked for").expect("and where that ends");
+        let rooms: [(&str, &[ApiKey]); 8] = [
+            ("replication and clusters", &[ApiKey::AlterPartition, ApiKey::AlterPartitionReassignments]),
+            ("transactions", &[ApiKey::AddPartitionsToTxn, ApiKey::EndTxn, ApiKey::TxnOffsetCommit]),
+            ("consumer groups of KIP-848", &[ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe]),
+            ("share groups", &[ApiKey::ShareGroupHeartbeat, ApiKey::ShareFetch]),
+            ("SASL", &[ApiKey::SaslHandshake, ApiKey::SaslAuthenticate]),
+            ("ACLs", &[ApiKey::DescribeAcls, ApiKey::CreateAcls]),
+            ("quotas", &[ApiKey::DescribeClientQuotas, ApiKey::AlterClientQuotas]),
+            ("several log directories", &[ApiKey::AlterReplicaLogDirs, ApiKey::AssignReplicasToDirs]),
+        ];
+        for (name, apis) in rooms {
+            let served = apis.iter().any(|api| crate::dispatch::SERVED.iter().any(|(key, _)| key == api));
+            assert_eq!(missing.contains(name), !served, "README and ApiVersions differ in {name}");
+        }
     }
 }
