@@ -5,6 +5,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::error::BenchError;
 use crate::hlog;
 use crate::load::settings::LoadSettings;
 use crate::load::tally::Kind;
@@ -212,6 +213,11 @@ impl LatencySummary {
             max_us: histogram.max() as f64 / 1e3,
             histogram: hlog::encode(histogram),
         })
+    }
+
+    /// All of it again.
+    pub fn histogram(&self) -> Result<Histogram<u64>, BenchError> {
+        hlog::decode(&self.histogram)
     }
 }
 

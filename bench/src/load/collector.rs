@@ -326,13 +326,7 @@ impl Collector {
     }
 
     fn client_cost(&self) -> ClientCost {
-        ClientCost {
-            cpu_seconds: self.busy.as_secs_f64(),
-            busiest_thread_share: self.busiest_share,
-            waiting_share: self.waiting_share,
-            is_saturated: self.busiest_share + self.waiting_share >= SATURATED_SHARE
-                && self.busiest_share >= SATURATED_SHARE / 2.0,
-        }
+        client_cost(self.busy, self.busiest_share, self.waiting_share)
     }
 
     /// The mean over the window.
@@ -416,22 +410,32 @@ impl Collector {
     }
 }
 
-/// What a reader should know before believing the figures.
-fn warnings(result: &LoadResult) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let client = &result.client;
+/// Shares are of one core. A thread that had to wait for its core would have used it.
+fn client_cost(busy: Duration, busiest_share: f64, waiting_share: f64) -> ClientCost {
+    ClientCost {
+        cpu_seconds: busy.as_secs_f64(),
+        busiest_thread_share: busiest_share,
+        waiting_share,
+        is_saturated: busiest_share >= SATURATED_SHARE
+            || busiest_share >= SATURATED_SHARE / 2.0 && busiest_share + waiting_share >= SATURATED_SHARE,
+    }
+}
+
+fn client_warning(client: &ClientCost) -> Option<String> {
+    let (busy, waited) = (client.busiest_thread_share * 100.0, client.waiting_share * 100.0);
     if client.is_saturated {
-        warnings.push(format!(
-            "the load was the limit: its busiest thread used {:.0} % of a core and waited {:.0} % for one; rates and latencies are at least partly the load's own",
-            client.busiest_thread_share * 100.0,
-            client.waiting_share * 100.0
-        ));
-    } else if client.waiting_share > DISTURBED_SHARE {
-        warnings.push(format!(
-            "the load waited up to {:.0} % of a second for its core: others use this machine",
-            client.waiting_share * 100.0
+        return Some(format!(
+            "the load was the limit: its busiest thread used {busy:.0} % of a core and waited {waited:.0} % for one; rates and latencies are at least partly the load's own"
         ));
     }
+    (client.waiting_share > DISTURBED_SHARE).then(|| {
+        format!("the load waited up to {waited:.0} % of a second for its core: others use this machine")
+    })
+}
+
+/// What a reader should know before believing the figures.
+fn warnings(result: &LoadResult) -> Vec<String> {
+    let mut warnings: Vec<_> = client_warning(&result.client).into_iter().collect();
     if let Some(rate) = result.rate.filter(|rate| !rate.is_held) {
         warnings.push(format!(
             "the rate was not held: {:.0} of {:.0} records a second; latencies are those of a queue that grows",
@@ -455,4 +459,19 @@ fn warnings(result: &LoadResult) -> Vec<String> {
         warnings.push("compressed batches carry no stamp: no end-to-end latency".to_owned());
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_was_the_limit_is_named_and_one_that_was_disturbed() {
+        let warning = |busy, waited| client_warning(&client_cost(Duration::ZERO, busy, waited));
+        assert!(warning(0.95, 0.0).is_some_and(|words| words.contains("the load was the limit")));
+        // Somebody else had the other half of its core.
+        assert!(warning(0.5, 0.45).is_some_and(|words| words.contains("the load was the limit")));
+        assert!(warning(0.2, 0.3).is_some_and(|words| words.contains("others use this machine")));
+        assert_eq!(warning(0.5, 0.01), None);
+    }
 }

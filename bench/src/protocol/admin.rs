@@ -14,7 +14,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, MetadataResponse, ResponseHeader, TopicName,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, ProducerId, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 
@@ -149,7 +149,11 @@ impl Admin {
     /// A new idempotent producer's identity.
     pub fn producer_identity(&mut self) -> Result<ProducerIdentity, BenchError> {
         let version = self.version::<InitProducerIdRequest>(0..=4)?;
-        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
         let started = Instant::now();
         loop {
             let answer = self.call(&request, version)?;

@@ -2,9 +2,12 @@
 
 pub mod text;
 
+mod chart;
+mod html;
 mod input;
+mod limit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -17,10 +20,20 @@ pub struct ReportSettings {
     /// Results (.json) and interval logs (.hlog, also of other programs), or folders of them.
     #[arg(default_value = "target/bench")]
     pub paths: Vec<PathBuf>,
+    /// Where the page is to be written; by default report.html beside what is read.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
 }
 
-/// Reads all of it, and says it as text.
+/// Reads all of it, writes the page, and says it as text.
 pub fn run(settings: &ReportSettings) -> Result<String, BenchError> {
     let input = Input::read(&settings.paths)?;
-    Ok(input.text())
+    let beside = || {
+        let first = settings.paths.first().map_or(Path::new("."), PathBuf::as_path);
+        if first.is_dir() { first.join("report.html") } else { first.with_extension("html") }
+    };
+    let place = settings.html.clone().unwrap_or_else(beside);
+    std::fs::write(&place, html::page(&input)?)
+        .map_err(|source| BenchError::io(format!("write {}", place.display()), source))?;
+    Ok(format!("{}\n{}", input.text(), place.display()))
 }
