@@ -85,8 +85,8 @@ def test_every_record_that_is_claimed_is_in_the_log_and_no_other(bench: Path, br
     result = measured(bench, broker, "--topic", "claimed", "--partitions", 3, "--connections", 5, "--depth", 2,
                       "--batch-records", 7, "--request-batches", 2, "--warmup", 0, "--duration", 2, "--idempotent")
     in_log = end_offsets(broker, "claimed", 3)
-    # Those that were answered behind the window are in the log, too: at most what was in flight.
-    assert result["produced"]["records"] <= in_log <= result["produced"]["records"] + 5 * 2 * 14
+    # Those that were answered behind the window are in the log, too: what was in flight at its two ends.
+    assert result["produced"]["records"] <= in_log <= result["produced"]["records"] + 2 * 5 * 2 * 14
     assert result["produced"]["records_per_second"] == pytest.approx(
         result["produced"]["records"] / result["seconds"], rel=0.01)
     assert result["broker"]["pid"] == broker.pid and result["broker"]["cpu_seconds"] > 0

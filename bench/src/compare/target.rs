@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -210,13 +211,6 @@ impl RunningTarget {
         self.end(Signal::KILL);
     }
 
-    /// Another process has taken its place: there is nothing left to clean up.
-    pub fn forget(mut self) {
-        self.pid = None;
-        self.child = None;
-        self.wipe = None;
-    }
-
     fn end(&mut self, signal: Signal) {
         let Some(pid) = self.pid.take() else { return };
         if self.child.is_none() && self.wipe.is_none() {
@@ -262,7 +256,8 @@ fn spawn(command: &mut Command, cores: &[usize], log: &Path) -> Result<Child, Be
         .open(log)
         .map_err(|source| BenchError::io("open a log", source))?;
     let errors = log.try_clone().map_err(|source| BenchError::io("open a log", source))?;
-    command.stdin(Stdio::null()).stdout(log).stderr(errors);
+    // Ctrl-C is for this program, not for what it measures.
+    command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
     std::thread::scope(|scope| {
         let starter = scope.spawn(|| {
             if !cores.is_empty() {

@@ -193,8 +193,10 @@ impl Producer {
         if tally.is_abandoned() || tally.is_spent() {
             return None;
         }
-        let due =
-            self.plan.schedule.map_or_else(Moment::now, |schedule| schedule.due(start, self.next.get()));
+        let due = match self.plan.schedule {
+            Some(schedule) => schedule.due(start, self.next.get()),
+            None => Moment::now().max(start),
+        };
         (due < tally.ends()).then_some(due)
     }
 

@@ -47,10 +47,7 @@ pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Compa
                 rustix::fs::sync();
                 drop_page_cache();
                 let began = Instant::now();
-                let again = spec.start(&cores, &folder)?;
-                // The old handle would clean up after the new process.
-                let before = std::mem::replace(&mut target, again);
-                before.forget();
+                target = spec.start(&cores, &folder)?;
                 let all = await_all(&target.bootstrap, partitions)?;
                 let rss = target.pid.and_then(|pid| process::sample(pid).ok());
                 let words = if is_killed { "after kill -9" } else { "after a clean stop" };
