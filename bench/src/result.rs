@@ -50,6 +50,8 @@ pub struct LoadResult {
     pub send_slip: Option<LatencySummary>,
     /// From the intended send time until a consumer has the record.
     pub end_to_end: Option<LatencySummary>,
+    /// Records that were acknowledged in the warm-up and behind the window.
+    pub uncounted_records: u64,
     /// Requests that were sent and never answered.
     pub unanswered: u64,
     /// Requests that fell due and were never sent.

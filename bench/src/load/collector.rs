@@ -83,6 +83,8 @@ pub struct Collector {
     samples: BTreeMap<i64, (Moment, TargetSample)>,
     next_sample: i64,
     rest: Latencies,
+    /// Produced behind the window.
+    late: Count,
     done: usize,
     failure: Option<BenchError>,
     unanswered: u64,
@@ -109,6 +111,7 @@ impl Collector {
             samples: BTreeMap::new(),
             next_sample: 0,
             rest: Latencies::default(),
+            late: Count::default(),
             done: 0,
             failure: None,
             unanswered: 0,
@@ -150,6 +153,7 @@ impl Collector {
             Message::Second(nth, interval) => self.take_second(nth, interval),
             Message::Done { rest, missing, failure } => {
                 self.rest.add(&rest.latencies);
+                self.late.merge(rest.produced);
                 self.done += 1;
                 self.unanswered += missing.unanswered;
                 self.unsent += missing.unsent;
@@ -285,6 +289,8 @@ impl Collector {
             service: settings.rate.and_then(|_| summary(Kind::Service)),
             send_slip: settings.rate.and_then(|_| summary(Kind::Slip)),
             end_to_end: summary(Kind::EndToEnd),
+            uncounted_records: self.late.records
+                + self.seconds.range(..1).map(|(_, merged)| merged.produced.records).sum::<u64>(),
             unanswered: self.unanswered,
             unsent: self.unsent,
             undelivered,
