@@ -6,9 +6,12 @@
 //!        prepare (helper)        take            last region and slice dropped
 //!  raw ------------------> ready -----> in use --------------------------------> ready   never sent by sendfile
 //!   ^                                      |                                              (re-used in place)
-//!   |   every connection that took         | sent by sendfile
-//!   |   a part of it has drained           v
-//!   +--------------------------------- ghost     punched whole, on the helper
+//!   |                                      | sent by sendfile
+//!   |                                      v
+//!   |                                   retired
+//!   |   every connection that took         | chunks are asked for: punched whole, on the helper,
+//!   |   a part of it has drained           v and ready again with other memory if no connection pins it
+//!   +------------------------------------ ghost
 //! ```
 //!
 //! **Invariants.** A page that `sendfile` handed to a socket is never written again: the network may refer to it

@@ -1,4 +1,4 @@
-//! The pool of one core: which chunks are ready, raw, in use or ghosts.
+//! The pool of one core: which chunks are ready, raw, in use, retired or ghosts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +16,8 @@ use crate::helper::Helper;
 
 /// Chunks that are prepared ahead of their use, since preparing one takes 0.1 ms, and the helper has other work.
 const READY_AHEAD: usize = 8;
+/// Retired chunks that are looked at for one that no connection pins.
+const RETIRED_CHECKS: usize = 16;
 /// Above this share of the pool in ghosts, everything is sent by copy.
 const GHOST_SHARE_MAX: usize = 4;
 
@@ -38,9 +40,11 @@ pub struct ChunkStats {
     pub ready: usize,
     /// Without memory, or getting it.
     pub raw: usize,
+    /// With memory that was sent by `sendfile`, which is exchanged before the chunk is taken again.
+    pub retired: usize,
     /// Taken, and not yet given back by the last region or slice.
     pub in_use: usize,
-    /// Punched, or about to be; perhaps still referenced by the network.
+    /// Punched, and still referenced by the network.
     pub ghosts: usize,
     /// Whether chunks are huge pages, so that they may be sent by `sendfile`.
     pub huge: bool,
@@ -81,8 +85,9 @@ pub struct ChunkPool {
     raw: Vec<u32>,
     preparing: usize,
     in_use: usize,
-    /// Being punched by the helper.
-    punching: usize,
+    /// Given back, and sent by `sendfile` before. Their memory is exchanged when it is needed, and not before: what
+    /// is freed and taken at once is warm, and what lies free a hypervisor may take back.
+    retired: VecDeque<u32>,
     /// Punched, and pinned by connections.
     ghosts: Vec<u32>,
     huge: bool,
@@ -131,7 +136,7 @@ impl ChunkPool {
             raw: Vec::new(),
             preparing: 0,
             in_use: 0,
-            punching: 0,
+            retired: VecDeque::new(),
             ghosts: Vec::new(),
             huge: false,
         }
@@ -140,9 +145,11 @@ impl ChunkPool {
     /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon.
     pub fn take(&mut self) -> Option<Chunk> {
         self.collect();
-        let index = self.ready.pop_front()?;
-        self.in_use += 1;
+        let index = self.ready.pop_front();
+        // Also when there was none: else there never would be.
         self.prepare_ahead();
+        let index = index?;
+        self.in_use += 1;
         let memory = ChunkMemory {
             base: match &self.shared.mapping {
                 Some(mapping) => mapping.chunk(index),
@@ -162,8 +169,9 @@ impl ChunkPool {
             total: self.shared.chunks.len(),
             ready: self.ready.len(),
             raw: self.raw.len() + self.preparing,
+            retired: self.retired.len(),
             in_use: self.in_use,
-            ghosts: self.ghosts.len() + self.punching,
+            ghosts: self.ghosts.len(),
             huge: self.huge,
         }
     }
@@ -179,13 +187,13 @@ impl ChunkPool {
             self.in_use -= 1;
             let state = &shared.chunks[index as usize];
             if state.sent.load(Ordering::Relaxed) {
-                self.make_ghost(index);
+                self.retired.push_back(index);
             } else {
                 self.ready.push_back(index);
             }
         });
         shared.punched.take(|index| {
-            self.punching -= 1;
+            self.preparing -= 1;
             self.ghosts.push(index);
         });
         self.ghosts.retain(|index| {
@@ -200,41 +208,77 @@ impl ChunkPool {
             self.raw.push(*index);
             false
         });
-        shared.ghosts.store(self.ghosts.len() + self.punching, Ordering::Relaxed);
+        shared.ghosts.store(self.ghosts.len(), Ordering::Relaxed);
     }
 
-    /// Has a chunk punched that the network may still refer to.
-    fn make_ghost(&mut self, index: u32) {
-        let helper = self.helper.as_ref().expect("only chunks of a mapping are sent by sendfile");
-        self.punching += 1;
-        self.shared.chunks[index as usize].ghost.store(true, Ordering::Relaxed);
-        let shared = self.shared.clone();
-        helper.run_detached(move || {
-            let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
-            // A chunk that cannot be punched stays a ghost for good: its pages may be on their way to a peer.
-            if mapping.punch(index).is_ok() {
-                shared.punched.push(index);
+    /// Has chunks prepared until enough are ready or getting ready: those that nobody pins, those without memory,
+    /// and then those that connections pin, which become ghosts first.
+    fn prepare_ahead(&mut self) {
+        while self.helper.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
+            if let Some(index) = self.unpinned_retired() {
+                self.exchange(index);
+            } else if let Some(index) = self.raw.pop() {
+                self.prepare(index);
+            } else if let Some(index) = self.retired.pop_front() {
+                self.exchange(index);
+            } else {
+                return;
             }
+        }
+    }
+
+    fn unpinned_retired(&mut self) -> Option<u32> {
+        let unpinned = |index: &u32| {
+            // Acquire: the pin's holder is done with it.
+            self.shared.chunks[*index as usize].pins.load(Ordering::Acquire) == 0
+        };
+        let place = self.retired.iter().take(RETIRED_CHECKS).position(unpinned)?;
+        self.retired.remove(place)
+    }
+
+    /// Has a chunk punched that the network may still refer to, and given other memory unless a connection pins
+    /// what it had: then it is a ghost.
+    fn exchange(&mut self, index: u32) {
+        self.shared.chunks[index as usize].ghost.store(true, Ordering::Relaxed);
+        self.on_helper(move |shared, mapping, wants_huge| {
+            // A chunk that cannot be punched stays out for good: its pages may be on their way to a peer.
+            if mapping.punch(index).is_err() {
+                return;
+            }
+            let state = &shared.chunks[index as usize];
+            if state.pins.load(Ordering::Acquire) > 0 {
+                shared.punched.push(index);
+                return;
+            }
+            state.ghost.store(false, Ordering::Relaxed);
+            state.sent.store(false, Ordering::Relaxed);
+            populate(shared, mapping, index, wants_huge);
         });
     }
 
-    /// Has raw chunks prepared until enough are ready or getting ready.
-    fn prepare_ahead(&mut self) {
-        let Some(helper) = &self.helper else { return };
-        while self.ready.len() + self.preparing < READY_AHEAD {
-            let Some(index) = self.raw.pop() else { return };
-            self.preparing += 1;
-            let (shared, wants_huge) = (self.shared.clone(), self.huge);
-            helper.run_detached(move || {
-                let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
-                // Without memory now, the first touch of each page finds it or the kernel kills: as for any
-                // memory of the process.
-                let huge = mapping.populate(index).unwrap_or(false);
-                shared.chunks[index as usize].huge.store(huge && wants_huge, Ordering::Relaxed);
-                shared.prepared.push(index);
-            });
-        }
+    fn prepare(&mut self, index: u32) {
+        self.on_helper(move |shared, mapping, wants_huge| populate(shared, mapping, index, wants_huge));
     }
+
+    /// Has the helper do something for a chunk that ends with the chunk in `prepared` or `punched`.
+    fn on_helper(&mut self, job: impl FnOnce(&PoolShared, &Mapping, bool) + Send + 'static) {
+        let helper = self.helper.as_ref().expect("chunks of a mapping are prepared by its helper");
+        self.preparing += 1;
+        let (shared, wants_huge) = (self.shared.clone(), self.huge);
+        helper.run_detached(move || {
+            let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
+            job(&shared, mapping, wants_huge);
+        });
+    }
+}
+
+/// Gives a chunk memory, and says that it is ready.
+fn populate(shared: &PoolShared, mapping: &Mapping, index: u32, wants_huge: bool) {
+    // Without memory now, the first touch of each page finds it or the kernel kills: as for any memory of the
+    // process.
+    let huge = mapping.populate(index).unwrap_or(false);
+    shared.chunks[index as usize].huge.store(huge && wants_huge, Ordering::Relaxed);
+    shared.prepared.push(index);
 }
 
 impl fmt::Debug for ChunkPool {

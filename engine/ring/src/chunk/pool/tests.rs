@@ -4,7 +4,8 @@ fn wait_for(pool: &mut ChunkPool, condition: impl Fn(&ChunkStats) -> bool) -> Ch
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         let stats = pool.stats();
-        assert_eq!(stats.ready + stats.raw + stats.in_use + stats.ghosts, stats.total, "{stats:?}");
+        let sum = stats.ready + stats.raw + stats.in_use + stats.retired + stats.ghosts;
+        assert_eq!(sum, stats.total, "{stats:?}");
         if condition(&stats) {
             return stats;
         }
@@ -76,10 +77,55 @@ fn a_sent_chunk_is_punched_and_stays_a_ghost_while_it_is_pinned() {
     let pin = slice.chunk().expect("a chunk").pin();
     assert!(!pin.is_ghost());
     drop((region, slice, part));
-    wait_for(&mut pool, |stats| stats.ghosts == 1 && stats.in_use == 0);
+    wait_for(&mut pool, |stats| stats.retired == 1 && stats.in_use == 0 && stats.raw == 0);
+    assert!(!pin.is_ghost(), "nobody needs its memory");
+    let taken = pool.take().expect("ready");
+    wait_for(&mut pool, |stats| stats.ghosts == 1 && stats.retired == 0);
     assert!(pin.is_ghost());
-    drop(pin);
+    drop((pin, taken));
     wait_for(&mut pool, |stats| stats.ghosts == 0 && stats.ready + stats.raw == 8);
+}
+
+#[test]
+fn a_sent_chunk_gets_other_memory_before_it_is_taken_again() {
+    let mut pool = memfd_pool(1);
+    if !pool.stats().huge {
+        return;
+    }
+    for _ in 0..3 {
+        wait_for(&mut pool, |stats| stats.ready == 1);
+        let mut region = pool.take().expect("ready").into_region();
+        let slice = region.append_with(4096, |bytes| bytes.fill(0xee));
+        drop(slice.chunk().expect("a chunk").pin());
+        drop((region, slice));
+        wait_for(&mut pool, |stats| stats.retired == 1);
+        assert!(pool.take().is_none());
+        wait_for(&mut pool, |stats| stats.ready == 1 && stats.ghosts == 0);
+        let mut region = pool.take().expect("ready").into_region();
+        region
+            .append_with(4096, |bytes| assert!(bytes.iter().all(|byte| *byte == 0), "what was sent is gone"));
+    }
+}
+
+#[test]
+fn what_nobody_pins_is_exchanged_first() {
+    let mut pool = memfd_pool(3);
+    if !pool.stats().huge {
+        return;
+    }
+    wait_for(&mut pool, |stats| stats.ready == 3);
+    let regions: Vec<_> = (0..3).map(|_| pool.take().expect("ready").into_region()).collect();
+    let mut pins: Vec<_> = Vec::new();
+    for mut region in regions {
+        pins.push(region.append(b"x").chunk().expect("a chunk").pin());
+    }
+    drop(pins.pop());
+    wait_for(&mut pool, |stats| stats.retired == 3);
+    assert!(pool.take().is_none());
+    // All three are asked for: two become ghosts, and the one that nobody pins is ready.
+    wait_for(&mut pool, |stats| stats.ready == 1 && stats.ghosts == 2);
+    drop(pins);
+    wait_for(&mut pool, |stats| stats.ghosts == 0);
 }
 
 #[test]
@@ -94,7 +140,10 @@ fn nothing_is_sent_by_file_while_a_quarter_is_ghosts() {
         let mut region = pool.take().expect("ready").into_region();
         pins.push(region.append(b"x").chunk().expect("a chunk").pin());
     }
+    wait_for(&mut pool, |stats| stats.ghosts == 2 && stats.retired == 1 && stats.ready > 0);
+    let taken = pool.take().expect("ready");
     wait_for(&mut pool, |stats| stats.ghosts == 3 && stats.ready > 0);
+    drop(taken);
     let mut region = pool.take().expect("ready").into_region();
     let slice = region.append(b"y");
     assert!(slice.file_range().is_none());
