@@ -37,6 +37,14 @@ pub enum SnapshotError {
         /// Of the file.
         computed: u32,
     },
+    /// A batch where none can be.
+    #[error("a batch that ends at offset {last_offset} with delta {offset_delta}: expected neither below 0")]
+    Batch {
+        /// The offset of its last record.
+        last_offset: i64,
+        /// Its last record's offset less its first one's.
+        offset_delta: i32,
+    },
     /// More or fewer bytes than the counts say.
     #[error("{length} bytes do not fit their counts")]
     Length {
@@ -155,6 +163,10 @@ impl Producers {
                     offset_delta: reader.i32()?,
                     timestamp: Timestamp(reader.i64()?),
                 };
+                if batch.last_offset.0 < 0 || batch.offset_delta < 0 {
+                    let (last_offset, offset_delta) = (batch.last_offset.0, batch.offset_delta);
+                    return Err(SnapshotError::Batch { last_offset, offset_delta });
+                }
                 entry.push(entry.epoch, batch);
             }
             producers.load(id, entry);
