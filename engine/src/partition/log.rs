@@ -235,10 +235,12 @@ impl Log {
         self.settled = self.settled.max(point);
     }
 
-    /// How far the log is durable in its segments.
+    /// How far the log is durable in its segments: not beyond one that still has to be cut to its exact size, for
+    /// nobody looks for the end of a file that lies below the recovery point.
     pub(crate) fn flushed(&self) -> Point {
-        for segment in &self.segments {
-            if segment.flushed < segment.end {
+        let last = self.segments.len() - 1;
+        for (index, segment) in self.segments.iter().enumerate() {
+            if segment.flushed < segment.end || (!segment.is_sealed && index < last) {
                 // Offsets are known at batch boundaries only; the caller asks for a point that a flush began
                 // with, so this is the start of the segment or its recorded flush point.
                 return Point {

@@ -383,8 +383,10 @@ fn next_step(log: &Log, extent: Extent) -> Step {
             }
             return next_write(segment, target);
         }
-        if segment.written < segment.end {
-            // It took more since the point was taken.
+        let is_last = matches!(extent, Extent::UpTo(point) if base == point.segment);
+        if is_last || segment.written < segment.end {
+            // Whatever it took since the point was taken is not asked for, though some of it may have come along
+            // in the last block: who asked may be about to cut the file there.
             return Step::Done;
         }
         if base != active {
