@@ -69,7 +69,9 @@ pub(crate) struct Checkpoint {
 #[derive(Default)]
 pub(crate) struct CheckpointWriter {
     turn: Turn,
+    /// How many were begun, and the number of the last one that became durable.
     started: Cell<u64>,
+    written: Cell<u64>,
 }
 
 /// The path of a core's checkpoint.
@@ -82,13 +84,14 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     let writer = &core.checkpoints;
     let wanted = writer.started.get() + 1;
     let _turn = writer.turn.take().await;
-    if writer.started.get() >= wanted {
+    if writer.written.get() >= wanted {
         return Ok(());
     }
     if let Some(error) = core.failure() {
         return Err(error);
     }
-    writer.started.set(writer.started.get() + 1);
+    let number = writer.started.get() + 1;
+    writer.started.set(number);
     core.write_behind.checkpoint_is_stale.set(false);
     core.write_behind.flushed_bytes.set(0);
     let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
@@ -123,6 +126,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         }
         return Err(error);
     }
+    writer.written.set(number);
     for (partition, point) in sound.iter().zip(said) {
         partition.inner().log.borrow_mut().checkpointed = point.segment;
     }

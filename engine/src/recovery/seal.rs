@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::Offset;
-use crate::checkpoint::{CHECKPOINT_PREFIX, PartitionCheckpoint};
+use crate::checkpoint::{CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
 use crate::checkpoints::{PartitionOffset, encode_clean_shutdown, encode_offsets};
 use crate::journal::JOURNAL_FOLDER;
 use crate::layout::{
@@ -86,11 +86,26 @@ pub async fn seal(
         directory.replace(Path::new(CLEANER_CHECKPOINT), offsets(&|_| None)).await?;
     }
     directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
+    remove_checkpoints(&*directory).await?;
+    directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(broker_epoch).into_bytes()).await
+}
+
+/// Removes the private checkpoints: those of an older life first, for an older one that outlived a newer one would
+/// speak of what is no more, should the stop be cut off here.
+async fn remove_checkpoints(directory: &dyn Directory) -> Result<(), StorageError> {
+    let mut held: Vec<(Option<u64>, String)> = Vec::new();
     for entry in directory.list(Path::new("")).await? {
-        if entry.name.starts_with(CHECKPOINT_PREFIX) {
-            directory.remove_file(Path::new(&entry.name)).await?;
+        if !entry.is_directory && entry.name.starts_with(CHECKPOINT_PREFIX) {
+            let bytes = directory.read(Path::new(&entry.name), CHECKPOINT_BYTES_MAX).await?;
+            held.push((Checkpoint::decode(&bytes).map(|checkpoint| checkpoint.life), entry.name));
         }
     }
-    directory.sync_directory(Path::new("")).await?;
-    directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(broker_epoch).into_bytes()).await
+    held.sort();
+    for same_life in held.chunk_by(|left, right| left.0 == right.0) {
+        for (_, name) in same_life {
+            directory.remove_file(Path::new(name)).await?;
+        }
+        directory.sync_directory(Path::new("")).await?;
+    }
+    Ok(())
 }
