@@ -126,6 +126,19 @@ impl Partition {
             core.release(region);
         }
         self.inner.watchers.notify();
+        // What the files hold behind the cut would come back to life in what is appended from now on.
+        let finished = self.finish_cut(cut, removed).await;
+        finished.inspect_err(|error| {
+            tracing::error!(partition = self.name(), %error, "the cut was not finished: the partition is offline");
+            self.poison();
+        })?;
+        drop(turn);
+        Ok(())
+    }
+
+    /// Brings the files, the checkpoint and the journal to where the log in memory was cut.
+    async fn finish_cut(&self, cut: Point, removed: Vec<Segment>) -> Result<(), StorageError> {
+        let core = self.core().clone();
         core.write_behind.checkpoint_is_stale.set(true);
         checkpoint::write(&core).await?;
         core.journal.barrier(&core).await?;
@@ -141,9 +154,7 @@ impl Partition {
             Err(ReadError::Storage(error)) => return Err(error),
             Err(_) => return Err(self.refused("truncate")),
         };
-        file.truncate(cut.position.0).await.inspect_err(|error| {
-            write_behind::write_failed(&core, self, error);
-        })?;
+        file.truncate(cut.position.0).await?;
         core.sync(&file).await?;
         self.remove_snapshots(|offset| offset > cut.offset).await?;
         // Should it be rolled and its new indexes not be written, these must not be taken for them.
@@ -152,7 +163,6 @@ impl Partition {
         if let Some(segment) = self.inner.log.borrow_mut().segment_mut(cut.segment) {
             segment.allocated = cut.position.0;
         }
-        drop(turn);
         Ok(())
     }
 
@@ -411,7 +421,14 @@ impl Partition {
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let mut at = from;
         while at < end {
-            let read = self.look_at(at, LOOK_BYTES, limit).await?;
+            let read = match self.look_at(at, LOOK_BYTES, limit).await {
+                // The log's start passed by.
+                Err(ReadError::OutOfRange { log_start_offset, .. }) if at < log_start_offset => {
+                    at = log_start_offset;
+                    continue;
+                }
+                read => read?,
+            };
             let bytes: Vec<u8> = read.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             let before = at;
             for batch in batches(&bytes) {
