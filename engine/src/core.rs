@@ -43,7 +43,7 @@ pub(crate) struct Core {
     /// Partitions that recovery found damaged below what had been durable, as it knows them: so that the next start
     /// finds them damaged too.
     pub(crate) damaged: RefCell<BTreeMap<PartitionId, PartitionCheckpoint>>,
-    /// Recovery cut a file, and that is not durable yet.
+    /// Recovery cut a file, or wrote to it, and that is not durable yet.
     pub(crate) was_cut: Cell<bool>,
     /// Bytes of logs that a clean stop may still read to make indexes.
     pub(crate) close_walk_bytes: Cell<u64>,

@@ -1,6 +1,7 @@
 //! The engine as a whole on the simulated disk: one behaviour a test.
 
 mod contract;
+mod crash;
 mod room;
 
 use std::path::Path;

@@ -112,14 +112,12 @@ async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
         core.sync(&core.journal.file).await?;
         committed(core, &members, &entries, tail_sequence);
     }
-    if failed.iter().any(Option::is_some) {
+    if let Some(error) = failed.iter().flatten().next() {
+        let lost = members.iter().zip(&failed).filter(|(_, failed)| failed.is_some());
+        let lost: Vec<&Member> = lost.map(|(member, _)| member).collect();
         // Recovery checks what the newest group says of segments, and would drop all of it for the one that
         // failed. Behind another group it is not asked.
-        let has_room = core.journal.ring.borrow().place(group_bytes(0, 0), true).is_some();
-        if let Some(error) = failed.iter().flatten().next().filter(|_| !has_room) {
-            return Err(error.clone());
-        }
-        write_empty_group(core).await?;
+        write_revocation(core, &lost, error).await?;
     }
     count(&core.counters.commit_groups, 1);
     for (member, failed) in members.into_iter().zip(failed) {
@@ -152,6 +150,41 @@ async fn make_room(core: &Rc<Core>) -> Result<(), StorageError> {
     core.write_behind.press();
     core.journal.room.wait().await;
     core.journal.waits_for_room.set(false);
+    Ok(())
+}
+
+/// A group that says of logs which could not be written that they end where the group before began: it was never
+/// acknowledged for them, and what is missing is no damage.
+async fn write_revocation(
+    core: &Rc<Core>,
+    lost: &[&Member],
+    error: &StorageError,
+) -> Result<(), StorageError> {
+    let is_journaled = |member: &&&Member| !matches!(member.way, Way::Exact(_));
+    let ends: Vec<(&Partition, Point)> =
+        lost.iter().filter(is_journaled).map(|member| (&member.partition, member.ranges[0].0)).collect();
+    let entries: Vec<Entry> = ends
+        .iter()
+        .map(|(partition, end)| Entry {
+            partition: partition.id(),
+            leader_epoch: partition.leader_epoch(),
+            base_offset: end.offset,
+            end_offset: end.offset,
+            segment_base: end.segment,
+            position: end.position,
+            length: 0,
+            bytes: EntryBytes::Copied,
+        })
+        .collect();
+    let length = group_bytes(entries.len(), 0);
+    let position = core.journal.ring.borrow().place(length, true).ok_or_else(|| error.clone())?;
+    let tail_sequence = write_group(core, &[], &entries, position, length).await?;
+    core.sync(&core.journal.file).await?;
+    committed(core, &[], &entries, tail_sequence);
+    let sequence = core.journal.newest.get().0;
+    for (partition, end) in ends {
+        partition.inner().log.borrow_mut().journaled.push_back(JournalEntry { sequence, end });
+    }
     Ok(())
 }
 

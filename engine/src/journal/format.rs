@@ -76,6 +76,12 @@ impl Entry {
         Position(self.position.0 + u64::from(self.length))
     }
 
+    /// Whether it holds nothing, and says that the log ends where it stands: what the group before says of its
+    /// partition was never in the segment.
+    pub fn is_revocation(&self) -> bool {
+        self.length == 0 && self.base_offset == self.end_offset && self.bytes == EntryBytes::Copied
+    }
+
     /// How many bytes of it the group holds.
     pub fn copied_bytes(&self) -> usize {
         match self.bytes {
@@ -280,7 +286,7 @@ fn decode_entry(bytes: &[u8]) -> Option<Entry> {
     };
     let sound = 0 <= entry.segment_base.0
         && entry.segment_base <= entry.base_offset
-        && entry.base_offset < entry.end_offset
+        && (entry.base_offset < entry.end_offset || entry.is_revocation())
         && entry.position.0 < 1 << 40;
     sound.then_some(entry)
 }

@@ -105,12 +105,15 @@ fn end_of(entry: &Entry) -> Point {
     Point { segment: entry.segment_base, position: entry.end_position(), offset: entry.end_offset }
 }
 
-/// Whether the bytes that a group says are in segments are there.
+/// Whether the bytes that a group says are in segments are there; if so, they are written once more. The flush of the
+/// newest group may have failed: then what can be read may be lost for good with the power, whatever a later flush
+/// says, unless it is written anew.
 async fn is_in_segments(
     directory: &dyn Directory,
     folders: &BTreeMap<PartitionId, PathBuf>,
     group: &Group,
 ) -> Result<bool, StorageError> {
+    let mut found = Vec::new();
     for (entry, _) in &group.entries {
         let EntryBytes::InSegment { crc } = entry.bytes else { continue };
         let Some(folder) = folders.get(&entry.partition) else { continue };
@@ -124,6 +127,10 @@ async fn is_in_segments(
         if bytes.len() < entry.length as usize || crc32c(&bytes) != crc {
             return Ok(false);
         }
+        found.push((file, entry.position.0, bytes));
+    }
+    for (file, position, bytes) in found {
+        write_run(&*file, position, &[bytes.into()]).await?;
     }
     Ok(true)
 }
@@ -143,7 +150,8 @@ fn pieces_of(live: &LiveGroups, checkpoints: &[Checkpoint]) -> BTreeMap<Partitio
                 let flushed =
                     (end.segment, end.position) <= (partition.recovery.segment, partition.recovery.position);
                 let void = *journal == live.journal && group.header.sequence <= partition.void_through;
-                if flushed || void {
+                // What revokes an entry counts although all before it is flushed.
+                if (flushed && !entry.is_revocation()) || void {
                     continue;
                 }
             }
@@ -200,7 +208,8 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Bytes>)> {
     let mut runs: Vec<(u64, Vec<Bytes>)> = Vec::new();
     let mut end = 0;
     for piece in pieces {
-        let Some(bytes) = &piece.bytes else { continue };
+        // One without bytes only says where the log ends.
+        let Some(bytes) = piece.bytes.as_ref().filter(|bytes| !bytes.is_empty()) else { continue };
         match runs.last_mut() {
             Some((_, run)) if end == piece.entry.position.0 => run.push(bytes.clone()),
             _ => runs.push((piece.entry.position.0, vec![bytes.clone()])),
@@ -210,12 +219,19 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Bytes>)> {
     runs
 }
 
-/// Writes bytes at any position of a file that is written in whole blocks; says where the last one ends.
-async fn write_run(file: &dyn DataFile, position: u64, run: &[Bytes]) -> Result<u64, StorageError> {
+/// Writes bytes at any position of a file that is written in whole blocks; says how long the file is then, at least.
+/// The padding does not lengthen it: a segment that was cut to its exact size stays so.
+pub(super) async fn write_run(
+    file: &dyn DataFile,
+    position: u64,
+    run: &[Bytes],
+) -> Result<u64, StorageError> {
     let block = BLOCK_BYTES as u64;
     let length: usize = run.iter().map(Bytes::len).sum();
     let from = position / block * block;
-    let to = (position + length as u64).next_multiple_of(block);
+    let end = position + length as u64;
+    let to = end.next_multiple_of(block);
+    let file_length = file.length().await?.max(end);
     let mut buffer = AlignedBuffer::recycled((to - from) as usize);
     // The first and the last block hold other bytes too, or zeros where the file ends.
     let edges = [from, to - block].map(|at| read_range(file, at, BLOCK_BYTES));
@@ -229,7 +245,11 @@ async fn write_run(file: &dyn DataFile, position: u64, run: &[Bytes]) -> Result<
         buffer[at..at + bytes.len()].copy_from_slice(bytes);
         at += bytes.len();
     }
-    file.write(WriteSource::Buffer(buffer), from).await.0.map(|()| to)
+    file.write(WriteSource::Buffer(buffer), from).await.0?;
+    if file_length < to {
+        file.truncate(file_length).await?;
+    }
+    Ok(to.min(file_length))
 }
 
 /// Up to `length` bytes at any position; fewer at the end of the file.

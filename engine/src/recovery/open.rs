@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use uuid::Uuid;
 
+use super::fold::{read_range, write_run};
 use super::scan::{ScanState, scan};
 use super::survey::visit;
 use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
@@ -302,7 +303,7 @@ async fn read_header_offset(
 ) -> Result<Option<Offset>, StorageError> {
     let path = folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let file = core.directory.open(&path, OpenMode::Existing).await?;
-    let bytes = super::fold::read_range(&*file, position.0, 8).await?;
+    let bytes = read_range(&*file, position.0, 8).await?;
     Ok(bytes.try_into().ok().map(|bytes| Offset(i64::from_be_bytes(bytes))))
 }
 
@@ -324,6 +325,13 @@ async fn open_log(
         reason,
     };
     let has_start = listing.logs.iter().any(|(base, _)| *base == point.segment);
+    // All that had been durable lay below the log's start, and a start that was cut off has removed it.
+    let is_below_start = listing.logs.is_empty() && point.offset < log_start;
+    let point = if is_below_start {
+        Point { segment: log_start, position: Position(0), offset: log_start }
+    } else {
+        point
+    };
     if !has_start && (point.position.0 > 0 || listing.logs.last().is_some_and(|last| last.0 > point.segment))
     {
         return Err(damaged(point.segment, point.position.0, "the segment is missing".to_owned()));
@@ -369,6 +377,13 @@ async fn open_log(
                 return Err(damaged(base, end.position.0, reason));
             }
             file.truncate(end.position.0).await?;
+            core.was_cut.set(true);
+        }
+        if open.exact && end.position > at.position {
+            // No journal has these bytes, and their flush may have failed: see `fold`.
+            let length = (end.position.0 - at.position.0) as usize;
+            let bytes = read_range(&*file, at.position.0, length).await?;
+            write_run(&*file, at.position.0, &[bytes.into()]).await?;
             core.was_cut.set(true);
         }
         let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
