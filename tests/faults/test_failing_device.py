@@ -136,19 +136,6 @@ def test_everything_fails(what: str, device: VolatileDevice, broker: Flumen, tmp
         load.close()
 
 
-def test_everything_fails_while_nobody_asks(device: VolatileDevice, broker: Flumen) -> None:
-    """What write-behind meets ends the broker too, without a client that would notice."""
-    create(broker, "kept")
-    assert append(broker, "kept", b"w:kept|") == 0
-    device.fail("flushes", "writes")
-    wait_until("the broker to give up", lambda: not broker.is_alive())
-    assert broker.process and broker.process.returncode == OFFLINE_EXIT_CODE, broker.log()
-    assert "log directory" in complaints(broker) and "start again" in complaints(broker)
-    power_back(device)
-    broker.start()
-    assert identities(broker, "kept") == {"w:kept"}
-
-
 def test_bad_sectors_under_one_segment(device: VolatileDevice, broker: Flumen) -> None:
     """Where one partition's segment cannot be written, that partition is offline; the others go on, and what was
     acknowledged there is in the journal for the day when the disk is well."""

@@ -8,14 +8,15 @@ use std::time::Duration;
 use flumen_engine::batch::{BatchBuilder, CheckedBatches, ProducerStamp};
 use flumen_engine::producers::ProducerError;
 use flumen_engine::storage::Runtime;
-use flumen_engine::storage::sim::SimRuntime;
+use flumen_engine::storage::sim::{Random, SimRuntime};
 use flumen_engine::{
-    Append, AppendError, AppendOrigin, Appended, Offset, Partition, ProducerEpoch, ProducerId, Timestamp,
+    Append, AppendError, AppendOrigin, Appended, Engine, LogConfig, Offset, Partition, ProducerEpoch,
+    ProducerId, Timestamp,
 };
 use futures_util::future::{Either, select};
 
-use crate::model::{Checked, PartitionModel, Sent, Trace};
-use crate::plan::Class;
+use crate::model::{Checked, Held, PartitionModel, Sent, Trace};
+use crate::plan::random_config;
 
 /// What all clients of one life share.
 #[derive(Clone)]
@@ -31,7 +32,8 @@ pub struct Context {
 }
 
 impl Context {
-    fn index(&self, count: u64) -> u64 {
+    /// A random number below `count`.
+    pub fn index(&self, count: u64) -> u64 {
         self.runtime.with_random(|random| random.range(0..count))
     }
 
@@ -77,6 +79,8 @@ struct Attempt {
 const IN_FLIGHT_MAX: usize = 5;
 /// Records of the largest batch.
 const RECORDS_MAX: u64 = 6;
+/// What a slow reader holds on to.
+const HELD_MAX: usize = 4;
 
 impl Producer {
     /// An idempotent producer, or one that does not retry.
@@ -194,7 +198,7 @@ impl Producer {
             // The broker lost what it had only in memory; or, not knowing the producer, it took a batch behind one
             // that found no room.
             AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
-                if model.plan.class == Class::Relaxed || self.met_full_disk.get() =>
+                if model.was_relaxed.get() || self.met_full_disk.get() =>
             {
                 self.bump_epoch();
                 Ok(true)
@@ -206,35 +210,55 @@ impl Producer {
     /// A new batch.
     fn attempt(&self, context: &Context, model: &PartitionModel) -> Attempt {
         let mut builder = BatchBuilder::new();
-        let records = if context.chance(1, 2) { 1 } else { context.index(RECORDS_MAX - 1) + 1 };
+        let records = records_of_batch(context);
         if let Some(id) = self.identity {
             let (epoch, base_sequence) = (ProducerEpoch(self.epoch.get()), self.next_sequence.get());
             builder = builder.producer(ProducerStamp { id, epoch, base_sequence });
             let next = (base_sequence as u32 + records as u32) & i32::MAX as u32;
             self.next_sequence.set(next as i32);
         }
-        let mut sent = Vec::new();
-        for _ in 0..records {
-            let id = context.ids.replace(context.ids.get() + 1);
-            let timestamp = Timestamp(1_700_000_000_000 + context.index(1000) as i64);
-            let extra = context.index(model.plan.batch_bytes_max / records + 1) as usize;
-            let mut value = id.to_be_bytes().to_vec();
-            value.extend((0..extra).map(|index| (index as u64).wrapping_mul(id) as u8));
-            builder.append(timestamp, Some(&id.to_le_bytes()), Some(&value), &[]);
-            let record = Sent { id, timestamp };
-            model.send(record);
-            sent.push(record);
-        }
+        let sent = fill(context, model, &mut builder, records);
         Attempt { batches: builder.build_checked(), sent }
     }
+}
+
+/// How many records a batch gets.
+pub fn records_of_batch(context: &Context) -> u64 {
+    if context.chance(1, 2) { 1 } else { context.index(RECORDS_MAX - 1) + 1 }
+}
+
+/// Puts new records into a batch, and notes that they are about to be sent.
+pub fn fill(
+    context: &Context,
+    model: &PartitionModel,
+    builder: &mut BatchBuilder,
+    records: u64,
+) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for _ in 0..records {
+        let id = context.ids.replace(context.ids.get() + 1);
+        let timestamp = Timestamp(1_700_000_000_000 + context.index(1000) as i64);
+        let extra = context.index(model.plan.batch_bytes_max / records + 1) as usize;
+        let mut value = id.to_be_bytes().to_vec();
+        value.extend((0..extra).map(|index| (index as u64).wrapping_mul(id) as u8));
+        builder.append(timestamp, Some(&id.to_le_bytes()), Some(&value), &[]);
+        let record = Sent { id, timestamp };
+        model.send(record);
+        sent.push(record);
+    }
+    sent
 }
 
 /// Reads here and there, or follows the log's end.
 pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
     let follows = context.chance(1, 2);
     let mut next = partition.log_start_offset();
+    let mut held: VecDeque<Held> = VecDeque::new();
     for _ in 0..context.operations {
         context.pause().await;
+        if context.chance(1, 4) {
+            let_go(&model, &mut held)?;
+        }
         model.check_watermarks(&partition)?;
         if partition.is_offline() || model.deleted.get() {
             return Ok(());
@@ -247,8 +271,13 @@ pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Part
         let bytes_max =
             *context.runtime.with_random(|random| *random.pick(&[&0usize, &500, &5000, &100_000]));
         let at_least_one = context.chance(3, 4);
-        match model.read_once(&partition, next, bytes_max, at_least_one).await? {
-            Some(after) => next = after,
+        match model.read_and_hold(&partition, next, bytes_max, at_least_one).await? {
+            Some((after, read)) => {
+                next = after;
+                if held.len() < HELD_MAX && context.chance(1, 4) {
+                    held.push_back(read);
+                }
+            }
             None => next = partition.log_start_offset(),
         }
         if follows && next == partition.high_watermark() {
@@ -258,7 +287,18 @@ pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Part
             next = partition.log_start_offset();
         }
     }
+    while !held.is_empty() {
+        let_go(&model, &mut held)?;
+    }
     Ok(())
+}
+
+/// Lets go of what was read first.
+fn let_go(model: &PartitionModel, held: &mut VecDeque<Held>) -> Checked {
+    match held.pop_front() {
+        Some(read) if !read.is_unchanged() => Err(format!("{}: what a reader holds changed", model.name)),
+        _ => Ok(()),
+    }
 }
 
 /// Waits for news behind `from`; a wake-up that does not come is a fault.
@@ -304,6 +344,43 @@ pub async fn administrator(context: Context, model: Rc<PartitionModel>, partitio
     Ok(())
 }
 
+/// Changes a partition's settings, now and then.
+pub async fn settings(
+    context: Context,
+    model: Rc<PartitionModel>,
+    partition: Partition,
+    engine: Engine,
+) -> Checked {
+    for _ in 0..context.operations / 8 + 1 {
+        context.pause().await;
+        context.pause().await;
+        let config = context.runtime.with_random(|random| change(random, model.config()));
+        if model.deleted.get() || !engine.set_config(&model.id, config.clone()) {
+            return Ok(());
+        }
+        model.set_config(config, partition.log_end_offset());
+        context.trace.note(|| format!("{}: {:?}", model.name, model.config()));
+    }
+    Ok(())
+}
+
+/// Some settings of another partition.
+pub fn change(random: &mut Random, before: LogConfig) -> LogConfig {
+    let other = random_config(random);
+    match random.index(6) {
+        0..=2 => LogConfig { flush_messages: other.flush_messages, flush_ms: other.flush_ms, ..before },
+        3 => LogConfig { log_append_time: !before.log_append_time, ..before },
+        4 => LogConfig {
+            retention_ms: other.retention_ms,
+            retention_bytes: other.retention_bytes,
+            segment_bytes: other.segment_bytes,
+            segment_index_bytes: other.segment_index_bytes,
+            ..before
+        },
+        _ => other,
+    }
+}
+
 /// Cuts the log, as a follower does: while nobody appends.
 async fn cut(context: &Context, model: &PartitionModel, partition: &Partition, target: Offset) -> Checked {
     model.closed.set(true);
@@ -319,9 +396,13 @@ async fn cut(context: &Context, model: &PartitionModel, partition: &Partition, t
     let cut = partition.truncate_to(target).await;
     let end = partition.log_end_offset();
     context.trace.note(|| format!("{}: cut at {target}: {cut:?}, ends at {end}", model.name));
-    if cut.is_ok() && !model.deleted.get() {
-        model.end_cut(end, target)?;
-        model.closed.set(false);
+    if model.deleted.get() || partition.is_offline() {
+        return Ok(());
     }
+    match cut {
+        Ok(()) => model.end_cut(end, target)?,
+        Err(_) => model.abandon_cut(),
+    }
+    model.closed.set(false);
     Ok(())
 }

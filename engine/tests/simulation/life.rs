@@ -13,12 +13,14 @@ use flumen_engine::storage::sim::{
 };
 use flumen_engine::storage::{Directory, Runtime};
 use flumen_engine::{
-    CoreId, Engine, LeaderEpoch, Offset, OpenPartition, Partition, PartitionId, ProducerId, recovery,
+    CoreId, Engine, EngineConfig, LeaderEpoch, Offset, OpenPartition, Partition, PartitionId, ProducerId,
+    recovery,
 };
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use uuid::Uuid;
 
-use crate::client::{Context, Producer, administrator, reader};
+use crate::client::{Context, Producer, administrator, change, reader, settings};
+use crate::follower::Leader;
 use crate::model::{Checked, PartitionModel, Trace};
 use crate::plan::{End, LifePlan, PartitionPlan, Plan};
 
@@ -43,13 +45,22 @@ struct World {
     wall_ms: Cell<i64>,
     /// The life before ended cleanly.
     ended_cleanly: Cell<bool>,
+    /// What the observer saw that must not be.
+    objection: RefCell<Option<String>>,
 }
 
 /// A topic of one partition: the partition that it has now, and who writes to it.
 struct Slot {
     index: i32,
     plan: PartitionPlan,
-    held: RefCell<(Rc<PartitionModel>, Vec<Rc<Producer>>)>,
+    held: RefCell<(Rc<PartitionModel>, Writers)>,
+}
+
+/// Who writes to a partition: producers, or the leader that it follows.
+#[derive(Clone)]
+struct Writers {
+    producers: Vec<Rc<Producer>>,
+    leader: Option<Rc<Leader>>,
 }
 
 impl Slot {
@@ -69,11 +80,16 @@ fn new_partition(
     plan: &PartitionPlan,
     random: &mut Random,
     producer_ids: &Cell<i64>,
-) -> (Rc<PartitionModel>, Vec<Rc<Producer>>) {
+) -> (Rc<PartitionModel>, Writers) {
     let topic = Uuid::from_u64_pair(random.bits(), random.bits());
     let model =
         PartitionModel::new(PartitionId { topic, partition: index }, format!("topic-{index}"), plan.clone());
     let mut producers = Vec::new();
+    if plan.replica {
+        producer_ids.set(producer_ids.get() + 1);
+        let leader = Leader::new(ProducerId(producer_ids.get()));
+        return (Rc::new(model), Writers { producers, leader: Some(Rc::new(leader)) });
+    }
     for _ in 0..plan.idempotent {
         producer_ids.set(producer_ids.get() + 1);
         let first_sequence = *random.pick(&[0, i32::MAX - 20]);
@@ -82,7 +98,7 @@ fn new_partition(
     for _ in 0..plan.plain {
         producers.push(Rc::new(Producer::new(None, -1)));
     }
-    (Rc::new(model), producers)
+    (Rc::new(model), Writers { producers, leader: None })
 }
 
 /// Runs the history of a seed.
@@ -110,6 +126,7 @@ pub fn run(seed: u64, mutation: Mutation, trace: Trace) -> Checked<Summary> {
         trace,
         wall_ms: Cell::new(1_700_000_500_000),
         ended_cleanly: Cell::new(true),
+        objection: RefCell::new(None),
     });
     for (number, life) in lives.iter().enumerate() {
         world.trace.note(|| format!("=== life {number}: {life:?}"));
@@ -132,6 +149,10 @@ fn run_life(world: &Rc<World>, life: &LifePlan, random: &mut Random) -> Checked 
     world.disk.set_faults(life.faults);
     for slot in &world.slots {
         let model = slot.model();
+        if world.plan.settings_change && random.chance(1, 4) {
+            // While the broker is down; where the log ends is not known, and does not matter.
+            model.set_config(change(random, model.config()), Offset(0));
+        }
         model.begin_life();
         model.leader_epoch.set(model.leader_epoch.get() + 1);
     }
@@ -159,6 +180,7 @@ fn run_life(world: &Rc<World>, life: &LifePlan, random: &mut Random) -> Checked 
             world.ended_cleanly.set(false);
             if matches!(life.end, End::PowerCut(_)) { world.disk.crash() } else { world.disk.kill() }
         }
+        Err(Stopped::Objected) => return Err(world.objection.take().unwrap_or_default()),
         Err(stopped) => {
             let waits = world.slots.iter().map(Slot::model);
             let waits = waits.map(|model| {
@@ -200,6 +222,11 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
             model.check_damaged(&partition).await?;
             continue;
         }
+        let (start, end) = (partition.log_start_offset(), partition.log_end_offset());
+        world.trace.note(|| format!("{}: opened with {start}..{end}", model.name));
+        if partition.is_offline() {
+            continue;
+        }
         model.check_recovered(&partition, world.ended_cleanly.get()).await?;
         served.push((model.clone(), partition));
     }
@@ -207,8 +234,9 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
         return Ok(false);
     }
     world.ended_cleanly.set(false);
+    observe(&world, &runtime, &engines);
     work(&world, &runtime, &life, &engines, &served).await?;
-    check_bounds(&world, &engines)?;
+    check_offline(&engines)?;
     for (model, partition) in &served {
         if model.deleted.get() {
             continue;
@@ -289,7 +317,7 @@ fn to_open(model: &PartitionModel) -> OpenPartition {
     OpenPartition {
         id: model.id,
         name: model.name.clone(),
-        config: model.plan.config.clone(),
+        config: model.config(),
         leader_epoch: LeaderEpoch(model.leader_epoch.get()),
         exact: model.plan.exact,
     }
@@ -311,22 +339,31 @@ async fn work(
     };
     let mut clients: Vec<LocalBoxFuture<'static, Checked>> = Vec::new();
     for (model, partition) in served {
-        let producers = world.slots[model.id.partition as usize].held.borrow().1.clone();
-        for producer in producers {
+        let engine = engines[core_of(model.id, life.cores)].clone();
+        let writers = world.slots[model.id.partition as usize].held.borrow().1.clone();
+        for producer in writers.producers {
             let context = context.clone();
             let (model, partition) = (model.clone(), partition.clone());
             clients.push(Box::pin(async move { producer.run(context, model, partition).await }));
         }
+        if let Some(leader) = writers.leader {
+            let context = context.clone();
+            let (model, partition) = (model.clone(), partition.clone());
+            clients.push(Box::pin(async move { leader.run(context, model, partition).await }));
+        }
+        if world.plan.settings_change {
+            let (model, partition) = (model.clone(), partition.clone());
+            clients.push(Box::pin(settings(context.clone(), model, partition, engine.clone())));
+        }
         clients.push(Box::pin(reader(context.clone(), model.clone(), partition.clone())));
         if world.plan.administrator {
             clients.push(Box::pin(administrator(context.clone(), model.clone(), partition.clone())));
-            let engine = engines[core_of(model.id, life.cores)].clone();
             clients.push(Box::pin(delete_and_create(world.clone(), context.clone(), engine, model.clone())));
         }
     }
     clients.push(Box::pin(free_space(world.clone(), context, life.faults)));
     try_join_all(clients).await?;
-    check_bounds(world, engines)
+    Ok(())
 }
 
 /// Makes room on a disk that is too small, after a while: whatever waits for that must go on then.
@@ -413,17 +450,38 @@ fn in_uncovered_header(world: &World, path: &str, position: usize) -> bool {
     false
 }
 
-/// Memory stays within what the engine was given.
-fn check_bounds(world: &World, engines: &[Engine]) -> Checked {
+/// Has it looked after, between any two steps of this life, that memory stays within what the engines were given.
+fn observe(world: &Rc<World>, runtime: &Rc<SimRuntime>, engines: &[Engine]) {
+    let (world, engines) = (world.clone(), engines.to_vec());
+    runtime.observe(move || match check_bounds(&world.plan.engine, &engines) {
+        Ok(()) => true,
+        Err(reason) => {
+            *world.objection.borrow_mut() = Some(reason);
+            false
+        }
+    });
+}
+
+fn check_bounds(config: &EngineConfig, engines: &[Engine]) -> Checked {
+    // A last block that is cut off an exact partition's file is dirty again.
+    let dirty_bytes_max = config.dirty_bytes_max as u64 + (16 << 10);
     for engine in engines {
         let stats = engine.stats();
-        if stats.cache_bytes_used > world.plan.engine.cache_bytes as u64 {
+        if stats.cache_bytes_used > config.cache_bytes as u64 {
             return Err(format!("the cache holds {} bytes", stats.cache_bytes_used));
         }
-        // One append is always let in.
-        let dirty_bytes_max = world.plan.engine.dirty_bytes_max as u64 + (1 << 20);
         if stats.dirty_bytes > dirty_bytes_max {
             return Err(format!("{} bytes are dirty", stats.dirty_bytes));
+        }
+    }
+    Ok(())
+}
+
+/// A log directory that is offline takes all of its partitions along.
+fn check_offline(engines: &[Engine]) -> Checked {
+    for engine in engines.iter().filter(|engine| engine.directory_offline()) {
+        if let Some(partition) = engine.partitions().iter().find(|partition| !partition.is_offline()) {
+            return Err(format!("{} is online, its directory is not", partition.name()));
         }
     }
     Ok(())

@@ -15,9 +15,11 @@
 #![allow(clippy::print_stdout)]
 
 mod client;
+mod follower;
 mod life;
 mod model;
 mod plan;
+mod promises;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,12 @@
 //! What must hold, whatever happened: the record at an offset, once known, never changes.
 //!
-//! - **Durable class**: a record that was acknowledged or read is there after every restart, at its offset, until
-//!   the log's start passes it or the log is cut below it.
+//! - **Durable class**: a record that was appended under it, and acknowledged or read, is there after every restart,
+//!   at its offset, with everything below it, until the log's start passes it or the log is cut below it.
 //! - **Relaxed class**: a crash may take a suffix. A clean stop takes nothing.
-//! - Offsets are dense from the log's start to its end; every batch carries its CRC and its epoch.
+//! - The class, like every other setting, may change at any time.
+//! - Offsets are dense from the log's start to its end; every batch carries its CRC and its epoch, and the epochs
+//!   that the partition knows say the same.
+//! - What a reader holds does not change under its hands.
 //! - Every record is the one that some client sent, and is there once (for a producer's retries: idempotence).
 //! - The log's start moves up to where it was asked to, and no further, unless retention is configured.
 
@@ -12,9 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use flumen_engine::batch::{BatchHeader, batches, records};
-use flumen_engine::{LeaderEpoch, Offset, Partition, PartitionId, ReadError, ReadLimit, Timestamp};
+use flumen_engine::{
+    LeaderEpoch, LogConfig, Offset, Partition, PartitionId, Read, ReadError, ReadLimit, Timestamp,
+};
 
-use crate::plan::{Class, PartitionPlan};
+use crate::plan::PartitionPlan;
+use crate::promises::Promises;
 
 /// A failed check: the history ends with it.
 pub type Checked<T = ()> = Result<T, String>;
@@ -82,6 +88,14 @@ pub struct PartitionModel {
     pub in_flight: Cell<u32>,
     /// Bumped by each cut: its producers begin a new epoch.
     pub cuts: Cell<u32>,
+    /// Its settings now.
+    config: RefCell<LogConfig>,
+    /// They were of a relaxed class, ever.
+    pub was_relaxed: Cell<bool>,
+    /// They let the engine move the log's start on its own, ever.
+    had_retention: Cell<bool>,
+    /// The kind of timestamps changed: an answer may tell the time of a batch that was placed before.
+    changed_timestamps: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -103,12 +117,44 @@ struct State {
     cut_from: Option<i64>,
     /// The largest high watermark seen in this life.
     high_watermark: i64,
+    promises: Promises,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     id: u64,
-    timestamp: i64,
+    /// `None` until it is read.
+    timestamp: Option<i64>,
+}
+
+impl State {
+    /// The log starts at `start` after a cut that nobody heard of.
+    fn admit_cut(&mut self, start: i64) {
+        if self.cut_from.is_some_and(|from| from <= start) {
+            self.start_min = self.start_min.min(start);
+        }
+    }
+}
+
+/// What a reader took and has not let go of.
+pub struct Held {
+    read: Read,
+    bytes: Vec<u8>,
+}
+
+impl Held {
+    /// Lets go of it; says whether it is what it was.
+    pub fn is_unchanged(&self) -> bool {
+        self.read.slices.iter().flat_map(|slice| slice.iter()).eq(&self.bytes)
+    }
+}
+
+fn is_durable(plan: &PartitionPlan, config: &LogConfig) -> bool {
+    plan.exact || config.flush_messages <= 1
+}
+
+fn has_retention(config: &LogConfig) -> bool {
+    config.delete && (config.retention_bytes >= 0 || config.retention_ms >= 0)
 }
 
 impl PartitionModel {
@@ -117,6 +163,10 @@ impl PartitionModel {
         Self {
             id,
             name,
+            config: RefCell::new(plan.config.clone()),
+            was_relaxed: Cell::new(!is_durable(&plan, &plan.config)),
+            had_retention: Cell::new(has_retention(&plan.config)),
+            changed_timestamps: Cell::new(false),
             plan,
             leader_epoch: Cell::new(0),
             created: Cell::new(false),
@@ -128,6 +178,23 @@ impl PartitionModel {
         }
     }
 
+    /// Its settings now.
+    pub fn config(&self) -> LogConfig {
+        self.config.borrow().clone()
+    }
+
+    /// Notes new settings; the log ends at `end` as they begin to count.
+    pub fn set_config(&self, config: LogConfig, end: Offset) {
+        let durable = is_durable(&self.plan, &config);
+        self.state.borrow_mut().promises.set_class(durable, end.0);
+        self.was_relaxed.set(self.was_relaxed.get() || !durable);
+        self.had_retention.set(self.had_retention.get() || has_retention(&config));
+        let before = self.config.replace(config);
+        if before.log_append_time != self.config.borrow().log_append_time {
+            self.changed_timestamps.set(true);
+        }
+    }
+
     /// Notes that a record is about to be sent.
     pub fn send(&self, record: Sent) {
         self.state.borrow_mut().sent.insert(record.id, record.timestamp);
@@ -136,8 +203,12 @@ impl PartitionModel {
     /// Notes that `sent` was acknowledged from `base`; `append_time` is what the broker stamped.
     pub fn acknowledge(&self, base: Offset, sent: &[Sent], append_time: Timestamp) -> Checked {
         for (index, record) in sent.iter().enumerate() {
-            let timestamp = if self.plan.config.log_append_time { append_time } else { record.timestamp };
-            let known = Known { id: record.id, timestamp: timestamp.0 };
+            let timestamp = match self.changed_timestamps.get() {
+                true => None,
+                false if self.config.borrow().log_append_time && !self.plan.replica => Some(append_time.0),
+                false => Some(record.timestamp.0),
+            };
+            let known = Known { id: record.id, timestamp };
             self.learn(base.0 + index as i64, known, "acknowledged")?;
         }
         Ok(())
@@ -146,8 +217,17 @@ impl PartitionModel {
     fn learn(&self, offset: i64, found: Known, how: &str) -> Checked {
         let state = &mut *self.state.borrow_mut();
         let name = &self.name;
-        match state.known.get(&offset) {
-            Some(known) if known.id == found.id && known.timestamp == found.timestamp => return Ok(()),
+        state.promises.note(offset);
+        match state.known.get_mut(&offset) {
+            Some(known)
+                if known.id == found.id
+                    && (known.timestamp == found.timestamp
+                        || known.timestamp.is_none()
+                        || found.timestamp.is_none()) =>
+            {
+                known.timestamp = known.timestamp.or(found.timestamp);
+                return Ok(());
+            }
             Some(known) => {
                 return Err(format!("{name}: offset {offset} held {known:?}, now {how}: {found:?}"));
             }
@@ -173,6 +253,7 @@ impl PartitionModel {
             state.gone.insert(known.id);
         }
         state.high_watermark = state.high_watermark.min(end);
+        state.promises.cut(end);
     }
 
     /// The log's start may move up to `before` from now on.
@@ -207,11 +288,18 @@ impl PartitionModel {
         Ok(())
     }
 
+    /// Nothing was cut, and nothing will be.
+    pub fn abandon_cut(&self) {
+        self.state.borrow_mut().cut_from = None;
+    }
+
     /// A new life begins: the high watermark begins again.
     pub fn begin_life(&self) {
         self.closed.set(false);
         self.in_flight.set(0);
-        self.state.borrow_mut().high_watermark = 0;
+        let mut state = self.state.borrow_mut();
+        state.high_watermark = 0;
+        state.promises.begin_life(is_durable(&self.plan, &self.config.borrow()));
     }
 
     /// Checks the partition as it was opened after a life that ended cleanly or not.
@@ -223,17 +311,17 @@ impl PartitionModel {
             let high_watermark = partition.high_watermark();
             return Err(format!("{name}: opened with {high_watermark} visible of {end}"));
         }
+        // A cut that was not acknowledged may have taken the log's start along.
+        self.state.borrow_mut().admit_cut(start);
         self.check_start(start)?;
-        let (last_known, cut_from) = {
+        let must_reach = {
             let state = self.state.borrow();
-            (state.known.last_key_value().map(|(offset, _)| offset + 1), state.cut_from)
-        };
-        let must_reach = match (self.plan.class, ended_cleanly) {
-            (Class::Relaxed, false) => 0,
-            _ => last_known.unwrap_or(0).min(cut_from.unwrap_or(i64::MAX)),
+            let known = state.known.last_key_value().map_or(0, |(offset, _)| offset + 1);
+            let promised = if ended_cleanly { known } else { state.promises.reaches() };
+            promised.min(state.cut_from.unwrap_or(i64::MAX))
         };
         if end < must_reach {
-            return Err(format!("{name}: ends at {end} after the restart, {must_reach} was known"));
+            return Err(format!("{name}: ends at {end} after the restart, {must_reach} was promised"));
         }
         if end < start {
             return Err(format!("{name}: starts at {start}, ends at {end}"));
@@ -275,7 +363,7 @@ impl PartitionModel {
         if start < state.start_min {
             return Err(format!("{name}: starts at {start}, {} was acknowledged", state.start_min));
         }
-        if start > state.start_max && !self.plan.has_retention() {
+        if start > state.start_max && !self.had_retention.get() {
             return Err(format!("{name}: starts at {start}, at most {} was asked for", state.start_max));
         }
         Ok(())
@@ -306,6 +394,18 @@ impl PartitionModel {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Checked<Option<Offset>> {
+        let read = self.read_and_hold(partition, from, bytes_max, at_least_one).await?;
+        Ok(read.map(|(after, _)| after))
+    }
+
+    /// As `read_once`; what was read comes along.
+    pub async fn read_and_hold(
+        &self,
+        partition: &Partition,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Checked<Option<(Offset, Held)>> {
         let name = &self.name;
         let end_before = partition.high_watermark();
         let (closed_before, cuts_before) = (self.closed.get(), self.cuts.get());
@@ -335,6 +435,12 @@ impl PartitionModel {
                 return Err(format!("{name}: {consumed} bytes from {from}, {bytes_max} asked for"));
             }
             next = self.check_batch(header, batch, next, next == from)?;
+            // Nothing ran since the bytes were taken: the partition knows what they say.
+            let within = header.base_offset().max(partition.log_start_offset());
+            let epoch = partition.epoch_of(within);
+            if epoch != Some(header.leader_epoch()) && !self.deleted.get() {
+                return Err(format!("{name}: epoch {:?} at {within}, not {epoch:?}", header.leader_epoch()));
+            }
         }
         if consumed != bytes.len() {
             return Err(format!("{name}: read from {from}: {} bytes are no batch", bytes.len() - consumed));
@@ -346,7 +452,7 @@ impl PartitionModel {
         if at_least_one && next == from && from < end_before && stable {
             return Err(format!("{name}: nothing read at {from} of {end_before}"));
         }
-        Ok(Some(next))
+        Ok(Some((next, Held { read, bytes })))
     }
 
     /// Checks one batch that was read; the offset behind it.
@@ -374,7 +480,11 @@ impl PartitionModel {
             let Some(id) = id.filter(|_| record.offset == expected) else {
                 return Err(format!("{name}: a foreign record at {}", record.offset));
             };
-            self.learn(record.offset.0, Known { id, timestamp: record.timestamp.0 }, "read")?;
+            let sent = self.state.borrow().sent.get(&id).copied();
+            if !header.is_log_append_time() && sent.is_some_and(|sent| sent != record.timestamp) {
+                return Err(format!("{name}: record {id} of {sent:?} is of {}", record.timestamp));
+            }
+            self.learn(record.offset.0, Known { id, timestamp: Some(record.timestamp.0) }, "read")?;
             expected = Offset(expected.0 + 1);
         }
         Ok(Offset(last.0 + 1))
@@ -414,7 +524,11 @@ impl PartitionModel {
         let expected = {
             let state = self.state.borrow();
             let mut known = state.known.range(start.min(end)..end);
-            known.find(|(_, known)| known.timestamp >= timestamp.0).map(|(offset, _)| *offset)
+            if known.clone().any(|(_, known)| known.timestamp.is_none()) {
+                // It could not be read.
+                return Ok(());
+            }
+            known.find(|(_, known)| known.timestamp >= Some(timestamp.0)).map(|(offset, _)| *offset)
         };
         let found = match partition.offset_for_timestamp(timestamp, ReadLimit::HighWatermark).await {
             Ok(found) => found,
@@ -435,7 +549,7 @@ impl PartitionModel {
     pub fn pick_time(&self, chance: u64) -> Timestamp {
         let state = self.state.borrow();
         let index = chance as usize % (state.known.len() + 1);
-        let known = state.known.values().nth(index).map_or(0, |known| known.timestamp);
+        let known = state.known.values().nth(index).and_then(|known| known.timestamp).unwrap_or(0);
         Timestamp(known + (chance >> 32) as i64 % 3 - 1)
     }
 }

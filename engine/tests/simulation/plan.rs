@@ -29,21 +29,10 @@ pub struct LifePlan {
     pub damaged: bool,
 }
 
-/// What kind of promise a partition makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Acknowledged means durable.
-    Durable,
-    /// Acknowledged means in memory, or flushed now and then.
-    Relaxed,
-}
-
 /// One partition.
 #[derive(Debug, Clone)]
 pub struct PartitionPlan {
-    /// What it promises.
-    pub class: Class,
-    /// Its log's settings.
+    /// Its log's settings, at first.
     pub config: LogConfig,
     /// How many idempotent producers write to it.
     pub idempotent: usize,
@@ -53,6 +42,8 @@ pub struct PartitionPlan {
     pub batch_bytes_max: u64,
     /// The file is cut to the acknowledged bytes at any time.
     pub exact: bool,
+    /// It follows a leader elsewhere: batches come as they are.
+    pub replica: bool,
 }
 
 /// One history.
@@ -66,6 +57,8 @@ pub struct Plan {
     pub engine: EngineConfig,
     /// Whether an administrator deletes records, truncates, and deletes partitions.
     pub administrator: bool,
+    /// Whether the partitions' settings change now and then.
+    pub settings_change: bool,
 }
 
 impl Plan {
@@ -87,7 +80,8 @@ impl Plan {
         engine.dirty_bytes_max = *random.pick(&[256 << 10, 1 << 20]);
         engine.bulk_bytes_min = *random.pick(&[4 << 10, 16 << 10, 64 << 10]);
         let partitions = (0..random.range(1..5)).map(|_| PartitionPlan::new(random)).collect();
-        Self { lives, partitions, engine, administrator: random.chance(2, 3) }
+        let (administrator, settings_change) = (random.chance(2, 3), random.chance(1, 2));
+        Self { lives, partitions, engine, administrator, settings_change }
     }
 }
 
@@ -106,10 +100,15 @@ impl LifePlan {
         };
         let mut faults = FaultPlan::default();
         if with_faults && random.chance(1, 2) {
-            match random.index(4) {
+            match random.index(6) {
                 0 => faults.write_per_million = 3000,
                 1 => faults.flush_per_million = 3000,
                 2 => faults.capacity_bytes = random.range(1 << 20..5 << 20),
+                3 => faults.read_per_million = 20_000,
+                4 => {
+                    faults.capacity_bytes = random.range(1 << 20..5 << 20);
+                    faults.write_per_million = 1000;
+                }
                 _ => {
                     faults.write_per_million = 500;
                     faults.flush_per_million = 500;
@@ -119,52 +118,50 @@ impl LifePlan {
             }
         }
         let operations = *random.pick(&[5, 20, 60]);
-        Self { cores: random.range(1..4) as u16, end, faults, operations, damaged: false }
+        Self { cores: random.range(1..5) as u16, end, faults, operations, damaged: false }
     }
 }
 
 impl PartitionPlan {
     /// A random partition.
     pub fn new(random: &mut Random) -> Self {
-        let mut config = LogConfig {
-            segment_bytes: *random.pick(&[16 << 10, 64 << 10, 256 << 10]),
-            index_interval_bytes: *random.pick(&[0, 512, 4096]),
-            segment_index_bytes: *random.pick(&[10 << 20, 240]),
-            file_delete_delay_ms: *random.pick(&[0, 1000, 60_000]),
-            log_append_time: random.chance(1, 6),
-            // The clients' clock has nothing to do with the broker's.
-            timestamp_after_max_ms: i64::MAX,
-            retention_ms: -1,
-            ..LogConfig::default()
-        };
-        let class = match random.index(5) {
-            0 => Class::Relaxed,
-            _ => Class::Durable,
-        };
-        if class == Class::Relaxed {
-            config.flush_messages = *random.pick(&[i64::MAX, 2, 20]);
-            config.flush_ms = *random.pick(&[i64::MAX, 500]);
-        }
-        if random.chance(1, 4) {
-            config.segment_ms = 60_000;
-        }
-        match random.index(6) {
-            0 => config.retention_bytes = *random.pick(&[0, 50 << 10, 300 << 10]),
-            1 => config.retention_ms = *random.pick(&[1000, 600_000]),
-            _ => {}
-        }
+        let config = random_config(random);
+        let is_durable = config.flush_messages == 1;
         Self {
-            class,
             config,
             idempotent: random.index(3),
             plain: random.index(2),
             batch_bytes_max: *random.pick(&[200, 2000, 12_000]),
-            exact: class == Class::Durable && random.chance(1, 8),
+            exact: is_durable && random.chance(1, 8),
+            replica: random.chance(1, 6),
         }
     }
+}
 
-    /// Whether the engine may move the log's start on its own.
-    pub fn has_retention(&self) -> bool {
-        self.config.retention_bytes >= 0 || self.config.retention_ms >= 0
+/// A log's settings: of the durable class in four of five.
+pub fn random_config(random: &mut Random) -> LogConfig {
+    let mut config = LogConfig {
+        segment_bytes: *random.pick(&[16 << 10, 64 << 10, 256 << 10]),
+        index_interval_bytes: *random.pick(&[0, 512, 4096]),
+        segment_index_bytes: *random.pick(&[10 << 20, 240]),
+        file_delete_delay_ms: *random.pick(&[0, 1000, 60_000]),
+        log_append_time: random.chance(1, 6),
+        // The clients' clock has nothing to do with the broker's.
+        timestamp_after_max_ms: i64::MAX,
+        retention_ms: -1,
+        ..LogConfig::default()
+    };
+    if random.chance(1, 5) {
+        config.flush_messages = *random.pick(&[i64::MAX, 2, 20]);
+        config.flush_ms = *random.pick(&[i64::MAX, 500]);
     }
+    if random.chance(1, 4) {
+        config.segment_ms = 60_000;
+    }
+    match random.index(6) {
+        0 => config.retention_bytes = *random.pick(&[0, 50 << 10, 300 << 10]),
+        1 => config.retention_ms = *random.pick(&[1000, 600_000]),
+        _ => {}
+    }
+    config
 }

@@ -536,7 +536,9 @@ impl Disk {
     pub(super) fn fail_flush(&mut self, inode: InodeId, barrier: u64) {
         let mut random = self.random.fork();
         for pending in &mut self.file_mut(inode).pending {
-            if pending.order <= barrier && random.chance(1, 2) {
+            // A file system whose own journal fails goes no further: what can be lost silently is contents.
+            let is_content = matches!(pending.change, Change::Write { .. });
+            if is_content && pending.order <= barrier && random.chance(1, 2) {
                 pending.given_up = true;
             }
         }

@@ -27,6 +27,9 @@ pub enum Stopped {
     /// More turns than any sound history takes.
     #[error("the tasks go on for ever")]
     Endless,
+    /// The observer saw what must not be.
+    #[error("the observer objected")]
+    Objected,
 }
 
 /// Turns of one [`SimRuntime::run`] after which it is taken for endless.
@@ -44,7 +47,11 @@ pub struct SimRuntime {
     wall_start_ms: Cell<i64>,
     random: RefCell<Random>,
     crashed: Cell<bool>,
+    observer: RefCell<Option<Observer>>,
 }
+
+/// Looks at the world between any two steps; `false` ends the history.
+type Observer = Box<dyn FnMut() -> bool>;
 
 /// The task that [`SimRuntime::run`] was given; the spawned ones follow.
 const MAIN_TASK: usize = usize::MAX;
@@ -105,6 +112,7 @@ impl SimRuntime {
             wall_start_ms: Cell::new(wall_start_ms),
             random: RefCell::new(random),
             crashed: Cell::new(false),
+            observer: RefCell::new(None),
         })
     }
 
@@ -115,6 +123,9 @@ impl SimRuntime {
         for _ in 0..TURNS_MAX {
             if self.crashed.get() {
                 return Err(Stopped::Crashed);
+            }
+            if self.observer.borrow_mut().as_mut().is_some_and(|is_sound| !is_sound()) {
+                return Err(Stopped::Objected);
             }
             let Some(task) = self.pick_ready() else {
                 let next = self.events.borrow_mut().pop();
@@ -148,6 +159,11 @@ impl SimRuntime {
         self.crashed.set(true);
     }
 
+    /// Calls `is_sound` between any two steps from now on; the first `false` ends [`SimRuntime::run`].
+    pub fn observe(&self, is_sound: impl FnMut() -> bool + 'static) {
+        *self.observer.borrow_mut() = Some(Box::new(is_sound));
+    }
+
     /// Whether the power was cut.
     pub fn is_crashed(&self) -> bool {
         self.crashed.get()
@@ -156,6 +172,8 @@ impl SimRuntime {
     /// Forgets every task, as a crash does. The caller does so before it looks at the disk.
     pub fn drop_tasks(&self) {
         // Dropping a task may drop the last handle of what schedules others: so never within a borrow.
+        let observer = self.observer.take();
+        drop(observer);
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         drop(tasks);
         let events = std::mem::take(&mut *self.events.borrow_mut());

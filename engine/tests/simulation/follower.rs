@@ -1,0 +1,178 @@
+//! A partition that follows a leader elsewhere: batches come with their offsets and epochs, and stay as they are.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use flumen_engine::batch::{BatchBuilder, BatchLimits, CheckedBatches, ProducerStamp, check_verbatim};
+use flumen_engine::storage::Runtime;
+use flumen_engine::{AppendError, AppendOrigin, LeaderEpoch, Offset, Partition, ProducerEpoch, ProducerId};
+
+use crate::client::{Context, fill, records_of_batch};
+use crate::model::{Checked, PartitionModel, Sent};
+
+/// Batches of one fetch.
+const FETCH_BATCHES_MAX: u64 = 4;
+
+/// The leader's log, and who follows it. It outlives the broker.
+pub struct Leader {
+    producer: ProducerId,
+    /// By base offset. What the follower lost it fetches again; what it was told to cut is another's now.
+    log: RefCell<BTreeMap<i64, Batch>>,
+    /// Cuts of the follower's log that it knows of.
+    cuts: Cell<u32>,
+}
+
+#[derive(Clone)]
+struct Batch {
+    bytes: Vec<u8>,
+    sent: Vec<Sent>,
+    base_sequence: i32,
+}
+
+impl Batch {
+    fn next_sequence(&self) -> i32 {
+        self.base_sequence + self.sent.len() as i32
+    }
+}
+
+impl Leader {
+    /// An empty log, that one idempotent producer writes to.
+    pub fn new(producer: ProducerId) -> Self {
+        Self { producer, log: RefCell::default(), cuts: Cell::new(0) }
+    }
+
+    /// Follows until the operations are used up or the partition is gone.
+    pub async fn run(&self, context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
+        for _ in 0..context.operations {
+            context.pause().await;
+            while model.closed.get() && !partition.is_offline() && !model.deleted.get() {
+                context.runtime.sleep(Duration::from_millis(3)).await;
+            }
+            let end = partition.log_end_offset();
+            if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
+                self.log.borrow_mut().split_off(&end.0);
+                model.leader_epoch.set(model.leader_epoch.get() + 1);
+            }
+            if context.chance(1, 10) {
+                self.misplace(&model, &partition, end).await?;
+                continue;
+            }
+            model.in_flight.set(model.in_flight.get() + 1);
+            let go_on = self.fetch(&context, &model, &partition, end).await?;
+            model.in_flight.set(model.in_flight.get() - 1);
+            if !go_on {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what the leader has from `end`; whether to go on.
+    async fn fetch(
+        &self,
+        context: &Context,
+        model: &Rc<PartitionModel>,
+        partition: &Partition,
+        end: Offset,
+    ) -> Checked<bool> {
+        let count = context.index(FETCH_BATCHES_MAX) + 1;
+        let mut fetched: Vec<Batch> = Vec::new();
+        let mut next = end;
+        if partition.log_start_offset() == end && !self.has_boundary(end) {
+            // Its start was moved, durably, behind what a crash left of a relaxed log: a leader sends anew from here.
+            self.log.borrow_mut().clear();
+        }
+        for _ in 0..count {
+            let batch = self.batch_at(context, model, next)?;
+            next = Offset(next.0 + batch.sent.len() as i64);
+            fetched.push(batch);
+        }
+        let bytes: Vec<u8> = fetched.iter().flat_map(|batch| batch.bytes.iter().copied()).collect();
+        match partition.append(verbatim(bytes)?, AppendOrigin::Replica).await {
+            Ok(appended) => {
+                let last = Offset(next.0 - 1);
+                context.trace.note(|| format!("{}: followed to {last}", model.name));
+                if (appended.base_offset, appended.last_offset) != (end, last) {
+                    return Err(format!("{}: {end}..={last} was given {appended:?}", model.name));
+                }
+                let sent: Vec<Sent> = fetched.iter().flat_map(|batch| batch.sent.iter().copied()).collect();
+                model.acknowledge(end, &sent, appended.log_append_time)?;
+                let last_base = Offset(next.0 - fetched[fetched.len() - 1].sent.len() as i64);
+                self.lead(context, model, partition, last_base, &fetched[fetched.len() - 1]).await
+            }
+            Err(AppendError::NoSpace) => Ok(true),
+            Err(AppendError::Offline) => Ok(false),
+            Err(AppendError::Deleted) if model.deleted.get() => Ok(false),
+            Err(error) => Err(format!("{}: {error}", model.name)),
+        }
+    }
+
+    /// The producer did not hear of its last batch and sends it again, to this broker, which leads now: it knows
+    /// the batch from what it followed. Whether to go on.
+    async fn lead(
+        &self,
+        context: &Context,
+        model: &PartitionModel,
+        partition: &Partition,
+        base: Offset,
+        batch: &Batch,
+    ) -> Checked<bool> {
+        if !context.chance(1, 6) {
+            return Ok(true);
+        }
+        let again = verbatim(batch.bytes.clone())?;
+        match partition.append(again, AppendOrigin::Client).await {
+            Ok(appended) if appended.base_offset == base => Ok(true),
+            Ok(appended) => Err(format!("{}: {base} again became {appended:?}", model.name)),
+            Err(AppendError::NoSpace) => Ok(true),
+            Err(AppendError::Offline) => Ok(false),
+            Err(AppendError::Deleted) if model.deleted.get() => Ok(false),
+            Err(error) => Err(format!("{}: {base} again: {error}", model.name)),
+        }
+    }
+
+    /// What does not follow the log's end is refused.
+    async fn misplace(&self, model: &PartitionModel, partition: &Partition, end: Offset) -> Checked {
+        let before = self.log.borrow().range(..end.0).next_back().map(|(_, batch)| batch.clone());
+        let Some(before) = before else { return Ok(()) };
+        match partition.append(verbatim(before.bytes)?, AppendOrigin::Replica).await {
+            Err(AppendError::Misplaced { .. } | AppendError::NoSpace | AppendError::Offline) => Ok(()),
+            Err(AppendError::Deleted) if model.deleted.get() => Ok(()),
+            other => Err(format!("{}: ends at {end}, an earlier batch: {other:?}", model.name)),
+        }
+    }
+
+    fn has_boundary(&self, offset: Offset) -> bool {
+        let log = self.log.borrow();
+        let before = log.range(..offset.0).next_back();
+        before.is_none_or(|(base, batch)| base + batch.sent.len() as i64 <= offset.0)
+    }
+
+    /// The leader's batch at an offset; it makes a new one at its end.
+    fn batch_at(&self, context: &Context, model: &PartitionModel, base: Offset) -> Checked<Batch> {
+        let mut log = self.log.borrow_mut();
+        if let Some(batch) = log.get(&base.0) {
+            return Ok(batch.clone());
+        }
+        let last = log.last_key_value().map(|(base, last)| (base + last.sent.len() as i64, last.clone()));
+        if last.as_ref().is_some_and(|(end, _)| *end != base.0) {
+            return Err(format!("{}: ends at {base}, inside of a batch of its leader", model.name));
+        }
+        let last = last.map(|(_, last)| last);
+        let epoch = LeaderEpoch(model.leader_epoch.get());
+        let base_sequence = last.map_or(0, |last| last.next_sequence());
+        let stamp = ProducerStamp { id: self.producer, epoch: ProducerEpoch(0), base_sequence };
+        let mut builder = BatchBuilder::new().base_offset(base).leader_epoch(epoch).producer(stamp);
+        let sent = fill(context, model, &mut builder, records_of_batch(context));
+        let batch = Batch { bytes: builder.build().to_vec(), sent, base_sequence };
+        log.insert(base.0, batch.clone());
+        Ok(batch)
+    }
+}
+
+fn verbatim(bytes: Vec<u8>) -> Checked<CheckedBatches> {
+    let limits = BatchLimits { max_message_bytes: u32::MAX };
+    check_verbatim(bytes.into(), &limits).map_err(|error| error.to_string())
+}
