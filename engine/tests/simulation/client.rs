@@ -15,6 +15,7 @@ use flumen_engine::{
 };
 use futures_util::future::{Either, select};
 
+use crate::life::Cheat;
 use crate::model::{Checked, Held, PartitionModel, Sent, Trace};
 use crate::plan::random_config;
 
@@ -29,6 +30,8 @@ pub struct Context {
     pub ids: Rc<Cell<u64>>,
     /// How many operations each client tries.
     pub operations: u64,
+    /// What is done wrong on purpose.
+    pub cheat: Cheat,
 }
 
 impl Context {
@@ -211,7 +214,7 @@ impl Producer {
     fn attempt(&self, context: &Context, model: &PartitionModel) -> Attempt {
         let mut builder = BatchBuilder::new();
         let records = records_of_batch(context);
-        if let Some(id) = self.identity {
+        if let Some(id) = self.identity.filter(|_| !context.cheat.forgets_producers) {
             let (epoch, base_sequence) = (ProducerEpoch(self.epoch.get()), self.next_sequence.get());
             builder = builder.producer(ProducerStamp { id, epoch, base_sequence });
             let next = (base_sequence as u32 + records as u32) & i32::MAX as u32;

@@ -90,7 +90,9 @@ impl Leader {
             fetched.push(batch);
         }
         let bytes: Vec<u8> = fetched.iter().flat_map(|batch| batch.bytes.iter().copied()).collect();
-        match partition.append(verbatim(bytes)?, AppendOrigin::Replica).await {
+        let origin =
+            if context.cheat.rewrites_verbatim { AppendOrigin::Client } else { AppendOrigin::Replica };
+        match partition.append(verbatim(bytes)?, origin).await {
             Ok(appended) => {
                 let last = Offset(next.0 - 1);
                 context.trace.note(|| format!("{}: followed to {last}", model.name));
@@ -167,6 +169,7 @@ impl Leader {
         let mut builder = BatchBuilder::new().base_offset(base).leader_epoch(epoch).producer(stamp);
         let sent = fill(context, model, &mut builder, records_of_batch(context));
         let batch = Batch { bytes: builder.build().to_vec(), sent, base_sequence };
+        model.expect_batch(base, batch.bytes.clone());
         log.insert(base.0, batch.clone());
         Ok(batch)
     }

@@ -33,8 +33,22 @@ pub struct Summary {
     pub records: u64,
 }
 
+/// Which promise is broken on purpose, to see that it is noticed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cheat {
+    /// By the disk.
+    pub disk: Mutation,
+    /// The engine does not know who sent a batch.
+    pub forgets_producers: bool,
+    /// The engine takes twice the memory that it was given.
+    pub doubles_memory: bool,
+    /// A follower places what it fetched as a leader would.
+    pub rewrites_verbatim: bool,
+}
+
 /// What outlives the broker: the disk, the clients, and what is known.
 struct World {
+    cheat: Cheat,
     disk: SimDisk,
     plan: Plan,
     slots: Vec<Slot>,
@@ -102,11 +116,11 @@ fn new_partition(
 }
 
 /// Runs the history of a seed.
-pub fn run(seed: u64, mutation: Mutation, trace: Trace) -> Checked<Summary> {
+pub fn run(seed: u64, cheat: Cheat, trace: Trace) -> Checked<Summary> {
     let mut random = Random::new(seed);
     let plan = Plan::new(&mut random);
     let disk = SimDisk::new(random.fork());
-    disk.set_mutation(mutation);
+    disk.set_mutation(cheat.disk);
     let producer_ids = Cell::new(0);
     let slots = plan.partitions.iter().enumerate();
     let slots = slots
@@ -118,6 +132,7 @@ pub fn run(seed: u64, mutation: Mutation, trace: Trace) -> Checked<Summary> {
     trace.note(|| format!("{:?}", plan.engine));
     let lives = plan.lives.clone();
     let world = Rc::new(World {
+        cheat,
         disk,
         plan,
         slots,
@@ -293,6 +308,10 @@ async fn open(
     let mut engines = Vec::new();
     for core in 0..life.cores {
         let mut config = world.plan.engine.clone();
+        if world.cheat.doubles_memory {
+            config.cache_bytes *= 2;
+            config.dirty_bytes_max *= 2;
+        }
         config.core = CoreId(core);
         config.cores = life.cores;
         let models: Vec<_> = world.slots.iter().map(Slot::model).collect();
@@ -335,6 +354,7 @@ async fn work(
         runtime: runtime.clone(),
         trace: world.trace.clone(),
         ids: world.ids.clone(),
+        cheat: world.cheat,
         operations: life.operations,
     };
     let mut clients: Vec<LocalBoxFuture<'static, Checked>> = Vec::new();

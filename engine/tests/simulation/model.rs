@@ -117,6 +117,8 @@ struct State {
     cut_from: Option<i64>,
     /// The largest high watermark seen in this life.
     high_watermark: i64,
+    /// What a follower's batches look like, by base offset.
+    verbatim: BTreeMap<i64, Vec<u8>>,
     promises: Promises,
 }
 
@@ -286,6 +288,11 @@ impl PartitionModel {
         state.start_min = state.start_min.min(end.0);
         state.start_max = state.start_max.min(end.0);
         Ok(())
+    }
+
+    /// Notes the bytes of the batch that a leader has at `base`.
+    pub fn expect_batch(&self, base: Offset, bytes: Vec<u8>) {
+        self.state.borrow_mut().verbatim.insert(base.0, bytes);
     }
 
     /// Nothing was cut, and nothing will be.
@@ -473,6 +480,11 @@ impl PartitionModel {
         if header.leader_epoch() > LeaderEpoch(self.leader_epoch.get()) {
             return Err(format!("{name}: batch at {base} of epoch {}", header.leader_epoch()));
         }
+        let state = self.state.borrow();
+        if self.plan.replica && state.verbatim.get(&base.0).is_none_or(|bytes| bytes != batch) {
+            return Err(format!("{name}: the batch at {base} is not the leader's"));
+        }
+        drop(state);
         let mut expected = base;
         for record in records(batch).map_err(|error| format!("{name}: batch at {base}: {error}"))? {
             let record = record.map_err(|error| format!("{name}: batch at {base}: {error}"))?;

@@ -434,7 +434,11 @@ impl DataFile for SimFile {
     fn truncate(&self, length: u64) -> Pending<Result<(), StorageError>> {
         let error = self.error("ftruncate", length, 0);
         let inode = self.inode;
+        let skips = self.directory.disk.inner.borrow().mutation.skips_cut_of(&self.path);
         let truncated = self.directory.operation(move |disk| {
+            if skips {
+                return Ok(());
+            }
             if length < disk.file(inode).view.len() as u64 {
                 disk.resize(inode, length);
                 return Ok(());
@@ -447,6 +451,7 @@ impl DataFile for SimFile {
     fn sync_data(&self) -> Pending<Result<(), StorageError>> {
         let error = self.error("fdatasync", 0, 0);
         let (directory, inode) = (self.directory.clone(), self.inode);
+        let skips = directory.disk.inner.borrow().mutation.skips_flush_of(&self.path);
         Box::pin(async move {
             let barrier = directory.disk.inner.borrow().barrier();
             let flushed = directory.operation(move |disk| {
@@ -455,7 +460,9 @@ impl DataFile for SimFile {
                     disk.fail_flush(inode, barrier);
                     return Err(error(StorageErrorKind::Errno(EIO)));
                 }
-                disk.end_flush(inode, barrier);
+                if !skips {
+                    disk.end_flush(inode, barrier);
+                }
                 Ok(())
             });
             flushed.await

@@ -37,12 +37,33 @@ pub enum Mutation {
     None,
     /// A flush reports success and does nothing.
     FlushDoesNothing,
+    /// A flush of a journal reports success and does nothing: as if the engine acknowledged too early.
+    JournalFlushDoesNothing,
+    /// A flush of a segment reports success and does nothing: as if the journal's ring passed too early.
+    SegmentFlushDoesNothing,
+    /// A segment that shall be cut stays as it is: as if the engine did not care for its end.
+    CutDoesNothing,
     /// A flush of a folder reports success and does nothing.
     DirectorySyncDoesNothing,
     /// A crash forgets even what was flushed, now and then: the last sector written.
     ForgetsFlushedSector,
     /// A crash swaps two sectors of a file, now and then.
     SwapsSectors,
+}
+
+impl Mutation {
+    pub(super) fn skips_flush_of(self, path: &Path) -> bool {
+        match self {
+            Self::FlushDoesNothing => true,
+            Self::JournalFlushDoesNothing => path.starts_with("flumen-journal"),
+            Self::SegmentFlushDoesNothing => path.extension().is_some_and(|kind| kind == "log"),
+            _ => false,
+        }
+    }
+
+    pub(super) fn skips_cut_of(self, path: &Path) -> bool {
+        self == Self::CutDoesNothing && path.extension().is_some_and(|kind| kind == "log")
+    }
 }
 
 /// What happened on the disk so far.
@@ -666,7 +687,7 @@ impl File {
                     self.durable.swap(first * SECTOR_BYTES + byte, second * SECTOR_BYTES + byte);
                 }
             }
-            Mutation::None | Mutation::FlushDoesNothing | Mutation::DirectorySyncDoesNothing => {}
+            _ => {}
         }
     }
 }
