@@ -102,6 +102,12 @@ fn a_reader_that_stopped_pins_its_ghosts_until_it_drains() {
         drop(slice);
         assert!(server.unsent() > 0 && server.written() == (48 << 10));
         let deadline = Instant::now() + Duration::from_secs(10);
+        while pool.stats().retired == 0 {
+            assert!(Instant::now() < deadline, "{:?}", pool.stats());
+            ring.yield_now().await;
+        }
+        // Its memory is wanted.
+        let _taken = pool.take().expect("ready");
         while pool.stats().ghosts == 0 {
             assert!(Instant::now() < deadline, "{:?}", pool.stats());
             ring.yield_now().await;
