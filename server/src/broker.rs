@@ -31,7 +31,8 @@ use crate::shard::{Shard, ShardParts};
 /// Descriptors below which a broker soon runs out of them.
 const DESCRIPTORS_MIN: u64 = 4096;
 
-/// Request memory: a sixteenth of the memory limit, within these bounds, where nothing is configured.
+/// Memory for requests, and as much for answers: a sixteenth of the memory limit, within these bounds, where
+/// nothing is configured.
 const REQUEST_MEMORY_BYTES: std::ops::RangeInclusive<u64> = (128 << 20)..=(2 << 30);
 
 /// Why the broker did not start, or did not stop cleanly.
@@ -217,6 +218,11 @@ impl Plan {
             .network
             .request_memory_bytes
             .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
+        // What is in the cache is there anyway; it is what stays beside it that counts.
+        let answer_memory_bytes = config
+            .fetch
+            .memory_bytes
+            .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
         Ok(Self {
             config: Arc::new(config),
             cores,
@@ -228,8 +234,7 @@ impl Plan {
             compute,
             cache_bytes,
             request_memory_bytes,
-            // What is in the cache is there anyway; it is what stays beside it that counts.
-            answer_memory_bytes: (limit / 8).max(*REQUEST_MEMORY_BYTES.start()),
+            answer_memory_bytes,
         })
     }
 

@@ -77,7 +77,7 @@ impl AnswerMemory {
         (left / ANSWER_SHARE).max(ANSWER_BYTES_MIN)
     }
 
-    /// Counts an answer's bytes until the hold is dropped.
+    /// Counts an answer's bytes, from before they are read until the hold is dropped.
     pub fn hold(&self, bytes: usize) -> Held {
         self.held_bytes.set(self.held_bytes.get() + bytes);
         Held { held_bytes: self.held_bytes.clone(), bytes }
@@ -88,6 +88,14 @@ impl AnswerMemory {
 pub struct Held {
     held_bytes: Rc<Cell<usize>>,
     bytes: usize,
+}
+
+impl Held {
+    /// The answer turned out to be of `bytes`.
+    pub fn resize(&mut self, bytes: usize) {
+        self.held_bytes.set(self.held_bytes.get() - self.bytes + bytes);
+        self.bytes = bytes;
+    }
 }
 
 impl Drop for Held {
@@ -113,6 +121,9 @@ mod tests {
         assert_eq!(memory.answer_bytes_max(), ANSWER_BYTES_MIN);
         let all: usize = held.iter().map(|held| held.bytes).sum();
         assert!(all <= (64 << 20) + 1000 * ANSWER_BYTES_MIN, "{all}");
+        held.truncate(1);
+        held[0].resize(32 << 20);
+        assert_eq!(memory.answer_bytes_max(), 4 << 20);
         held.clear();
         assert_eq!(memory.answer_bytes_max(), first);
     }

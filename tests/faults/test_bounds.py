@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.broker import API_VERSIONS_V0, Flumen, answers
+from harness.cost import MEBIBYTE, cpu_ticks, observe, resident_bytes, wake_ups
 from harness.waiting import wait_until
 
-MEBIBYTE = 1 << 20
 CACHE_BYTES = 64 * MEBIBYTE
 BEYOND_BYTES = 150 * MEBIBYTE
 OBSERVED_S = 5.0
@@ -28,36 +27,9 @@ def flumen(tmp_path: Path) -> Iterator[Flumen]:
     broker.close()
 
 
-def cpu_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def wake_ups(pid: int) -> int:
-    """Of every thread, those of the kernel's workers included."""
-    count = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for line in (task / "status").read_text().splitlines():
-            if line.startswith(("voluntary_ctxt", "nonvoluntary_ctxt")):
-                count += int(line.split()[1])
-    return count
-
-
-def resident_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
 def create(broker: Flumen, topic: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2})
     admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
-
-
-def observe(seconds: float) -> None:
-    """Lets time pass, because it is what is measured."""
-    threading.Event().wait(seconds)
 
 
 def test_idle(flumen: Flumen) -> None:

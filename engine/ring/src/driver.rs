@@ -316,7 +316,8 @@ impl Driver {
         leftovers
     }
 
-    fn cancel(&mut self, key: OperationKey) {
+    /// Asks the kernel to cancel an operation; it completes as any other. One that has ended is no matter.
+    pub(crate) fn cancel(&mut self, key: OperationKey) {
         let entry = opcode::AsyncCancel::new(key.user_data()).build().user_data(NOBODY);
         // SAFETY: a cancellation points to nothing.
         unsafe { self.push(entry) };

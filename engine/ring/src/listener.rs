@@ -126,13 +126,13 @@ pub(crate) fn new_socket(family: libc::c_int) -> io::Result<OwnedFd> {
 }
 
 /// Sets an integer option of a socket.
-pub(crate) fn set_option(
+pub(crate) fn set_option<T: Copy>(
     descriptor: RawFd,
     level: libc::c_int,
     option: libc::c_int,
-    value: libc::c_int,
+    value: T,
 ) -> io::Result<()> {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value lives over the call and is as long as `length` says.
     let result = unsafe { libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

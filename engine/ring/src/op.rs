@@ -38,6 +38,11 @@ impl<T: 'static> Operation<T> {
         let key = unsafe { ring.driver().borrow_mut().start(entry) };
         Self { ring: ring.clone(), key, on_drop, resources: Some(resources) }
     }
+
+    /// Names it, for [`crate::driver::Driver::cancel`].
+    pub(crate) fn key(&self) -> OperationKey {
+        self.key
+    }
 }
 
 impl<T: 'static> Future for Operation<T> {

@@ -16,7 +16,7 @@ use crate::doorbell::Doorbell;
 use crate::driver::{Aftermath, Driver};
 use crate::error::SetupError;
 use crate::executor::{Executor, JoinHandle, Polled};
-use crate::socket::PinnedConnections;
+use crate::socket::{PinnedConnections, Writers};
 use crate::timer::{Sleep, Timers};
 
 /// A poll longer than this is counted: tasks yield before.
@@ -78,6 +78,7 @@ struct Shared {
     sources: RefCell<Vec<Rc<dyn Source>>>,
     bell: Arc<Doorbell>,
     pinned: PinnedConnections,
+    writers: Writers,
     counters: Counters,
     timer_number: Cell<u64>,
 }
@@ -119,6 +120,7 @@ impl Reactor {
             sources: RefCell::default(),
             bell,
             pinned: PinnedConnections::default(),
+            writers: Writers::default(),
             counters: Counters::default(),
             timer_number: Cell::new(0),
         };
@@ -307,6 +309,10 @@ impl Ring {
 
     pub(crate) fn pinned(&self) -> &PinnedConnections {
         &self.shared.pinned
+    }
+
+    pub(crate) fn writers(&self) -> &Writers {
+        &self.shared.writers
     }
 
     pub(crate) fn bell(&self) -> &Arc<Doorbell> {

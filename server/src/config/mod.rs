@@ -98,6 +98,8 @@ pub struct FetchConfig {
     pub bytes_max: usize,
     /// `max.incremental.fetch.session.cache.slots`, of all cores together.
     pub sessions_max: usize,
+    /// `flumen.fetch.memory.bytes`, of all cores together; `None` to take a share of the memory limit.
+    pub memory_bytes: Option<u64>,
     /// `flumen.fetch.sendfile.bytes`.
     pub sendfile_bytes_min: usize,
 }

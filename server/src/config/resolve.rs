@@ -23,6 +23,7 @@ pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfi
         fetch: FetchConfig {
             bytes_max: read.size("fetch.max.bytes"),
             sessions_max: read.size("max.incremental.fetch.session.cache.slots"),
+            memory_bytes: u64::try_from(read.long("flumen.fetch.memory.bytes")).ok(),
             sendfile_bytes_min: read.size("flumen.fetch.sendfile.bytes"),
         },
         topics: topics(&read),

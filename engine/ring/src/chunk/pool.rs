@@ -18,7 +18,8 @@ use crate::helper::Helper;
 const READY_AHEAD: usize = 8;
 /// Retired chunks that are looked at for one that no connection pins.
 const RETIRED_CHECKS: usize = 16;
-/// Above this share of the pool in ghosts, everything is sent by copy.
+/// At most this share of the pool may be pinned by connections, and above it in ghosts everything is sent by copy: so
+/// peers that do not read never keep more of it than that.
 const GHOST_SHARE_MAX: usize = 4;
 
 /// A pool of chunks cannot be made.
@@ -62,6 +63,8 @@ struct PoolShared {
     /// Chunks that the helper has punched.
     punched: Returns,
     ghosts: AtomicUsize,
+    /// Chunks with pins.
+    pinned: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -128,6 +131,7 @@ impl ChunkPool {
             prepared: Returns::new(count),
             punched: Returns::new(count),
             ghosts: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -322,9 +326,12 @@ impl ChunkMemory {
     /// The file and where this chunk begins in it, if it may be sent by `sendfile` now.
     pub(crate) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         let mapping = self.shared.mapping.as_ref()?;
+        let (state, all) = (&self.shared.chunks[self.index as usize], self.shared.chunks.len());
         let ghosts = self.shared.ghosts.load(Ordering::Relaxed);
-        let sendable = self.shared.chunks[self.index as usize].huge.load(Ordering::Relaxed)
-            && ghosts * GHOST_SHARE_MAX <= self.shared.chunks.len();
+        // Cores that look at the same time may all go ahead: a few more than the share.
+        let may_pin = state.pins.load(Ordering::Relaxed) > 0
+            || self.shared.pinned.load(Ordering::Relaxed) * GHOST_SHARE_MAX < all;
+        let sendable = state.huge.load(Ordering::Relaxed) && ghosts * GHOST_SHARE_MAX <= all && may_pin;
         sendable.then(|| (mapping.descriptor(), u64::from(self.index) * CHUNK_BYTES as u64))
     }
 
@@ -333,7 +340,9 @@ impl ChunkMemory {
         let state = &self.shared.chunks[self.index as usize];
         // Both are seen by the owner no later than the return of the chunk, which happens after this.
         state.sent.store(true, Ordering::Relaxed);
-        state.pins.fetch_add(1, Ordering::Relaxed);
+        if state.pins.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.shared.pinned.fetch_add(1, Ordering::Relaxed);
+        }
         ChunkPin { shared: self.shared.clone(), index: self.index }
     }
 }
@@ -368,7 +377,9 @@ impl ChunkPin {
 
 impl Drop for ChunkPin {
     fn drop(&mut self) {
-        self.state().pins.fetch_sub(1, Ordering::Release);
+        if self.state().pins.fetch_sub(1, Ordering::Release) == 1 {
+            self.shared.pinned.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `sendfile` never overlap. A write that is dropped half-way shuts the connection down, since the stream's
 //! framing is lost.
 
+mod patience;
 mod pins;
 mod writer;
 
@@ -23,6 +24,8 @@ use crate::listener::{new_socket, set_option};
 use crate::op::{CANCEL, Operation};
 use crate::reactor::Ring;
 use crate::transfer::BufferMut;
+pub(crate) use patience::Writers;
+use patience::Writing;
 pub(crate) use pins::PinnedConnections;
 use pins::Pins;
 use writer::Turnstile;
@@ -43,6 +46,7 @@ struct Connection {
     drained: Cell<bool>,
     turnstile: Turnstile,
     pins: Pins,
+    writing: Writing,
     closed: Cell<bool>,
 }
 
@@ -52,6 +56,37 @@ impl Connection {
         // SAFETY: SIOCOUTQ (TIOCOUTQ by its other name) writes one int.
         let result = unsafe { libc::ioctl(self.descriptor.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+    }
+
+    /// How many bytes the peer has acknowledged so far (TCP_INFO, from Linux 4.1 on). 0 if the socket is gone.
+    fn acknowledged(&self) -> u64 {
+        /// Where `tcpi_bytes_acked` lies in the kernel's `struct tcp_info`; the C library's ends before it.
+        const BYTES_ACKED_AT: usize = 120;
+        let mut info = [0_u8; BYTES_ACKED_AT + 8];
+        let mut length = info.len() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `info`, and `length` itself.
+        let result = unsafe {
+            libc::getsockopt(
+                self.descriptor.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if result < 0 || (length as usize) < info.len() {
+            return 0;
+        }
+        u64::from_ne_bytes(info[BYTES_ACKED_AT..].try_into().expect("eight bytes"))
+    }
+
+    /// Closes it, and has the kernel forget what it has not sent (SO_LINGER of 0) instead of keeping that memory
+    /// for a peer that does not read.
+    fn abort(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // It may be disconnected already.
+        let _ = set_option(self.descriptor.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger);
+        self.close();
     }
 
     fn close(&self) {
@@ -87,6 +122,7 @@ impl Socket {
             drained: Cell::new(true),
             turnstile: Turnstile::default(),
             pins: Pins::default(),
+            writing: Writing::default(),
             closed: Cell::new(false),
         };
         Self { connection: Rc::new(connection) }
@@ -227,15 +263,18 @@ impl Socket {
 
     /// A one-shot poll for `events`; what came.
     async fn poll(&self, events: libc::c_short) -> io::Result<u32> {
+        let (completion, _) = self.start_poll(events)?.await;
+        completion.to_result().map(|events| events as u32)
+    }
+
+    fn start_poll(&self, events: libc::c_short) -> io::Result<Operation<Rc<OwnedFd>>> {
         if self.connection.closed.get() {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let entry = opcode::PollAdd::new(Fd(self.raw()), events as u16 as u32).build();
         let descriptor = self.connection.descriptor.clone();
         // SAFETY: the entry points to nothing but the descriptor, of which the operation owns a share.
-        let polling = unsafe { Operation::start(&self.connection.ring, entry, descriptor, CANCEL) };
-        let (completion, _) = polling.await;
-        completion.to_result().map(|events| events as u32)
+        Ok(unsafe { Operation::start(&self.connection.ring, entry, descriptor, CANCEL) })
     }
 
     /// How many bytes were sent and not yet acknowledged by the peer (SIOCOUTQ). 0 if the socket is gone.

@@ -86,10 +86,21 @@ impl Connection {
 }
 
 /// The connections of a core that hold pins.
-#[derive(Default)]
 pub(crate) struct PinnedConnections {
     connections: RefCell<Vec<Watched>>,
     sweeping: Cell<bool>,
+    /// [`GHOST_PATIENCE`], but for tests.
+    patience: Cell<Duration>,
+}
+
+impl Default for PinnedConnections {
+    fn default() -> Self {
+        Self {
+            connections: RefCell::default(),
+            sweeping: Cell::default(),
+            patience: Cell::new(GHOST_PATIENCE),
+        }
+    }
 }
 
 struct Watched {
@@ -99,6 +110,11 @@ struct Watched {
 }
 
 impl PinnedConnections {
+    #[cfg(test)]
+    pub(super) fn set_patience(&self, patience: Duration) {
+        self.patience.set(patience);
+    }
+
     fn add(&self, ring: &Ring, connection: Weak<Connection>) {
         let watched = Watched { connection, drained: 0, progressed: Instant::now() };
         self.connections.borrow_mut().push(watched);
@@ -116,15 +132,15 @@ impl PinnedConnections {
 
     /// Looks after every connection once; whether any is left.
     fn sweep(&self) -> bool {
-        let now = Instant::now();
-        self.connections.borrow_mut().retain_mut(|watched| watched.look_after(now));
+        let (now, patience) = (Instant::now(), self.patience.get());
+        self.connections.borrow_mut().retain_mut(|watched| watched.look_after(now, patience));
         !self.connections.borrow().is_empty()
     }
 }
 
 impl Watched {
     /// Whether it still holds pins.
-    fn look_after(&mut self, now: Instant) -> bool {
+    fn look_after(&mut self, now: Instant, patience: Duration) -> bool {
         let Some(connection) = self.connection.upgrade() else { return false };
         let unsent = connection.unsent();
         connection.pins.release(unsent);
@@ -136,8 +152,8 @@ impl Watched {
         if drained > self.drained || !connection.pins.holds_ghosts() {
             self.drained = drained;
             self.progressed = now;
-        } else if now - self.progressed >= GHOST_PATIENCE {
-            connection.close();
+        } else if now - self.progressed >= patience {
+            connection.abort();
         }
         true
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::tests::{pair, reactor};
 use super::*;
-use crate::{CHUNK_BYTES, ChunkPool, Helper, SendPiece, Slice};
+use crate::{CHUNK_BYTES, ChunkPool, ChunkStats, Helper, SendPiece, Slice};
 
 /// A byte that tells where in which stream it belongs.
 fn pattern(stream: usize, position: usize) -> u8 {
@@ -123,6 +123,145 @@ fn a_reader_that_stopped_pins_its_ghosts_until_it_drains() {
             assert!(Instant::now() < deadline);
             ring.timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
         }
+    });
+}
+
+/// A connection that has a small receive buffer and does not read, with its sender's buffer small as well.
+async fn stuck_pair(ring: &Ring) -> (Socket, Socket) {
+    let (client, server) = pair(ring).await;
+    client.set_buffer_sizes(Some(4096), None).expect("set");
+    server.set_buffer_sizes(None, Some(64 << 10)).expect("set");
+    (client, server)
+}
+
+async fn wait_for_stats(ring: &Ring, pool: &mut ChunkPool, condition: impl Fn(ChunkStats) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition(pool.stats()) {
+        assert!(Instant::now() < deadline, "{:?}", pool.stats());
+        ring.timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
+    }
+}
+
+#[test]
+fn a_reader_that_stops_in_the_middle_does_not_keep_the_cache() {
+    // By copy, by file, and with both kinds still to come.
+    for sendfile_bytes_min in [usize::MAX, 1 << 20, 0] {
+        let reactor = reactor();
+        let ring = reactor.ring();
+        let helper = Helper::start("test-helper").expect("a thread");
+        let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
+        reactor.run(async {
+            let (client, server) = pair(&ring).await;
+            server.set_buffer_sizes(None, Some(64 << 10)).expect("set");
+            let first = take_filled(&ring, &mut pool, 1, 0).await;
+            let second = take_filled(&ring, &mut pool, 1, CHUNK_BYTES).await;
+            let cuts = [0, 600_000, 700_000, CHUNK_BYTES];
+            let mut pieces: Vec<SendPiece> = vec![vec![7; 100].into()];
+            pieces.extend(cuts.windows(2).map(|cut| first.slice(cut[0]..cut[1]).into()));
+            pieces.extend(cuts.windows(2).map(|cut| second.slice(cut[0]..cut[1]).into()));
+            drop((first, second));
+            let sending = ring.spawn_with({
+                let server = server.clone();
+                async move { server.transmit(pieces, sendfile_bytes_min).await }
+            });
+            // What the network holds of them may stay as a ghost, what was not sent may not.
+            wait_for_stats(&ring, &mut pool, |stats| stats.in_use == 0 && stats.ghosts <= 1).await;
+            assert!(server.written() < CHUNK_BYTES as u64, "{} bytes are gone", server.written());
+            // Late, but all of it and in order.
+            let (received, head) = client.recv_exact(Vec::with_capacity(100), 0..100).await;
+            received.expect("received");
+            assert_eq!(head, [7; 100]);
+            receive_and_check(client, 1, 2 * CHUNK_BYTES).await;
+            sending.await.expect("sent");
+            wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 0).await;
+            drop(server);
+            // Nobody looks after connections that send nothing.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while ring.stats().tasks > 0 {
+                assert!(Instant::now() < deadline);
+                ring.timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_slow_reader_that_reads_on_is_sent_by_file_to_the_end() {
+    let reactor = reactor();
+    let ring = reactor.ring();
+    let helper = Helper::start("test-helper").expect("a thread");
+    let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
+    if !pool.stats().huge {
+        return;
+    }
+    reactor.run(async {
+        let (client, server) = pair(&ring).await;
+        server.set_buffer_sizes(None, Some(64 << 10)).expect("set");
+        let mut pieces: Vec<SendPiece> = Vec::new();
+        for number in 0..6 {
+            pieces.push(take_filled(&ring, &mut pool, 1, number * CHUNK_BYTES).await.into());
+        }
+        let sending = ring.spawn_with({
+            let server = server.clone();
+            async move { server.transmit(pieces, 0).await }
+        });
+        // Some 4 MiB a second, for longer than anybody who does not read is waited for.
+        for _ in 0..24 {
+            let (received, _) = client.recv_exact(Vec::with_capacity(512 << 10), 0..512 << 10).await;
+            received.expect("received");
+            ring.timeout(Duration::from_millis(120), std::future::pending::<()>()).await;
+            let left = 6 * CHUNK_BYTES - usize::try_from(server.written()).expect("a few bytes");
+            assert!(
+                pool.stats().in_use >= left / CHUNK_BYTES,
+                "its slices were exchanged: {:?}",
+                pool.stats()
+            );
+        }
+        sending.await.expect("sent");
+    });
+}
+
+#[test]
+fn a_reader_that_pins_ghosts_for_too_long_is_closed() {
+    let reactor = reactor();
+    let ring = reactor.ring();
+    ring.pinned().set_patience(Duration::from_millis(300));
+    let helper = Helper::start("test-helper").expect("a thread");
+    let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
+    if !pool.stats().huge {
+        return;
+    }
+    reactor.run(async {
+        let (client, server) = stuck_pair(&ring).await;
+        let slice = take_filled(&ring, &mut pool, 1, 0).await;
+        let part = slice.slice(0..40 << 10);
+        server.sendfile(part).await.expect("it fits the sender's buffer");
+        // Evicted or not: as long as the chunk is none that is waited for, nobody is closed.
+        let waited = ring.timeout(Duration::from_millis(900), server.hung_up()).await;
+        assert!(waited.is_none(), "closed without need");
+        drop(slice);
+        wait_for_stats(&ring, &mut pool, |stats| stats.retired == 1).await;
+        // Its memory is wanted.
+        let _taken = pool.take().expect("ready");
+        wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 1).await;
+        let closed = ring.timeout(Duration::from_secs(10), server.hung_up()).await;
+        assert!(closed.is_some(), "it keeps its ghost");
+        assert!(server.send(vec![vec![0; 1].into()]).await.is_err());
+        drop(server);
+        wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 0).await;
+        // What was not sent is forgotten, not kept for the peer: it hears of a reset, at the latest behind what it
+        // has already.
+        let mut buffer = Vec::with_capacity(64 << 10);
+        let end = loop {
+            let (received, returned) = client.recv(buffer, 0..64 << 10).await;
+            buffer = returned;
+            match received {
+                Ok(0) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert_eq!(end, Some(io::ErrorKind::ConnectionReset));
     });
 }
 

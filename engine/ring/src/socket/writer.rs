@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use bytes::Buf as _;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
@@ -44,6 +45,7 @@ impl WriteTurn<'_> {
 impl Drop for WriteTurn<'_> {
     fn drop(&mut self) {
         let turnstile = &self.socket.connection.turnstile;
+        self.socket.connection.writing.end();
         turnstile.busy.set(false);
         if !self.finished {
             self.socket.close();
@@ -75,6 +77,18 @@ impl Gathered {
             Self { _descriptor: descriptor, pieces, vectors, header: None, piece: 0, position: 0 };
         gathered.advance(0);
         gathered
+    }
+
+    /// What is left to send.
+    fn into_rest(mut self) -> Vec<SendPiece> {
+        let mut rest = self.pieces.split_off(self.piece);
+        if let Some(first) = rest.first_mut() {
+            match first {
+                SendPiece::Bytes(bytes) => bytes.advance(self.position),
+                SendPiece::Slice(slice) => *slice = slice.slice(self.position..slice.len()),
+            }
+        }
+        rest
     }
 
     fn is_sent(&self) -> bool {
@@ -132,25 +146,34 @@ impl Socket {
 
     async fn transmit_all(&self, pieces: Vec<SendPiece>, sendfile_bytes_min: usize) -> io::Result<()> {
         self.connection.release_pins();
+        if pieces.iter().any(|piece| matches!(piece, SendPiece::Slice(_))) {
+            self.connection.begin_writing();
+        }
         let by_file = |piece: &SendPiece| match piece {
             SendPiece::Slice(slice) => slice.len() >= sendfile_bytes_min && slice.file_range().is_some(),
             SendPiece::Bytes(_) => false,
         };
         if !pieces.iter().any(by_file) {
-            return self.send_all(pieces, 0).await;
+            return self.send_all(pieces, 0, &mut VecDeque::new()).await;
         }
         let mut copied = Vec::new();
-        for piece in pieces {
+        let mut rest = VecDeque::from(pieces);
+        while let Some(piece) = rest.pop_front() {
             match piece {
                 SendPiece::Slice(slice) if by_file(&SendPiece::Slice(slice.clone())) => {
-                    // More follows at once: a header does not leave in a packet of its own.
-                    self.send_all(std::mem::take(&mut copied), libc::MSG_MORE).await?;
-                    self.send_by_file(slice).await?;
+                    if !copied.is_empty() {
+                        // Until it has been its turn, what follows may be exchanged as well.
+                        rest.push_front(slice.into());
+                        // More follows at once: a header does not leave in a packet of its own.
+                        self.send_all(std::mem::take(&mut copied), libc::MSG_MORE, &mut rest).await?;
+                        continue;
+                    }
+                    self.send_by_file(slice, &mut rest).await?;
                 }
                 piece => copied.push(piece),
             }
         }
-        self.send_all(copied, 0).await
+        self.send_all(copied, 0, &mut rest).await
     }
 
     async fn write_turn(&self) -> WriteTurn<'_> {
@@ -166,11 +189,25 @@ impl Socket {
         WriteTurn { socket: self, finished: false }
     }
 
-    async fn send_all(&self, pieces: Vec<SendPiece>, more: libc::c_int) -> io::Result<()> {
-        let mut gathered = Gathered::new(self.connection.descriptor.clone(), pieces);
+    /// Sends the pieces by copy. If the peer is slow, slices among them and in `rest`, which is sent after them, are
+    /// exchanged for copies on the way.
+    async fn send_all(
+        &self,
+        pieces: Vec<SendPiece>,
+        more: libc::c_int,
+        rest: &mut VecDeque<SendPiece>,
+    ) -> io::Result<()> {
+        let connection = &self.connection;
+        let mut gathered = Gathered::new(connection.descriptor.clone(), pieces);
         while !gathered.is_sent() {
-            if self.connection.closed.get() {
+            if connection.closed.get() {
                 return Err(io::ErrorKind::NotConnected.into());
+            }
+            if connection.writing.is_overdue() {
+                let pieces = connection.exchange(gathered.into_rest()).await;
+                *rest = connection.exchange(std::mem::take(rest).into()).await.into();
+                gathered = Gathered::new(connection.descriptor.clone(), pieces);
+                continue;
             }
             let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
             let entry = match &gathered.pieces[gathered.piece..] {
@@ -187,7 +224,9 @@ impl Socket {
             // SAFETY: the pieces' memory does not move (`Buffer`), the vectors and the header are on the heap;
             // the operation owns them all and a share of the descriptor.
             let sending = unsafe { Operation::start(&self.connection.ring, entry, gathered, CANCEL) };
+            connection.writing.waits_for(Some(sending.key()));
             let (completion, returned) = sending.await;
+            connection.writing.waits_for(None);
             gathered = returned;
             match completion.to_result() {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -197,25 +236,50 @@ impl Socket {
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
-                    self.poll(libc::POLLOUT).await?;
+                    self.writable().await?;
                 }
+                // Called off; without a byte sent, there is no count of them.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ECANCELED) && connection.writing.is_overdue() => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    async fn send_by_file(&self, slice: Slice) -> io::Result<()> {
-        let (Some(chunk), Some((descriptor, start))) = (slice.chunk(), slice.file_range()) else {
-            // Too many ghosts since we looked: by copy then.
-            return self.send_all(vec![slice.clone().into()], 0).await;
-        };
+    /// Waits until there is room for more, or until the writer is called off.
+    async fn writable(&self) -> io::Result<()> {
+        let polling = self.start_poll(libc::POLLOUT)?;
+        self.connection.writing.waits_for(Some(polling.key()));
+        let (completion, _) = polling.await;
+        self.connection.writing.waits_for(None);
+        match completion.to_result() {
+            Err(error)
+                if error.raw_os_error() == Some(libc::ECANCELED) && self.connection.writing.is_overdue() =>
+            {
+                Ok(())
+            }
+            result => result.map(drop),
+        }
+    }
+
+    /// Sends a slice by `sendfile`; if the peer is slow, what is left of it by copy, as [`Self::send_all`] does.
+    async fn send_by_file(&self, slice: Slice, rest: &mut VecDeque<SendPiece>) -> io::Result<()> {
         let mut sent = 0;
         let mut sent_in_turn = 0;
         while sent < slice.len() {
             if self.connection.closed.get() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
+            let by_file = slice.chunk().zip(slice.file_range());
+            let Some((chunk, (descriptor, start))) =
+                by_file.filter(|_| !self.connection.writing.is_overdue())
+            else {
+                // The peer is slow, or too much is pinned since we looked.
+                let left = slice.slice(sent..slice.len());
+                drop(slice);
+                return self.send_all(vec![left.into()], 0, rest).await;
+            };
             // Before the call: the pages may be on their way when it returns.
             let pin = chunk.pin();
             let mut offset = (start + sent as u64) as libc::off64_t;
@@ -246,7 +310,7 @@ impl Socket {
                 Some(libc::EINTR) => {}
                 Some(libc::EAGAIN) => {
                     sent_in_turn = 0;
-                    self.poll(libc::POLLOUT).await?;
+                    self.writable().await?;
                 }
                 _ => return Err(error),
             }

@@ -9,6 +9,8 @@ keys! {
         "The cache as a fraction of the memory limit (of the cgroup, or else of the machine)."
     "flumen.cores": Int = "0", Between(0, 256);
         "Cores to run on, one pinned thread each; 0 for every core that this process may use."
+    "flumen.fetch.memory.bytes": Long = "-1", AtLeast(-1);
+        "Bytes that answers to fetches may hold, on all cores together, until their peers have taken them; −1 for a sixteenth of the memory limit, between 128 MiB and 2 GiB. Answers shrink as it is used up, down to 64 KiB or one batch for each connection."
     "flumen.fetch.sendfile.bytes": Int = "65536", AtLeast(4096);
         "Bytes from which on a piece of a fetch response is sent by sendfile instead of a copy."
     "flumen.io.direct": Boolean = "true", Any;

@@ -18,6 +18,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::super::epochs::check_leader_epoch;
 use super::super::errors;
+use crate::memory::Held;
 use crate::shard::Shard;
 
 /// A wait of at least this long also watches for the peer's end.
@@ -77,13 +78,14 @@ pub enum Gathered {
     Failed(ResponseError),
 }
 
-/// Gathers what `targets` have, waiting up to the bound. In the order of the targets.
+/// Gathers what `targets` have, waiting up to the bound. In the order of the targets, with the memory that the
+/// answer holds.
 pub async fn gather(
     shard: &Rc<Shard>,
     targets: &[Target],
     bounds: &Bounds,
     socket: &Socket,
-) -> Vec<Gathered> {
+) -> (Vec<Gathered>, Held) {
     let deadline = shard.ring().now() + bounds.wait_max;
     loop {
         let standings = survey(shard, targets, bounds.limit).await;
@@ -156,8 +158,18 @@ fn stand(shard: &Shard, target: &Target, limit: ReadLimit) -> Result<Standing, R
 }
 
 /// Shares out the bytes in the targets' order, and reads.
-async fn take(shard: &Rc<Shard>, targets: &[Target], standings: Standings, bounds: &Bounds) -> Vec<Gathered> {
-    let mut left = bounds.bytes_max;
+async fn take(
+    shard: &Rc<Shard>,
+    targets: &[Target],
+    standings: Standings,
+    bounds: &Bounds,
+) -> (Vec<Gathered>, Held) {
+    // Judged only now, and counted before the reads: however many wait for the same records, each sees what the
+    // others are about to hold.
+    let memory = shard.answer_memory();
+    let mut left = bounds.bytes_max.min(memory.answer_bytes_max());
+    let mut held = memory.hold(0);
+    let mut planned = 0;
     let mut first = true;
     let mut wanted: Vec<(usize, Wanted)> = Vec::new();
     for (place, (target, standing)) in targets.iter().zip(&standings).enumerate() {
@@ -167,9 +179,12 @@ async fn take(shard: &Rc<Shard>, targets: &[Target], standings: Standings, bound
         }
         let bytes_max = target.bytes_max.min(left);
         wanted.push((place, Wanted { target: *target, bytes_max, at_least_one: first, limit: bounds.limit }));
-        left -= bytes_max.min(standing.available);
+        let share = bytes_max.min(standing.available);
+        left -= share;
+        planned += share;
         first = false;
     }
+    held.resize(planned);
     let mut gathered: Vec<Gathered> = standings
         .into_iter()
         .map(|standing| standing.map_or_else(Gathered::Failed, Gathered::Nothing))
@@ -186,7 +201,7 @@ async fn take(shard: &Rc<Shard>, targets: &[Target], standings: Standings, bound
             }
         };
     }
-    gathered
+    (gathered, held)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,7 @@ use kafka_protocol::error::ResponseError;
 use super::{Refusal, RequestContext};
 use crate::connection::Response;
 use crate::fetch_session::{PartitionKey, SessionError, home_of};
+use crate::memory::Held;
 use crate::metadata::image::Image;
 use crate::shard::Shard;
 use gather::{Bounds, Gathered, Target};
@@ -38,7 +39,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     drop(body);
     let failed = |error: SessionError| {
         let response = FetchResponse { error_code: error.code(), ..Default::default() };
-        pieces(context, &response, std::iter::empty())
+        pieces(context, &response, std::iter::empty(), shard.answer_memory().hold(0))
     };
     let (bounds, isolation_level) = (bounds(context, &request), request.isolation_level);
     let home = match request.session_id {
@@ -55,7 +56,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         Err(error) => return Ok(failed(error)),
     };
     let plan = Plan::new(&shard.image(), &session.partitions, version, isolation_level);
-    let gathered = gather::gather(shard, &plan.targets, &bounds, socket).await;
+    let (gathered, held) = gather::gather(shard, &plan.targets, &bounds, socket).await;
     let (answers, mut reads) = plan.word(gathered, bounds.limit);
 
     let finish = move |shard: Rc<Shard>| async move {
@@ -73,15 +74,14 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         topics: session.into_topics(answers, &finished.included),
         ..Default::default()
     };
-    Ok(pieces(context, &response, included.into_iter()))
+    Ok(pieces(context, &response, included.into_iter(), held))
 }
 
 fn bounds(context: &RequestContext, request: &FetchRequest) -> Bounds {
     let size = |number: i32| usize::try_from(number).unwrap_or(0);
-    let answer_bytes_max = context.shard.answer_memory().answer_bytes_max();
     Bounds {
         bytes_min: size(request.min_bytes),
-        bytes_max: size(request.max_bytes).min(context.shard.config().fetch.bytes_max).min(answer_bytes_max),
+        bytes_max: size(request.max_bytes).min(context.shard.config().fetch.bytes_max),
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         limit: match (request.replica_id >= 0, request.isolation_level) {
             (true, _) => ReadLimit::LogEnd,
@@ -205,9 +205,10 @@ fn pieces(
     context: &RequestContext,
     response: &FetchResponse,
     mut reads: impl Iterator<Item = Read>,
+    mut held: Held,
 ) -> Response {
     let framed = response.frame(context.request.version, context.request.correlation_id);
-    let held = context.shard.answer_memory().hold(framed.bytes);
+    held.resize(framed.bytes);
     let mut pieces = Vec::with_capacity(framed.parts.len() + 4);
     for part in framed.parts {
         match part {

@@ -151,3 +151,30 @@ fn nothing_is_sent_by_file_while_a_quarter_is_ghosts() {
     wait_for(&mut pool, |stats| stats.ghosts == 0);
     assert!(slice.file_range().is_some());
 }
+
+#[test]
+fn no_more_than_a_quarter_is_pinned() {
+    let mut pool = memfd_pool(8);
+    if !pool.stats().huge {
+        return;
+    }
+    let mut regions = Vec::new();
+    let mut pins = Vec::new();
+    for _ in 0..4 {
+        wait_for(&mut pool, |stats| stats.ready > 0);
+        let mut region = pool.take().expect("ready").into_region();
+        let slice = region.append(b"x");
+        if slice.file_range().is_some() {
+            pins.push(slice.chunk().expect("a chunk").pin());
+        }
+        regions.push((region, slice));
+    }
+    assert_eq!(pins.len(), 2, "two of eight");
+    // One that is pinned anyway may be sent to others as well; a copy of the pin changes nothing.
+    assert!(regions[0].1.file_range().is_some());
+    let again = regions[0].1.chunk().expect("a chunk").pin();
+    pins.remove(0);
+    assert!(regions[2].1.file_range().is_none());
+    drop(again);
+    assert!(regions[2].1.file_range().is_some());
+}
