@@ -87,7 +87,7 @@ impl Field {
             target.check()?;
         }
         let base = settings.work.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
-        let folder = base.join(format!("flumen-bench-{}", std::process::id()));
+        let folder = own_folder(&base)?;
         let mut field = Self {
             targets: Vec::new(),
             settings: settings.clone(),
@@ -267,6 +267,21 @@ impl Field {
     }
 }
 
+/// A folder that nobody else has, not even another field of this process.
+fn own_folder(base: &Path) -> Result<PathBuf, BenchError> {
+    let wrong = |source| BenchError::io(format!("make a folder in {}", base.display()), source);
+    std::fs::create_dir_all(base).map_err(wrong)?;
+    let names = (0_u32..).map(|nth| base.join(format!("flumen-bench-{}-{nth}", std::process::id())));
+    for folder in names {
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(wrong(error)),
+        }
+    }
+    unreachable!("there are always more names")
+}
+
 impl Drop for Field {
     fn drop(&mut self) {
         for target in &mut self.targets {
@@ -275,5 +290,18 @@ impl Drop for Field {
         self.targets.clear();
         // What cannot be removed is in a folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_fields_share_a_folder() {
+        let base = std::env::temp_dir().join(format!("flumen-bench-fields-{}", std::process::id()));
+        let (one, other) = (own_folder(&base).expect("a folder"), own_folder(&base).expect("another"));
+        assert!(one.exists() && other.exists() && one != other);
+        std::fs::remove_dir_all(base).expect("it was made");
     }
 }

@@ -77,7 +77,7 @@ fn verdicts(comparisons: &[Comparison]) -> String {
     }
     let met = judged.iter().filter(|(_, verdict)| verdict.is_met).count();
     let mut out = format!(
-        "<h2>Goals: {met} of {} met</h2><div class=\"card wide\"><table><tr><th>case</th><th>goal</th><th>reached</th><th></th></tr>",
+        "<h2>Goals: {met} of {} met</h2><div class=\"card wide\"><table><tr><th>case</th><th class=\"words\">goal</th><th>reached</th><th></th></tr>",
         judged.len()
     );
     for (comparison, verdict) in judged {
@@ -304,11 +304,16 @@ fn rate_series(
     loads: &[(String, &LoadResult)],
     percentile: fn(&LatencySummary) -> Option<f64>,
 ) -> Vec<Series> {
-    let mut by_target = BTreeMap::<&String, BTreeMap<u64, Vec<f64>>>::new();
+    // In the order of their turns, so that a target looks the same in all charts.
+    let mut by_target = Vec::<(&String, BTreeMap<u64, Vec<f64>>)>::new();
     for (target, load) in loads {
+        let place = by_target.iter().position(|(known, _)| *known == target).unwrap_or_else(|| {
+            by_target.push((target, BTreeMap::new()));
+            by_target.len() - 1
+        });
         let latency = load.end_to_end.as_ref().or(load.ack.as_ref());
         if let Some((rate, us)) = load.rate.zip(latency.and_then(percentile)) {
-            by_target.entry(target).or_default().entry(rate.asked as u64).or_default().push(us / 1e3);
+            by_target[place].1.entry(rate.asked as u64).or_default().push(us / 1e3);
         }
     }
     let series = by_target.into_iter().map(|(target, points)| Series {

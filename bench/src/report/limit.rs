@@ -14,9 +14,11 @@ pub struct Against {
 /// The limit of a figure, where there is one of its kind.
 pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Option<Against> {
     let is_read = comparison.row("consumed", "MB/s").is_some();
-    let commit = || limits.best("L4", "64 KiB")?.latency.as_ref();
+    // An acknowledgement waits for the disk in the durable class alone, and hardly for anything else there.
+    let is_durable = comparison.name.contains("-D");
+    let commit = || limits.best("L4", "64 KiB").filter(|_| is_durable)?.latency.as_ref();
     let (id, value) = match (row.name.as_str(), row.unit.as_str()) {
-        ("requests answered", _) => ("L7", Some(limits.best("L7", "64 connections")?.value)),
+        ("requests answered", _) if !is_durable => ("L7", Some(limits.best("L7", "64 connections")?.value)),
         ("produced", "MB/s") => ("L8", Some(limits.best("L8", "")?.value)),
         ("consumed", "MB/s") => ("L6", Some(limits.best("L6", "")?.value)),
         (_, "CPU-s/GB") if is_read => ("L6", limits.best("L6", "")?.cpu_seconds_per_gb),
