@@ -1,7 +1,7 @@
 //! Topics that clients make by asking for them, created behind the answer.
 //!
 //! Of one core: which names are being created, so that a client that asks again meanwhile, as clients do, asks
-//! the controller nothing. At most [`NAMES_MAX`] at a time; what is beyond is left to be asked for again. A
+//! the controller nothing. At most `NAMES_MAX` at a time; what is beyond is left to be asked for again. A
 //! crash forgets what was not yet created.
 
 use std::cell::{Cell, RefCell};

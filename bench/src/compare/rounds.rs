@@ -27,7 +27,7 @@ pub const DURABLE: &str = "flush.messages=1";
 /// How targets take turns.
 #[derive(Args, Clone, Debug)]
 pub struct RoundSettings {
-    /// The targets, in turn; the first is the one that is judged: [NAME:]flumen[=BINARY], apache-kafka[=FOLDER],
+    /// The targets, in turn; the first is the one that is judged: `[NAME:]flumen[=BINARY]`, `apache-kafka[=FOLDER]`,
     /// command=COMMAND (with {port} and {data}), running=HOST:PORT.
     #[arg(long = "target")]
     pub targets: Vec<TargetSpec>,

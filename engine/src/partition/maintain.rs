@@ -392,12 +392,15 @@ impl Partition {
         base: Offset,
         timestamp: Timestamp,
     ) -> Result<Option<(Timestamp, Offset)>, ReadError> {
-        let complete = {
-            let log = self.inner.log.borrow();
-            let Some(segment) = log.segment(base) else { return Ok(None) };
-            segment.lookup.as_ref().is_some_and(|lookup| lookup.is_complete())
-        };
-        if !complete {
+        loop {
+            {
+                let log = self.inner.log.borrow();
+                let Some(segment) = log.segment(base) else { return Ok(None) };
+                if let Some(lookup) = segment.lookup.as_ref().filter(|lookup| lookup.is_complete()) {
+                    return Ok(Some((segment.largest.0, lookup.floor_of_time(timestamp))));
+                }
+            }
+            // A cut meanwhile has it forget what was loaded: then once more.
             match self.load_lookup(base).await {
                 Ok(()) => {}
                 Err(ReadError::Storage(error)) if error.kind == StorageErrorKind::NotFound => {
@@ -406,10 +409,6 @@ impl Partition {
                 Err(error) => return Err(error),
             }
         }
-        let log = self.inner.log.borrow();
-        let Some(segment) = log.segment(base) else { return Ok(None) };
-        let floor = segment.lookup.as_ref().map_or(base, |lookup| lookup.floor_of_time(timestamp));
-        Ok(Some((segment.largest.0, floor)))
     }
 
     async fn search_time(

@@ -74,13 +74,45 @@ impl Lookup {
     pub(crate) fn continue_with(&mut self, later: Lookup) {
         let (mut offsets, mut times) = (self.indexes.offsets.clone(), self.indexes.times.clone());
         offsets.extend_from(&later.indexes.offsets);
-        times.extend_from(&later.indexes.times);
         let (mine, its) = (self.largest(), later.largest());
+        // An entry says that all before it is no later. The later part knows that of its own batches only: what is
+        // not above the largest time of this part is left out.
+        if let Some(mine) = mine.filter(|_| later.indexes.times.last().is_some()) {
+            times.push(mine);
+        }
+        times.extend_from(&later.indexes.times);
         let largest = match (mine, its) {
             (Some(mine), Some(its)) if its.timestamp > mine.timestamp => Some(its),
             (None, its) => its,
             (mine, _) => mine,
         };
         self.indexes = SegmentIndexes::from_indexes(offsets, times, largest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_part_hides_no_larger_time_of_an_earlier_one() {
+        let part = |from: u64, first: i64, times: &[i64]| {
+            let mut part = Lookup::new(Offset(0), Position(from), Offset(first));
+            for (number, time) in times.iter().enumerate() {
+                let position = Position(from + 1_000 * number as u64);
+                let offset = Offset(first + number as i64);
+                part.indexes.note_batch(position, 1_000, offset, Timestamp(*time), 0);
+            }
+            part
+        };
+        // 50 has no entry: its batch is within the interval.
+        let mut whole = Lookup::new(Offset(0), Position(0), Offset(0));
+        whole.indexes.note_batch(Position(0), 1_000, Offset(0), Timestamp(50), 4_096);
+        whole.continue_with(part(1_000, 1, &[30, 40, 45, 60, 70]));
+        for earlier in [31, 41, 50] {
+            assert_eq!(whole.floor_of_time(Timestamp(earlier)), Offset(0), "50 lies at offset 0");
+        }
+        assert!(whole.floor_of_time(Timestamp(61)) <= Offset(5));
+        assert_eq!(whole.largest().map(|entry| entry.timestamp), Some(Timestamp(70)));
     }
 }
