@@ -15,7 +15,7 @@ use crate::layout::{
     CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, LOG_START_CHECKPOINT, PartitionFolder, RECOVERY_POINT_CHECKPOINT,
     REPLICATION_CHECKPOINT,
 };
-use crate::storage::{Directory, StorageError};
+use crate::storage::{Directory, StorageError, StorageErrorKind};
 
 /// What one core leaves behind at a clean stop; goes to [`seal`].
 #[derive(Debug, Default)]
@@ -96,8 +96,14 @@ async fn remove_checkpoints(directory: &dyn Directory) -> Result<(), StorageErro
     let mut held: Vec<(Option<u64>, String)> = Vec::new();
     for entry in directory.list(Path::new("")).await? {
         if !entry.is_directory && entry.name.starts_with(CHECKPOINT_PREFIX) {
-            let bytes = directory.read(Path::new(&entry.name), CHECKPOINT_BYTES_MAX).await?;
-            held.push((Checkpoint::decode(&bytes).map(|checkpoint| checkpoint.life), entry.name));
+            match directory.read(Path::new(&entry.name), CHECKPOINT_BYTES_MAX).await {
+                Ok(bytes) => {
+                    held.push((Checkpoint::decode(&bytes).map(|checkpoint| checkpoint.life), entry.name));
+                }
+                // A temporary file that took its name meanwhile, or was removed.
+                Err(error) if error.kind == StorageErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     held.sort();
