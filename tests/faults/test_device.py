@@ -16,6 +16,7 @@ from harness.broker import Flumen
 from harness.device import MAKE, Device, VolatileDevice, why_not, why_not_volatile
 from harness.ledger import Log
 from harness.power import Copied, Forgotten, power_cuts
+from harness.volatile import atoms_of
 from harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -38,6 +39,14 @@ def test_power_cut_of_a_write_cache(tmp_path: Path, file_system: str) -> None:
     if why := why_not_volatile(file_system):
         pytest.skip(why)
     assert power_cuts(tmp_path, 2, SEED, Forgotten(), print, file_system) > 0
+
+
+def test_what_a_cut_tears() -> None:
+    """Sectors by themselves, but neither a write of one block nor the block of the file system's superblock."""
+    assert atoms_of(8192, 4096) == [(0, 4096)] and atoms_of(1024, 1024) == [(0, 1024)]
+    assert atoms_of(8192, 8192) == [(at, at + 512) for at in range(0, 8192, 512)]
+    assert atoms_of(0, 8192) == [(0, 4096)] + [(at, at + 512) for at in range(4096, 8192, 512)]
+    assert atoms_of(1024, 4096) == [(0, 3072), (3072, 3584), (3584, 4096)]
 
 
 @needs_volatile

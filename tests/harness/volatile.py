@@ -34,7 +34,8 @@ if __package__ in (None, ""):
 from harness.fuse import FILE_NAME, Server, mount  # noqa: E402
 
 SECTOR_BYTES = 512
-# A write of one block is not torn: ext4 stands on that where it writes its superblock.
+# A write of one block is not torn, nor is the device's first block in a larger one: ext4 stands on that where it writes
+# its superblock, and the block layer may join that write with its neighbours'.
 BLOCK_BYTES = 4096
 # A real device's cache is no larger; when it is full, the device writes it back by itself.
 CACHE_BYTES_MAX = 256 << 20
@@ -121,15 +122,13 @@ class Device:
         survival = choice.choice(SURVIVAL)
         self.counts.unflushed_writes = len(self.cached)
         for position, data in self.cached:
-            is_one_block = position // BLOCK_BYTES == (position + len(data) - 1) // BLOCK_BYTES
-            sector_bytes = len(data) if is_one_block else SECTOR_BYTES
-            sectors = range(0, len(data), sector_bytes)
-            kept = [at for at in sectors if choice.random() < survival]
-            for at in kept:
-                os.pwrite(self.medium, data[at : at + sector_bytes], position + at)
-            self.counts.unflushed_sectors += len(sectors)
-            self.counts.lost_sectors += len(sectors) - len(kept)
-            self.counts.torn_writes += 0 < len(kept) < len(sectors)
+            atoms = atoms_of(position, len(data))
+            kept = [(start, end) for start, end in atoms if choice.random() < survival]
+            for start, end in kept:
+                os.pwrite(self.medium, data[start:end], position + start)
+            self.counts.unflushed_sectors += len(atoms)
+            self.counts.lost_sectors += len(atoms) - len(kept)
+            self.counts.torn_writes += 0 < len(kept) < len(atoms)
         self.cached.clear()
         self.counts.is_off = True
 
@@ -152,6 +151,15 @@ class Device:
                 pass
             case _:
                 raise ValueError(f"no order {order!r}")
+
+
+def atoms_of(position: int, length: int) -> list[tuple[int, int]]:
+    """The parts of a write that survive or not, each by itself: from where to where in its data."""
+    if position // BLOCK_BYTES == (position + length - 1) // BLOCK_BYTES:
+        return [(0, length)]
+    in_first_block = min(length, max(0, BLOCK_BYTES - position))
+    starts = ([0] if in_first_block else []) + list(range(in_first_block, length, SECTOR_BYTES))
+    return list(zip(starts, [*starts[1:], length]))
 
 
 def serve(device: Device, folder: Path) -> None:
