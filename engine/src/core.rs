@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use flumen_ring::{CHUNK_BYTES, Region};
 
@@ -18,7 +19,7 @@ use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
 use crate::storage::{DataFile, Directory, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
-use crate::{Offset, PartitionId};
+use crate::{LogConfig, Offset, PartitionId};
 
 /// Bytes that cold reads of one core may hold while they are under way.
 const COLD_READ_BYTES_MAX: usize = 16 << 20;
@@ -151,6 +152,17 @@ impl Core {
         }
         self.syncs_begun.set(self.syncs_begun.get() + 1);
         self.directory.sync_all().await.inspect_err(|error| self.take_offline(error))
+    }
+
+    /// Has `removal` done `file.delete.delay.ms` from now: readers may still be about to open what goes. A stop before
+    /// that leaves it to the next start.
+    pub(crate) fn after_delete_delay(&self, config: &LogConfig, removal: impl Future<Output = ()> + 'static) {
+        let delay = Duration::from_millis(config.file_delete_delay_ms.max(0) as u64);
+        let runtime = self.runtime.clone();
+        self.runtime.spawn(Box::pin(async move {
+            runtime.sleep(delay).await;
+            removal.await;
+        }));
     }
 
     /// fsync of a folder; fails as [`Core::sync`].

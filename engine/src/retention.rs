@@ -4,7 +4,6 @@
 //! segments below it go, oldest first. A crash in between leaves segments that the next look removes.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
@@ -93,7 +92,6 @@ async fn learn_ages(partition: &Partition) {
     }
 }
 
-/// Where the log should start now, if that is later than it does.
 /// Takes a segment out of use: its files are renamed to `.deleted` at once, as in Kafka, and unlinked after
 /// `file.delete.delay.ms`, or at the next start. The log goes last, so that no index is left of one that is not there.
 pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Result<(), StorageError> {
@@ -115,18 +113,17 @@ pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Resul
             Err(error) => return Err(error),
         }
     }
-    let delay_ms = partition.config().file_delete_delay_ms.max(0) as u64;
-    core.runtime.clone().spawn(Box::pin(async move {
-        core.runtime.sleep(Duration::from_millis(delay_ms)).await;
+    core.clone().after_delete_delay(&partition.config(), async move {
         for path in retired {
             if let Err(error) = core.directory.remove_file(&path).await {
                 tracing::warn!(%error, "a deleted segment's file stays until the next start");
             }
         }
-    }));
+    });
     Ok(())
 }
 
+/// Where the log should start now, if that is later than it does.
 fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> {
     let config = log.config.clone();
     if !config.delete {

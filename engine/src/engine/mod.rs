@@ -236,14 +236,12 @@ impl Engine {
         core.write_behind.checkpoint_is_stale.set(true);
         core.write_behind.wake();
         drop(turn);
-        let delay_ms = partition.config().file_delete_delay_ms.max(0) as u64;
-        let core = core.clone();
-        core.runtime.clone().spawn(Box::pin(async move {
-            core.runtime.sleep(Duration::from_millis(delay_ms)).await;
-            if let Err(error) = core.directory.remove_directory(Path::new(&retired)).await {
+        let directory = core.directory.clone();
+        core.after_delete_delay(&partition.config(), async move {
+            if let Err(error) = directory.remove_directory(Path::new(&retired)).await {
                 tracing::warn!(%error, "a deleted partition's folder stays");
             }
-        }));
+        });
         Ok(())
     }
 
