@@ -10,14 +10,15 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flumen_ring::{AlignedBuffer, SendPiece, Socket};
+use flumen_ring::{AlignedBuffer, BufferMut, SendPiece, Socket};
 use flumen_wire::frame::{self, SIZE_BYTES};
 use futures_util::future::{Either, LocalBoxFuture, select};
 use kafka_protocol::messages::ApiKey;
@@ -43,6 +44,11 @@ const RECYCLED_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive: this, and a second more for each [`BODY_BYTES_PER_SECOND`].
 const BODY_TIME: Duration = Duration::from_secs(30);
 const BODY_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// Bodies that hold memory are received in steps of this size, and looked at after this time: while others wait for
+/// memory, a step has no longer.
+const STEP_BYTES: usize = 256 << 10;
+const STEP_TIME: Duration = Duration::from_secs(1);
 
 /// A response, or the refusal that ends the connection; `None` where no response was asked for.
 pub type Pending = LocalBoxFuture<'static, Result<Option<Response>, Refusal>>;
@@ -271,11 +277,8 @@ impl Connection {
                 body = returned;
             }
             permit = Some(memory.reserve(bytes - FREE_BYTES, is_produce).await);
-            if bytes <= RECYCLED_BYTES_MAX {
-                let body = self.receive_recycled(&body, bytes, limit).await?;
-                return Ok(Some((body, permit)));
-            }
-            body.reserve_exact(bytes - body.len());
+            let body = self.receive_held(body, bytes, limit, is_produce).await?;
+            return Ok(Some((body, permit)));
         }
         let start = body.len();
         let receiving = self.socket.recv_exact(body, start..bytes);
@@ -284,15 +287,51 @@ impl Connection {
         Ok(Some((Bytes::from(body), permit)))
     }
 
-    /// The rest of a body that begins with `start`, in memory that was used before.
-    async fn receive_recycled(&self, start: &[u8], bytes: usize, limit: Duration) -> Result<Bytes, End> {
+    /// The whole of a body of `bytes` that begins with `start` and holds request memory. Small ones come in memory
+    /// that was used before.
+    async fn receive_held(
+        &self,
+        mut start: Vec<u8>,
+        bytes: usize,
+        limit: Duration,
+        is_produce: bool,
+    ) -> Result<Bytes, End> {
+        if bytes > RECYCLED_BYTES_MAX {
+            start.reserve_exact(bytes - start.len());
+            let at = start.len();
+            return Ok(Bytes::from(self.receive_steps(start, at..bytes, limit, is_produce).await?));
+        }
         let mut buffer = AlignedBuffer::recycled(bytes);
-        buffer[..start.len()].copy_from_slice(start);
-        let receiving = self.socket.recv_exact(buffer, start.len()..bytes);
-        let timed = self.shard.ring().timeout(limit, receiving).await;
-        let (result, buffer) = timed.ok_or(End::Slow { bytes })?;
-        result?;
+        buffer[..start.len()].copy_from_slice(&start);
+        let buffer = self.receive_steps(buffer, start.len()..bytes, limit, is_produce).await?;
         Ok(Bytes::from_owner(RecycledBody { buffer, bytes }))
+    }
+
+    /// Receives `range`, the rest of a body, within `limit`; sooner while others wait for the memory that it holds.
+    async fn receive_steps<B: BufferMut>(
+        &self,
+        mut buffer: B,
+        range: Range<usize>,
+        limit: Duration,
+        is_produce: bool,
+    ) -> Result<B, End> {
+        let (ring, memory, bytes) = (self.shard.ring(), self.shard.memory(), range.end);
+        let deadline = Instant::now() + limit;
+        let mut at = range.start;
+        while at < range.end {
+            let to = range.end.min(at + STEP_BYTES);
+            let mut receiving = pin!(self.socket.recv_exact(buffer, at..to));
+            let (result, returned) = loop {
+                match ring.timeout(STEP_TIME, receiving.as_mut()).await {
+                    Some(received) => break received,
+                    None if Instant::now() < deadline && !memory.is_wanted(is_produce) => {}
+                    None => return Err(End::Slow { bytes }),
+                }
+            };
+            result?;
+            (buffer, at) = (returned, to);
+        }
+        Ok(buffer)
     }
 
     fn request_bytes_max(&self) -> i32 {

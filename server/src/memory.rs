@@ -2,7 +2,8 @@
 //!
 //! A body's first 16 KiB cost nothing but the connection's own place; the rest is asked for all at once when
 //! data beyond them is on its way, so nobody holds some memory while waiting for more. When it is used up,
-//! connections are not read. An eighth is kept for what is no Produce.
+//! connections are not read, and whoever holds some of it must send: [`RequestMemory::is_wanted`]. An eighth is kept
+//! for what is no Produce.
 //!
 //! Answers to fetches hold the bytes that they send, in the cache or beside it, until the last one has left.
 //! Nobody waits for room there, or a few slow consumers would stop all others: instead each answer is smaller
@@ -40,11 +41,20 @@ impl RequestMemory {
 
     /// Waits for memory for a request of `bytes`. One that is larger than all of it gets all of it.
     pub async fn reserve(&self, bytes: usize, is_produce: bool) -> Permit {
-        let (semaphore, all) = match is_produce {
+        let (semaphore, all) = self.share(is_produce);
+        semaphore.acquire(bytes.min(all)).await
+    }
+
+    /// Whether somebody waits for memory of that kind.
+    pub fn is_wanted(&self, is_produce: bool) -> bool {
+        self.share(is_produce).0.is_wanted()
+    }
+
+    fn share(&self, is_produce: bool) -> (&Semaphore, usize) {
+        match is_produce {
             true => (&self.produce, self.produce_bytes),
             false => (&self.other, self.other_bytes),
-        };
-        semaphore.acquire(bytes.min(all)).await
+        }
     }
 
     /// How many bytes are taken.

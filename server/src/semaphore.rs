@@ -44,6 +44,11 @@ impl Semaphore {
         free.then(|| self.shared.take(permits))
     }
 
+    /// Whether somebody waits for permits.
+    pub fn is_wanted(&self) -> bool {
+        !self.shared.waiting.borrow().is_empty()
+    }
+
     /// How many permits nobody holds.
     pub fn available(&self) -> usize {
         self.shared.available.get()
@@ -181,8 +186,9 @@ mod tests {
         let (mut large, mut small) = (semaphore.acquire(5), semaphore.acquire(1));
         assert!(poll(&mut large).is_none());
         assert!(poll(&mut small).is_none(), "the small one waits behind the large one");
-        assert!(semaphore.try_acquire(1).is_none());
+        assert!(semaphore.try_acquire(1).is_none() && semaphore.is_wanted());
         drop(held);
+        assert!(!semaphore.is_wanted());
         let (large, small) = (poll(&mut large).expect("granted"), poll(&mut small).expect("granted"));
         assert_eq!(semaphore.available(), 4);
         drop((large, small));

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.broker import API_VERSIONS_V0, Flumen, answers
 from harness.cost import MEBIBYTE, cpu_ticks, observe, resident_bytes, wake_ups
 from harness.waiting import wait_until
+from wire.protocol import PRODUCE, header, pack
 
 CACHE_BYTES = 64 * MEBIBYTE
 BEYOND_BYTES = 150 * MEBIBYTE
@@ -63,6 +66,32 @@ def test_memory(flumen: Flumen) -> None:
         used = resident_bytes(flumen.pid)
     print(f"{used / MEBIBYTE:.0f} MiB resident, {CACHE_BYTES / MEBIBYTE:.0f} MiB of them the cache's bound")
     assert used < CACHE_BYTES + BEYOND_BYTES
+
+
+def test_half_bodies(tmp_path: Path) -> None:
+    """Bodies that stop half-way hold no more than the bound, and not for long while others wait for it."""
+    count, limit = 100, 16 * MEBIBYTE
+    broker = Flumen(tmp_path / "node", {
+        "flumen.cache.bytes": str(CACHE_BYTES), "queued.max.request.bytes": str(limit), "flumen.cores": "1"})
+    with closing(broker.start()), ExitStack() as connections:
+        create(broker, "whole", 1)
+        before = resident_bytes(broker.pid)
+        half = pack("i", MEBIBYTE) + header(PRODUCE, 9)
+        half += bytes(MEBIBYTE // 2 - len(half))
+        for _ in range(count):
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=10))
+            connection.setblocking(False)
+            assert connection.send(half) > 64 << 10
+        began = time.monotonic()
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2})
+        producer.produce("whole", bytes(900_000))
+        assert producer.flush(60) == 0
+        took = time.monotonic() - began
+        most = resident_bytes(broker.pid, "VmHWM")
+    print(f"{took:.1f} s for a whole one behind {count} halves, {(most - before) / MEBIBYTE:.0f} MiB for them")
+    assert most - before < limit + 32 * MEBIBYTE
+    # A second or two for each bound's worth of them; the time that a body has is some fifty.
+    assert took < 30
 
 
 def test_crowd(flumen: Flumen) -> None:

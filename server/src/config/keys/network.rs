@@ -38,7 +38,7 @@ keys! {
     inert "num.network.threads": Int = "3", AtLeast(1);
         "Threads and queues of the Java broker."
     "queued.max.request.bytes": Long = "-1", Any;
-        "Bytes of request bodies in memory, all connections together; −1 for a sixteenth of the memory limit. When they are used up, connections are not read."
+        "Bytes of request bodies in memory, all connections together; −1 for a sixteenth of the memory limit. When they are used up, connections are not read, and one that holds some of them and sends less than 256 KiB a second is closed."
     inert "queued.max.requests": Int = "500", AtLeast(1);
         "Threads and queues of the Java broker."
     inert "request.timeout.ms": Int = "30000", Any;
