@@ -25,6 +25,15 @@ async fn take_filled(ring: &Ring, pool: &mut ChunkPool, stream: usize, start: us
     }
 }
 
+/// Runs `test` on a ring of its own, with a pool of so many chunks.
+fn with_pool(chunks: usize, test: impl AsyncFnOnce(&Ring, &mut ChunkPool)) {
+    let reactor = reactor();
+    let ring = reactor.ring();
+    let helper = Helper::start("test-helper").expect("a thread");
+    let mut pool = ChunkPool::memfd(chunks, &helper).expect("a pool");
+    reactor.run(test(&ring, &mut pool));
+}
+
 async fn receive_and_check(socket: Socket, stream: usize, length: usize) {
     let mut buffer = Vec::with_capacity(256 << 10);
     let mut position = 0;
@@ -42,25 +51,21 @@ async fn receive_and_check(socket: Socket, stream: usize, length: usize) {
 
 #[test]
 fn what_was_sent_arrives_although_its_chunk_was_evicted_and_used_again() {
-    let reactor = reactor();
-    let ring = reactor.ring();
-    let helper = Helper::start("test-helper").expect("a thread");
     // Few chunks, so that each is punched and used again many times while readers lag behind.
-    let mut pool = ChunkPool::memfd(16, &helper).expect("a pool");
-    reactor.run(async {
+    with_pool(16, async |ring, pool| {
         const STREAMS: usize = 4;
         const ROUNDS: usize = 12;
         let mut writers = Vec::new();
         let mut readers = Vec::new();
         for stream in 0..STREAMS {
-            let (client, server) = pair(&ring).await;
+            let (client, server) = pair(ring).await;
             writers.push(server);
             readers.push(ring.spawn_with(receive_and_check(client, stream, ROUNDS * CHUNK_BYTES)));
         }
         for round in 0..ROUNDS {
             let mut sending = Vec::new();
             for (stream, writer) in writers.iter().enumerate() {
-                let slice = take_filled(&ring, &mut pool, stream, round * CHUNK_BYTES).await;
+                let slice = take_filled(ring, pool, stream, round * CHUNK_BYTES).await;
                 let writer = writer.clone();
                 sending.push(ring.spawn_with(async move { writer.sendfile(slice).await }));
             }
@@ -82,22 +87,18 @@ fn what_was_sent_arrives_although_its_chunk_was_evicted_and_used_again() {
 
 #[test]
 fn a_reader_that_stopped_pins_its_ghosts_until_it_drains() {
-    let reactor = reactor();
-    let ring = reactor.ring();
-    let helper = Helper::start("test-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
-    if !pool.stats().huge {
-        return;
-    }
-    reactor.run(async {
-        let (client, server) = pair(&ring).await;
+    with_pool(8, async |ring, pool| {
+        if !pool.stats().huge {
+            return;
+        }
+        let (client, server) = pair(ring).await;
         client.set_buffer_sizes(Some(4096), None).expect("set");
         server.set_buffer_sizes(None, Some(256 << 10)).expect("set");
         // The receiver's buffer is full first; what follows waits at the sender.
         let filler = vec![0_u8; 32 << 10];
         let filled = ring.timeout(Duration::from_secs(5), server.send(vec![filler.clone().into()])).await;
         filled.expect("it fits the sender's buffer").expect("sent");
-        let slice = take_filled(&ring, &mut pool, 1, 0).await;
+        let slice = take_filled(ring, pool, 1, 0).await;
         server.sendfile(slice.slice(0..16 << 10)).await.expect("sent");
         drop(slice);
         assert!(server.unsent() > 0 && server.written() == (48 << 10));
@@ -146,15 +147,11 @@ async fn wait_for_stats(ring: &Ring, pool: &mut ChunkPool, condition: impl Fn(Ch
 fn a_reader_that_stops_in_the_middle_does_not_keep_the_cache() {
     // By copy, by file, and with both kinds still to come.
     for sendfile_bytes_min in [usize::MAX, 1 << 20, 0] {
-        let reactor = reactor();
-        let ring = reactor.ring();
-        let helper = Helper::start("test-helper").expect("a thread");
-        let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
-        reactor.run(async {
-            let (client, server) = pair(&ring).await;
+        with_pool(8, async |ring, pool| {
+            let (client, server) = pair(ring).await;
             server.set_buffer_sizes(None, Some(64 << 10)).expect("set");
-            let first = take_filled(&ring, &mut pool, 1, 0).await;
-            let second = take_filled(&ring, &mut pool, 1, CHUNK_BYTES).await;
+            let first = take_filled(ring, pool, 1, 0).await;
+            let second = take_filled(ring, pool, 1, CHUNK_BYTES).await;
             let cuts = [0, 600_000, 700_000, CHUNK_BYTES];
             let mut pieces: Vec<SendPiece> = vec![vec![7; 100].into()];
             pieces.extend(cuts.windows(2).map(|cut| first.slice(cut[0]..cut[1]).into()));
@@ -165,7 +162,7 @@ fn a_reader_that_stops_in_the_middle_does_not_keep_the_cache() {
                 async move { server.transmit(pieces, sendfile_bytes_min).await }
             });
             // What the network holds of them may stay as a ghost, what was not sent may not.
-            wait_for_stats(&ring, &mut pool, |stats| stats.in_use == 0 && stats.ghosts <= 1).await;
+            wait_for_stats(ring, pool, |stats| stats.in_use == 0 && stats.ghosts <= 1).await;
             assert!(server.written() < CHUNK_BYTES as u64, "{} bytes are gone", server.written());
             // Late, but all of it and in order.
             let (received, head) = client.recv_exact(Vec::with_capacity(100), 0..100).await;
@@ -173,7 +170,7 @@ fn a_reader_that_stops_in_the_middle_does_not_keep_the_cache() {
             assert_eq!(head, [7; 100]);
             receive_and_check(client, 1, 2 * CHUNK_BYTES).await;
             sending.await.expect("sent");
-            wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 0).await;
+            wait_for_stats(ring, pool, |stats| stats.ghosts == 0).await;
             drop(server);
             // Nobody looks after connections that send nothing.
             let deadline = Instant::now() + Duration::from_secs(10);
@@ -187,19 +184,15 @@ fn a_reader_that_stops_in_the_middle_does_not_keep_the_cache() {
 
 #[test]
 fn a_slow_reader_that_reads_on_is_sent_by_file_to_the_end() {
-    let reactor = reactor();
-    let ring = reactor.ring();
-    let helper = Helper::start("test-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
-    if !pool.stats().huge {
-        return;
-    }
-    reactor.run(async {
-        let (client, server) = pair(&ring).await;
+    with_pool(8, async |ring, pool| {
+        if !pool.stats().huge {
+            return;
+        }
+        let (client, server) = pair(ring).await;
         server.set_buffer_sizes(None, Some(64 << 10)).expect("set");
         let mut pieces: Vec<SendPiece> = Vec::new();
         for number in 0..6 {
-            pieces.push(take_filled(&ring, &mut pool, 1, number * CHUNK_BYTES).await.into());
+            pieces.push(take_filled(ring, pool, 1, number * CHUNK_BYTES).await.into());
         }
         let sending = ring.spawn_with({
             let server = server.clone();
@@ -223,32 +216,28 @@ fn a_slow_reader_that_reads_on_is_sent_by_file_to_the_end() {
 
 #[test]
 fn a_reader_that_pins_ghosts_for_too_long_is_closed() {
-    let reactor = reactor();
-    let ring = reactor.ring();
-    ring.pinned().set_patience(Duration::from_millis(300));
-    let helper = Helper::start("test-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(8, &helper).expect("a pool");
-    if !pool.stats().huge {
-        return;
-    }
-    reactor.run(async {
-        let (client, server) = stuck_pair(&ring).await;
-        let slice = take_filled(&ring, &mut pool, 1, 0).await;
+    with_pool(8, async |ring, pool| {
+        if !pool.stats().huge {
+            return;
+        }
+        ring.pinned().set_patience(Duration::from_millis(300));
+        let (client, server) = stuck_pair(ring).await;
+        let slice = take_filled(ring, pool, 1, 0).await;
         let part = slice.slice(0..40 << 10);
         server.sendfile(part).await.expect("it fits the sender's buffer");
         // Evicted or not: as long as the chunk is none that is waited for, nobody is closed.
         let waited = ring.timeout(Duration::from_millis(900), server.hung_up()).await;
         assert!(waited.is_none(), "closed without need");
         drop(slice);
-        wait_for_stats(&ring, &mut pool, |stats| stats.retired == 1).await;
+        wait_for_stats(ring, pool, |stats| stats.retired == 1).await;
         // Its memory is wanted.
         let _taken = pool.take().expect("ready");
-        wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 1).await;
+        wait_for_stats(ring, pool, |stats| stats.ghosts == 1).await;
         let closed = ring.timeout(Duration::from_secs(10), server.hung_up()).await;
         assert!(closed.is_some(), "it keeps its ghost");
         assert!(server.send(vec![vec![0; 1].into()]).await.is_err());
         drop(server);
-        wait_for_stats(&ring, &mut pool, |stats| stats.ghosts == 0).await;
+        wait_for_stats(ring, pool, |stats| stats.ghosts == 0).await;
         // What was not sent is forgotten, not kept for the peer: it hears of a reset, at the latest behind what it
         // has already.
         let mut buffer = Vec::with_capacity(64 << 10);
@@ -267,13 +256,9 @@ fn a_reader_that_pins_ghosts_for_too_long_is_closed() {
 
 #[test]
 fn small_and_large_pieces_keep_their_order() {
-    let reactor = reactor();
-    let ring = reactor.ring();
-    let helper = Helper::start("test-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(4, &helper).expect("a pool");
-    reactor.run(async {
-        let (client, server) = pair(&ring).await;
-        let slice = take_filled(&ring, &mut pool, 3, 0).await;
+    with_pool(4, async |ring, pool| {
+        let (client, server) = pair(ring).await;
+        let slice = take_filled(ring, pool, 3, 0).await;
         let pieces: Vec<SendPiece> = vec![
             vec![1; 10].into(),
             slice.slice(0..100_000).into(),
