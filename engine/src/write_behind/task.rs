@@ -222,15 +222,17 @@ fn cool(core: &CoreHandle) {
             }
             let lost = !matches!(log.status, Status::Online | Status::Full);
             drop(log);
+            // Before its memory is given to those who wait: the first of them may be this very partition, which then
+            // has something to be looked after again.
+            if done || lost {
+                core.write_behind.forget(&partition.id());
+            }
             let any = !freed.is_empty();
             for region in freed {
                 core.release(region);
             }
             if any {
                 core.cleaned();
-            }
-            if done || lost {
-                core.write_behind.forget(&partition.id());
             }
         }
     }

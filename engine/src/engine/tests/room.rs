@@ -86,3 +86,21 @@ fn an_exact_partition_needs_little_more_than_its_bytes() {
         assert_eq!(disk.stats().faults, 0, "no room was asked for that is not needed");
     });
 }
+
+#[test]
+fn what_is_let_in_by_memory_that_the_log_itself_gave_back_is_written() {
+    let mut world = World::new(24);
+    let relaxed = open_with(0, |config| config.flush_messages = 2);
+    let tight = EngineConfig { cache_bytes: 64 << 10, ..config() };
+    world.live_with(vec![relaxed], tight, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 25_000, 0)).await;
+        append(&partition, batch(1, 25_000, 1)).await;
+        // Its only extent is all the memory there is, and goes once the log has been quiet for a while.
+        append(&partition, batch(1, 25_000, 2)).await;
+        runtime.sleep(Duration::from_secs(5)).await;
+        assert_eq!(engine.stats().dirty_bytes, 0, "nobody looks after what was let in");
+        append(&partition, batch(1, 50_000, 3)).await;
+        assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 2), (3, 3)]);
+    });
+}
