@@ -56,39 +56,36 @@ impl Partition {
         Ok(self.log_start_offset())
     }
 
-    /// Removes the files of segments that lie wholly below the log's start. The checkpoint that says so is
-    /// durable before, so no entry of the journal brings one back.
+    /// Removes the files of segments that lie wholly below the log's start, oldest first. The checkpoint that says so
+    /// is durable before, so no entry of the journal brings one back.
     pub(crate) async fn remove_old_segments(&self) -> Result<(), StorageError> {
         let turn = self.inner.io.take().await;
         let core = self.core().clone();
         // Retention may just have rolled it.
         write_behind::flush(&core, self, &turn).await;
-        let removed: Vec<Segment> = {
-            let mut log = self.inner.log.borrow_mut();
-            let start = log.log_start;
-            let keep_from = log.checkpointed;
-            let count = log
-                .segments
-                .iter()
-                .take(log.segments.len() - 1)
-                .take_while(|segment| segment.is_sealed && segment.next <= start && segment.base < keep_from)
-                .count();
-            if count == 0 {
-                return Ok(());
-            }
-            log.cuts += 1;
-            log.hints.clear();
-            log.segments.drain(..count).collect()
-        };
-        core.journal.barrier(&core).await?;
-        for mut segment in removed {
-            for region in segment.drop_extents() {
-                core.release(region);
-            }
-            retire_segment(self, segment.base).await?;
+        if !self.inner.log.borrow().has_removable() {
+            return Ok(());
         }
+        core.journal.barrier(&core).await?;
+        let removed = self.retire_removable().await;
         core.cleaned();
-        Ok(())
+        removed
+    }
+
+    /// One whose files cannot be renamed stays the oldest of the log. Had it gone from memory only, a clean stop would
+    /// not know that the log starts behind it, and those that go after it would leave a hole.
+    async fn retire_removable(&self) -> Result<(), StorageError> {
+        loop {
+            let oldest = self.inner.log.borrow_mut().take_removable();
+            let Some(mut segment) = oldest else { return Ok(()) };
+            for region in segment.drop_extents() {
+                self.core().release(region);
+            }
+            if let Err(error) = retire_segment(self, segment.base).await {
+                self.inner.log.borrow_mut().segments.push_front(segment);
+                return Err(error);
+            }
+        }
     }
 
     /// Cuts the log so that `end` is its end, or leaves it when it ends before that. A batch that holds `end`
@@ -532,6 +529,23 @@ impl Log {
         self.epochs.truncate_from_end(cut.offset);
         self.producers.truncate_to(cut.offset);
         (removed, held.drop_extents().collect())
+    }
+
+    /// Whether the oldest segment lies wholly below the log's start, and recovery does not need it.
+    fn has_removable(&self) -> bool {
+        let oldest = &self.segments[0];
+        let is_old = oldest.next <= self.log_start && oldest.base < self.checkpointed;
+        self.segments.len() > 1 && oldest.is_sealed && is_old
+    }
+
+    /// The oldest segment, if it may go; nobody finds it from here on.
+    fn take_removable(&mut self) -> Option<Segment> {
+        if !self.has_removable() {
+            return None;
+        }
+        self.cuts += 1;
+        self.hints.clear();
+        self.segments.pop_front()
     }
 
     /// The base offset of the first segment.

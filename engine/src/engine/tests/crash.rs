@@ -26,6 +26,54 @@ fn a_rolled_segment_that_was_not_cut_yet_is_cut_by_recovery() {
     });
 }
 
+/// Moves the log's start while the directory cannot rename anything; the checkpoint says it before.
+async fn delete_without_removing(
+    partition: &Partition,
+    before: i64,
+    runtime: &SimRuntime,
+    disk: &SimDisk,
+) -> Result<Offset, ReadError> {
+    let turn = partition.inner().io.take().await;
+    let removal = async {
+        runtime.sleep(Duration::from_secs(1)).await;
+        disk.set_faults(FaultPlan { name_per_million: 1_000_000, ..FaultPlan::default() });
+        drop(turn);
+    };
+    let (deleted, ()) = futures_util::join!(partition.delete_records(Offset(before)), removal);
+    disk.set_faults(FaultPlan::default());
+    deleted
+}
+
+#[test]
+fn a_segment_that_could_not_be_removed_stays_below_the_logs_start_and_goes_first() {
+    let mut world = World::new(31);
+    let small = || open_with(0, |config| config.segment_bytes = 16 << 10);
+    let disk = world.disk.clone();
+    world.live_and_stop(vec![small()], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..5 {
+            append(&partition, batch(1, 10_000, fill)).await;
+        }
+        runtime.sleep(Duration::from_secs(5)).await;
+        let deleted = delete_without_removing(&partition, 2, &runtime, &disk).await;
+        assert!(matches!(deleted, Err(ReadError::Storage(_))), "{deleted:?}");
+        assert_eq!(partition.log_start_offset(), Offset(2));
+    });
+    let disk = world.disk.clone();
+    world.live(vec![small()], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(partition.log_start_offset(), Offset(2), "a clean stop says so");
+        let deleted = delete_without_removing(&partition, 3, &runtime, &disk).await;
+        assert!(matches!(deleted, Err(ReadError::Storage(_))), "{deleted:?}");
+        partition.delete_records(Offset(4)).await.expect("deleted");
+        let files = disk.files();
+        let logs: Vec<&str> =
+            files.iter().map(|(path, ..)| path.as_str()).filter(|path| path.ends_with(".log")).collect();
+        assert_eq!(logs, ["events-0/00000000000000000004.log"], "no hole is left in the log");
+        assert_eq!(read_all(&partition, 4).await, [(4, 4)]);
+    });
+}
+
 /// A write that fails takes its partition offline for this life; what was acknowledged is there in the next one.
 #[test]
 fn a_partition_whose_bulk_write_failed_is_sound_after_a_restart() {
