@@ -70,7 +70,10 @@ pub(crate) struct Core {
     starving: RefCell<VecDeque<Weak<PartitionInner>>>,
     admitting: Cell<bool>,
     failure: RefCell<Option<StorageError>>,
+    /// Nothing new is taken.
     closing: Cell<bool>,
+    /// Nobody is at work any more who could wait for the commit, or for write-behind.
+    ended: Cell<bool>,
     ends: Broadcast,
 }
 
@@ -126,6 +129,7 @@ impl Core {
             admitting: Cell::new(false),
             failure: RefCell::new(None),
             closing: Cell::new(false),
+            ended: Cell::new(false),
             ends: Broadcast::default(),
             config,
         })
@@ -319,22 +323,33 @@ impl Core {
         self.failure.borrow().is_some()
     }
 
-    /// Whether the background tasks shall end.
+    /// Whether nothing new is taken.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
     }
 
-    /// Completes when the background tasks shall end.
+    /// Whether commit and write-behind shall end, once they have nothing to do.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Completes when nothing new is taken.
     pub(crate) async fn closed(&self) {
         while !self.is_closing() {
             self.ends.wait().await;
         }
     }
 
-    /// Tells the background tasks to end.
+    /// Nothing new is taken from now on. Commit and write-behind go on: who has a partition's files may still need
+    /// them, and a stop waits for those files.
     pub(crate) fn close(&self) {
         self.closing.set(true);
         self.ends.raise();
+    }
+
+    /// Tells commit and write-behind to end.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
         self.journal.wake();
         self.write_behind.wake();
     }

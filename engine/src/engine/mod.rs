@@ -152,6 +152,7 @@ impl Drop for EngineInner {
     fn drop(&mut self) {
         // Partitions and core hold each other.
         self.core.close();
+        self.core.end();
         self.core.partitions.borrow_mut().clear();
         self.core.journal.clear();
         self.core.write_behind.clear();
@@ -306,6 +307,13 @@ impl Engine {
         let core = &self.inner.core;
         core.close();
         core.admit();
+        let closed = self.close_partitions().await;
+        core.end();
+        closed
+    }
+
+    async fn close_partitions(&self) -> Result<ClosedCore, CloseError> {
+        let core = &self.inner.core;
         while !core.journal.is_idle() && !core.is_offline() {
             core.journal.next_group().await;
         }

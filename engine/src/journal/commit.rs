@@ -51,12 +51,12 @@ impl Member {
     }
 }
 
-/// Commits until the engine closes and nobody waits, or the log directory is lost.
+/// Commits until the engine has ended and nobody waits, or the log directory is lost.
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let journal = &core.journal;
         let idle = journal.waiting.borrow().is_empty() && !journal.wants_barrier.get();
-        if core.is_offline() || (idle && core.is_closing()) {
+        if core.is_offline() || (idle && core.is_ended()) {
             journal.clear();
             journal.done.raise();
             return;

@@ -33,13 +33,13 @@ enum Job {
     Flush,
 }
 
-/// Writes behind until the engine closes or the log directory is lost.
+/// Writes behind until the engine has ended or the log directory is lost.
 pub(crate) async fn run(core: CoreHandle) {
     let mut last_checkpoint = core.runtime.monotonic();
     let mut last_look = Duration::ZERO;
     loop {
         // A commit that waits for room still needs this task.
-        if core.is_offline() || (core.is_closing() && core.journal.is_idle()) {
+        if core.is_offline() || (core.is_ended() && core.journal.is_idle()) {
             core.write_behind.clear();
             return;
         }
@@ -70,7 +70,7 @@ pub(crate) async fn run(core: CoreHandle) {
             }
             last_checkpoint = core.runtime.monotonic();
         }
-        if core.is_offline() || (core.is_closing() && core.journal.is_idle()) {
+        if core.is_offline() || (core.is_ended() && core.journal.is_idle()) {
             continue;
         }
         give_up(&core, idle);

@@ -104,3 +104,26 @@ fn what_is_let_in_by_memory_that_the_log_itself_gave_back_is_written() {
         assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 2), (3, 3)]);
     });
 }
+
+#[test]
+fn a_stop_waits_for_segments_that_are_being_removed() {
+    let mut world = World::new(60);
+    let small = open_with(0, |config| config.segment_bytes = 16 << 10);
+    world.live_and_stop(vec![small, open(1)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 10_000, 0)).await;
+        append(&partition, batch(1, 10_000, 1)).await;
+        runtime.sleep(Duration::from_secs(10)).await;
+        append(&partition, batch(1, 100, 2)).await;
+        // The newest group has bytes that are in a segment only: a file goes once there is another.
+        append(&engine.partition(&open(1).id).expect("open"), batch(1, 90_000, 3)).await;
+        let deleting = partition.clone();
+        runtime.spawn(Box::pin(async move {
+            deleting.delete_records(Offset(1)).await.expect("deleted");
+        }));
+        // The stop begins while the log is flushed for that.
+        while partition.inner().io.try_take().is_some() {
+            runtime.sleep(Duration::from_micros(10)).await;
+        }
+    });
+}
