@@ -35,6 +35,8 @@ pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
+/// Errno of Linux for what is not done any more.
+const ECANCELED: i32 = 125;
 
 /// What a checkpoint says of one partition.
 #[derive(Debug, Clone)]
@@ -72,6 +74,8 @@ pub(crate) struct CheckpointWriter {
     /// How many were begun, and the number of the last one that became durable.
     started: Cell<u64>,
     written: Cell<u64>,
+    /// None is written any more.
+    ended: Cell<bool>,
 }
 
 /// The path of a core's checkpoint.
@@ -89,6 +93,9 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     if let Some(error) = core.failure() {
         return Err(error);
+    }
+    if writer.ended.get() {
+        return Err(refused(core));
     }
     let number = writer.started.get() + 1;
     writer.started.set(number);
@@ -132,6 +139,23 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     core.journal.pass(&cursor);
     Ok(())
+}
+
+/// Completes once no checkpoint is under way; none is written from then on. At the end of a clean stop: one that came
+/// behind it would be believed by a later start, though Kafka may have changed the directory meanwhile.
+pub(crate) async fn end(core: &Core) {
+    let _turn = core.checkpoints.turn.take().await;
+    core.checkpoints.ended.set(true);
+}
+
+fn refused(core: &Core) -> StorageError {
+    StorageError {
+        operation: "replace",
+        path: checkpoint_path(core.config.core),
+        position: 0,
+        length: 0,
+        kind: StorageErrorKind::Errno(ECANCELED),
+    }
 }
 
 /// Keeps what the lives before said, in one file that no core writes over. The number of cores may be another

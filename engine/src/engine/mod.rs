@@ -334,6 +334,7 @@ impl Engine {
             .try_collect()
             .await?;
         closed.extend(closing);
+        checkpoint::end(core).await;
         core.sync_all().await?;
         Ok(ClosedCore { partitions: closed })
     }

@@ -152,6 +152,13 @@ pub async fn replay(
             }
         }
     }
+    if clean {
+        // A stop leaves none; but one that is there would be believed once nothing says that it is too old.
+        seal::remove_private(&*directory).await?;
+        directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
+        directory.sync_directory(Path::new("")).await?;
+        return Ok(RecoveredJournal { inner: Arc::new(recovered) });
+    }
     directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
     if !recovered.checkpoints.is_empty() {
         // The journals must be gone for good first: without them, nothing of theirs can be void.
@@ -163,14 +170,8 @@ pub async fn replay(
             kept => kept?,
         }
     }
-    if clean {
-        directory.remove_file(Path::new(CLEAN_SHUTDOWN)).await?;
-        directory.sync_directory(Path::new("")).await?;
-    }
-    if !clean {
-        let took_ms = runtime.monotonic().saturating_sub(started).as_millis() as u64;
-        tracing::info!(partitions = recovered.checkpoints.len(), took_ms, "recovered the journals");
-    }
+    let took_ms = runtime.monotonic().saturating_sub(started).as_millis() as u64;
+    tracing::info!(partitions = recovered.checkpoints.len(), took_ms, "recovered the journals");
     Ok(RecoveredJournal { inner: Arc::new(recovered) })
 }
 

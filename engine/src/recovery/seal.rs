@@ -85,12 +85,17 @@ pub async fn seal(
     if directory.list(Path::new("")).await?.iter().all(|entry| entry.name != CLEANER_CHECKPOINT) {
         directory.replace(Path::new(CLEANER_CHECKPOINT), offsets(&|_| None)).await?;
     }
-    directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
-    remove_checkpoints(&*directory).await?;
+    remove_private(&*directory).await?;
     directory.replace(Path::new(CLEAN_SHUTDOWN), encode_clean_shutdown(broker_epoch).into_bytes()).await
 }
 
-/// Removes the private checkpoints: those of an older life first, for an older one that outlived a newer one would
+/// Removes the journals and the private checkpoints.
+pub(super) async fn remove_private(directory: &dyn Directory) -> Result<(), StorageError> {
+    directory.remove_directory(Path::new(JOURNAL_FOLDER)).await?;
+    remove_checkpoints(directory).await
+}
+
+/// Removes the private checkpoints, durably: those of an older life first, for an older one that outlived a newer one would
 /// speak of what is no more, should the stop be cut off here.
 async fn remove_checkpoints(directory: &dyn Directory) -> Result<(), StorageError> {
     let mut held: Vec<(Option<u64>, String)> = Vec::new();

@@ -1,6 +1,7 @@
 //! The contract with Kafka's directory: what lies in a partition's folder, and what a crash of Kafka leaves there.
 
 use super::*;
+use crate::checkpoint;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
 
 /// A partition whose segments hold a few records each.
@@ -221,4 +222,56 @@ fn a_stop_soon_after_a_crash_does_not_read_the_whole_log_for_an_index() {
         assert_eq!(read_all(&partition, 0).await, filled(42));
     });
     assert!(world.disk.contents(Path::new(index)).is_some(), "there is time for it now");
+}
+
+#[test]
+fn no_checkpoint_outlives_a_clean_stop() {
+    for seed in 0..20 {
+        let mut world = World::new(500 + seed);
+        world.live_and_stop(vec![open(0)], |engine, runtime| async move {
+            append(&engine.partition(&open(0).id).expect("open"), batch(1, 100, 1)).await;
+            // Write-behind is at it, and others wait, when the stop begins.
+            let core = engine.inner.core.clone();
+            runtime.spawn(Box::pin(async move {
+                for _ in 0..1000 {
+                    if checkpoint::write(&core).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        });
+        world.disk.kill();
+        let files = world.disk.files();
+        let private: Vec<_> = files.iter().filter(|(path, ..)| path.starts_with(".flumen-")).collect();
+        assert!(private.is_empty(), "seed {seed}: {private:?}");
+    }
+}
+
+/// Whoever stopped it cleanly, perhaps Kafka itself, changed what an older checkpoint speaks of.
+#[test]
+fn a_checkpoint_beside_a_clean_stop_is_never_believed() {
+    let mut world = World::new(47);
+    let disk = world.disk.clone();
+    world.live_and_stop(vec![short(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append_many(&partition, 7).await;
+        runtime.sleep(Duration::from_secs(10)).await;
+        let left = disk.contents(Path::new(".flumen-checkpoint-0")).expect("written");
+        partition.truncate_to(Offset(2)).await.expect("cut");
+        append_many(&partition, 2).await;
+        disk.place(Path::new(".flumen-left"), &left);
+    });
+    let left = world.disk.contents(Path::new(".flumen-left")).expect("placed");
+    world.disk.place(Path::new(".flumen-checkpoint-7"), &left);
+    let runtime = SimRuntime::new(world.random.fork(), START_MS);
+    let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
+    // The start comes no further than this.
+    let replayed = runtime.run(recovery::replay(runtime.clone(), directory)).expect("no deadlock");
+    assert!(replayed.expect("replayed").stopped_cleanly());
+    world.disk.crash();
+    world.live(vec![short(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert!(!partition.is_offline(), "it is sound");
+        assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 0), (3, 1)]);
+    });
 }
