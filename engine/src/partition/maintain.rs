@@ -63,7 +63,8 @@ impl Partition {
         let core = self.core().clone();
         // Retention may just have rolled it.
         write_behind::flush(&core, self, &turn).await;
-        if !self.inner.log.borrow().has_removable() {
+        // Of one that is closed, what its files are is said already.
+        if self.is_closed() || !self.inner.log.borrow().has_removable() {
             return Ok(());
         }
         core.journal.barrier(&core).await?;
@@ -309,6 +310,8 @@ impl Partition {
             };
             (snapshot, bases, encode_epochs(&log.epochs), closed)
         };
+        // Where the log starts may not change any more: it is said by what was just put together.
+        self.close();
         if let Some(snapshot) = snapshot {
             let path = segment_path(self, end.offset, SegmentFileKind::ProducerSnapshot);
             core.directory.replace_later(&path, snapshot).await?;
@@ -316,7 +319,6 @@ impl Partition {
         self.remove_snapshots(|offset| offset != end.offset && !bases.contains(&offset)).await?;
         let path = self.folder().join(LEADER_EPOCH_CHECKPOINT);
         core.directory.replace_later(&path, epochs.into_bytes()).await?;
-        self.close();
         Ok(closed)
     }
 

@@ -1,5 +1,7 @@
 //! The contract with Kafka's directory: what lies in a partition's folder, and what a crash of Kafka leaves there.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::checkpoint;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
@@ -274,4 +276,30 @@ fn a_checkpoint_beside_a_clean_stop_is_never_believed() {
         assert!(!partition.is_offline(), "it is sound");
         assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 0), (3, 1)]);
     });
+}
+
+#[test]
+fn what_is_deleted_while_a_stop_is_under_way_stays_deleted() {
+    for moment in 0..100 {
+        let mut world = World::new(600);
+        let acknowledged = Rc::new(Cell::new(Offset(0)));
+        let noted = acknowledged.clone();
+        world.live_and_stop(vec![short(0), open(1)], |engine, runtime| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            append_many(&partition, 2).await;
+            append(&engine.partition(&open(1).id).expect("open"), batch(1, 1_000_000, 1)).await;
+            let waiting = runtime.clone();
+            runtime.spawn(Box::pin(async move {
+                waiting.sleep(Duration::from_micros(moment * 100)).await;
+                if let Ok(start) = partition.delete_records(Offset(1)).await {
+                    noted.set(start);
+                }
+            }));
+        });
+        world.disk.kill();
+        world.live(vec![short(0)], |engine, _| async move {
+            let start = engine.partition(&open(0).id).expect("open").log_start_offset();
+            assert!(start >= acknowledged.get(), "{start}, {acknowledged:?} was acknowledged ({moment})");
+        });
+    }
 }
