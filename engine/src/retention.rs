@@ -93,10 +93,12 @@ async fn learn_ages(partition: &Partition) {
 }
 
 /// Takes a segment out of use: its files are renamed to `.deleted` at once, as in Kafka, and unlinked after
-/// `file.delete.delay.ms`, or at the next start. The log goes last, so that no index is left of one that is not there.
+/// `file.delete.delay.ms`, or at the next start. The log goes last: no index is left of one that is not there, and
+/// where this fails the segment is still in use.
 pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Result<(), StorageError> {
     let core = partition.core().clone();
     let mut retired = Vec::new();
+    let mut outcome = Ok(());
     for kind in [
         SegmentFileKind::ProducerSnapshot,
         SegmentFileKind::TransactionIndex,
@@ -110,7 +112,10 @@ pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Resul
         match core.directory.rename(&partition.folder().join(live.name()), &path).await {
             Ok(()) => retired.push(path),
             Err(error) if error.kind == StorageErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
         }
     }
     core.clone().after_delete_delay(&partition.config(), async move {
@@ -120,7 +125,7 @@ pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Resul
             }
         }
     });
-    Ok(())
+    outcome
 }
 
 /// Where the log should start now, if that is later than it does.
