@@ -17,11 +17,10 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use flumen_ring::AlignedBuffer;
-use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::RecoveryError;
 use super::fold::read_range;
+use super::window::Window;
 use crate::checkpoint::Checkpoint;
 use crate::journal::format::{
     BLOCK_BYTES, Cursor, GROUP_BYTES_MAX, GROUP_HEADER_BYTES, Group, JournalId, decode_file_header,
@@ -30,11 +29,7 @@ use crate::journal::format::{
 use crate::storage::{DataFile, Directory, OpenMode, StorageError};
 
 /// Files are read in pieces of this many bytes.
-const READ_BYTES: usize = 1 << 20;
-/// So many of them at a time.
-const READS_MAX: usize = 8;
-/// At least so much is read ahead.
-const AHEAD_BYTES: u64 = 4 << 20;
+const PIECE_BYTES: usize = 4 << 20;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -55,86 +50,47 @@ pub(super) struct LiveGroup {
     pub(super) bytes: Bytes,
 }
 
-/// Part of a file, read from its start on as far as it was asked for.
-struct Window<'a> {
-    file: &'a Rc<dyn DataFile>,
-    file_bytes: u64,
-    start: u64,
-    bytes: Vec<u8>,
+/// A journal's groups, wherever they are.
+struct Groups<'a> {
+    journal: JournalId,
+    window: Window<'a>,
 }
 
-impl<'a> Window<'a> {
-    fn new(file: &'a Rc<dyn DataFile>, file_bytes: u64, start: u64) -> Self {
-        Self { file, file_bytes, start, bytes: Vec::new() }
-    }
-
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    /// What is at `position`, at least as far as `upto` if the file goes that far.
-    async fn at(&mut self, position: u64, upto: u64) -> Result<&[u8], StorageError> {
-        if self.end() < upto.min(self.file_bytes) {
-            let to = upto.max(self.end() + AHEAD_BYTES).min(self.file_bytes);
-            // Address space, of which only what is read becomes memory.
-            self.bytes.reserve((self.file_bytes - self.end()) as usize);
-            let pieces = iter((self.end()..to).step_by(READ_BYTES)).map(|from| {
-                let (file, wanted) = (self.file.clone(), READ_BYTES.min((to - from) as usize));
-                async move {
-                    let wanted = wanted.next_multiple_of(BLOCK_BYTES);
-                    let (result, buffer) = file.read(AlignedBuffer::recycled(wanted), from, wanted).await;
-                    result.map(|read| (read, buffer))
-                }
-            });
-            let mut pieces = pieces.buffered(READS_MAX);
-            while let Some((read, buffer)) = pieces.try_next().await? {
-                self.bytes.extend_from_slice(&buffer[..read]);
-            }
-            // Cut short meanwhile: there is no more of it.
-            self.file_bytes = if self.end() < to { self.end() } else { self.file_bytes };
-        }
-        let from = position.saturating_sub(self.start).min(self.bytes.len() as u64);
-        Ok(&self.bytes[from as usize..])
+impl<'a> Groups<'a> {
+    fn new(journal: JournalId, file: &'a Rc<dyn DataFile>, file_bytes: u64) -> Self {
+        Self { journal, window: Window::new(file, file_bytes) }
     }
 
     /// The whole group at `position`, if one is there.
-    async fn group(&mut self, journal: JournalId, position: u64) -> Result<Option<Group>, StorageError> {
-        let header = self.at(position, position + GROUP_HEADER_BYTES as u64).await?;
-        let Some((_, used)) = peek_group(journal, header) else { return Ok(None) };
+    async fn at(&mut self, position: u64) -> Result<Option<LiveGroup>, StorageError> {
+        let header = self.window.at(position, GROUP_HEADER_BYTES, PIECE_BYTES).await?;
+        let Some((_, used)) = peek_group(self.journal, header) else { return Ok(None) };
         if used > GROUP_BYTES_MAX {
             return Ok(None);
         }
-        Ok(decode_group(journal, self.at(position, position + used as u64).await?).ok())
+        let bytes = self.window.at(position, used.next_multiple_of(BLOCK_BYTES), PIECE_BYTES).await?;
+        let group = decode_group(self.journal, bytes).ok();
+        Ok(group.map(|group| LiveGroup { position, group, bytes: Bytes::copy_from_slice(bytes) }))
     }
 
     /// The group that `cursor` means, if it is at `position`.
-    async fn next(
-        &mut self,
-        journal: JournalId,
-        cursor: &Cursor,
-        position: u64,
-    ) -> Result<Option<Group>, StorageError> {
-        let group = self.group(journal, position).await?;
-        Ok(group.filter(|group| {
-            group.header.sequence == cursor.sequence && group.header.previous_crc == cursor.previous_crc
+    async fn next(&mut self, cursor: &Cursor, position: u64) -> Result<Option<LiveGroup>, StorageError> {
+        let found = self.at(position).await?;
+        Ok(found.filter(|LiveGroup { group: Group { header, .. }, .. }| {
+            header.sequence == cursor.sequence && header.previous_crc == cursor.previous_crc
         }))
     }
 
-    /// A whole group of this number or a later one that starts in `within`, as (position, number).
-    async fn later(
-        &mut self,
-        journal: JournalId,
-        sequence: u64,
-        within: Range<u64>,
-    ) -> Result<Option<(u64, u64)>, StorageError> {
+    /// A whole group of this number or a later one that starts in `within`.
+    async fn later(&mut self, sequence: u64, within: Range<u64>) -> Result<Option<LiveGroup>, StorageError> {
         for position in within.step_by(BLOCK_BYTES) {
-            let header = self.at(position, position + BLOCK).await?;
+            let header = self.window.at(position, GROUP_HEADER_BYTES, PIECE_BYTES).await?;
             if header.is_empty() {
                 break;
             }
-            let is_later = peek_group(journal, header).is_some_and(|(number, _)| number >= sequence);
-            if is_later && let Some(group) = self.group(journal, position).await? {
-                return Ok(Some((position, group.header.sequence)));
+            let is_later = peek_group(self.journal, header).is_some_and(|(number, _)| number >= sequence);
+            if is_later && let Some(found) = self.at(position).await? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -182,44 +138,36 @@ async fn follow(
     journal: JournalId,
     cursor: Cursor,
 ) -> Result<LiveGroups, RecoveryError> {
+    let mut groups = Groups::new(journal, file, file_bytes);
     let mut at = cursor;
-    let mut windows = [Window::new(file, file_bytes, at.position), Window::new(file, file_bytes, BLOCK)];
-    let mut lap = 0;
-    let mut found = Vec::new();
+    let mut started_again = false;
+    let mut live = Vec::new();
     loop {
-        let mut position = at.position;
-        let mut group = windows[lap].next(journal, &at, position).await?;
-        if group.is_none() && lap == 0 && may_start_again(&at) {
-            position = BLOCK;
-            group = windows[1].next(journal, &at, position).await?;
-            lap = usize::from(group.is_some());
+        let mut found = groups.next(&at, at.position).await?;
+        if found.is_none() && !started_again && may_start_again(&at) {
+            found = groups.next(&at, BLOCK).await?;
+            started_again = found.is_some();
         }
-        let Some(group) = group else { break };
+        let Some(found) = found else { break };
         at = Cursor {
             sequence: at.sequence + 1,
-            position: position + group.length as u64,
-            previous_crc: group.crc,
-            capacity: group.header.capacity,
+            position: found.position + found.group.length as u64,
+            previous_crc: found.group.crc,
+            capacity: found.group.header.capacity,
         };
-        found.push((lap, position, group));
+        live.push(found);
     }
-    let farthest = at.position + GROUP_BYTES_MAX as u64;
-    let mut later = windows[lap].later(journal, at.sequence, at.position..farthest).await?;
-    if later.is_none() && lap == 0 && may_start_again(&at) {
-        later = windows[1].later(journal, at.sequence, BLOCK..BLOCK + GROUP_BYTES_MAX as u64).await?;
+    let mut later = groups.later(at.sequence, at.position..at.position + GROUP_BYTES_MAX as u64).await?;
+    if later.is_none() && !started_again && may_start_again(&at) {
+        later = groups.later(at.sequence, BLOCK..BLOCK + GROUP_BYTES_MAX as u64).await?;
     }
-    if let Some((position, sequence)) = later {
+    if let Some(later) = later {
+        let (sequence, position) = (later.group.header.sequence, later.position);
         let reason = format!("group {} is missing, but {sequence} is at {position}", at.sequence);
         return Err(RecoveryError::Damaged { path: path.to_owned(), position: at.position, reason });
     }
-    let read_bytes = windows.iter().map(|window| window.bytes.len() as u64).sum();
-    let windows = windows.map(|window| (window.start, Bytes::from(window.bytes)));
-    let groups = found.into_iter().map(|(lap, position, group)| {
-        let (start, bytes) = &windows[lap];
-        let from = (position - start) as usize;
-        LiveGroup { position, bytes: bytes.slice(from..(from + group.length).min(bytes.len())), group }
-    });
-    Ok(LiveGroups { path: path.to_owned(), journal, groups: groups.collect(), read_bytes })
+    let read_bytes = groups.window.read_bytes;
+    Ok(LiveGroups { path: path.to_owned(), journal, groups: live, read_bytes })
 }
 
 /// Whether the group of the cursor may be at the first block: only one that does not fit goes there, and the ring
@@ -235,39 +183,35 @@ async fn search(
     path: &str,
     journal: JournalId,
 ) -> Result<LiveGroups, RecoveryError> {
-    let mut window = Window::new(file, file_bytes, 0);
-    let bytes = Bytes::copy_from_slice(window.at(0, file_bytes).await?);
-    let mut found: BTreeMap<u64, (usize, Group)> = BTreeMap::new();
-    let mut position = BLOCK_BYTES;
-    while position < bytes.len() {
-        match decode_group(journal, &bytes[position..]) {
-            Ok(group) => {
-                let length = group.length;
-                found.insert(group.header.sequence, (position, group));
-                position += length;
+    let mut groups = Groups::new(journal, file, file_bytes);
+    let mut found: BTreeMap<u64, LiveGroup> = BTreeMap::new();
+    let mut position = BLOCK;
+    while position < file_bytes {
+        match groups.at(position).await? {
+            Some(group) => {
+                position += group.group.length as u64;
+                found.insert(group.group.header.sequence, group);
             }
-            Err(_) => position += BLOCK_BYTES,
+            None => position += BLOCK,
         }
     }
-    let mut live =
-        LiveGroups { path: path.to_owned(), journal, groups: Vec::new(), read_bytes: bytes.len() as u64 };
-    let Some((_, (_, newest))) = found.last_key_value() else { return Ok(live) };
-    let (newest, tail) = (newest.header.sequence, newest.header.tail_sequence);
+    let read_bytes = groups.window.read_bytes;
+    let mut live = LiveGroups { path: path.to_owned(), journal, groups: Vec::new(), read_bytes };
+    let Some((_, newest)) = found.last_key_value() else { return Ok(live) };
+    let (newest, tail) = (newest.group.header.sequence, newest.group.header.tail_sequence);
     let damaged =
         |position: u64, reason: String| RecoveryError::Damaged { path: path.to_owned(), position, reason };
     for sequence in tail..=newest {
-        let Some((position, group)) = found.remove(&sequence) else {
-            let behind = live.groups.last().map_or(0, |last| last.position + last.group.length as u64);
+        let before = live.groups.last();
+        let Some(next) = found.remove(&sequence) else {
+            let behind = before.map_or(0, |last| last.position + last.group.length as u64);
             return Err(damaged(behind, format!("group {sequence} of {tail}..={newest} is missing")));
         };
-        if let Some(before) = live.groups.last()
-            && group.header.previous_crc != before.group.crc
-        {
+        if before.is_some_and(|before| next.group.header.previous_crc != before.group.crc) {
             let reason = format!("group {sequence} does not continue the one before");
-            return Err(damaged(position as u64, reason));
+            return Err(damaged(next.position, reason));
         }
-        let end = (position + group.length).min(bytes.len());
-        live.groups.push(LiveGroup { position: position as u64, bytes: bytes.slice(position..end), group });
+        live.groups.push(next);
     }
     Ok(live)
 }

@@ -14,6 +14,7 @@ mod scan;
 mod seal;
 mod survey;
 mod swap;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::Path;

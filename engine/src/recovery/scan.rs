@@ -5,14 +5,13 @@
 
 use std::rc::Rc;
 
-use flumen_ring::AlignedBuffer;
-
+use super::window::Window;
 use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_verbatim};
 use crate::epochs::LeaderEpochs;
 use crate::partition::{Partition, Point};
 use crate::producers::{Producers, TransactionEnd};
 use crate::read::ReadError;
-use crate::segment::{BLOCK_BYTES, Lookup, align_down};
+use crate::segment::{Lookup, align_down};
 use crate::storage::{DataFile, StorageError};
 use crate::{LeaderEpoch, Offset, Position, Timestamp};
 
@@ -43,42 +42,6 @@ pub(super) struct ScanState<'a> {
     pub(super) producers_at: Offset,
     pub(super) is_compacted: bool,
     pub(super) index_interval_bytes: u32,
-}
-
-/// Bytes of the file from `start` on.
-struct Window<'a> {
-    file: &'a Rc<dyn DataFile>,
-    length: u64,
-    buffer: AlignedBuffer,
-    start: u64,
-    filled: usize,
-}
-
-impl<'a> Window<'a> {
-    fn new(file: &'a Rc<dyn DataFile>, length: u64) -> Self {
-        Self { file, length, buffer: AlignedBuffer::zeroed(0), start: 0, filled: 0 }
-    }
-
-    /// `bytes` at `position`, or fewer at the end of the file.
-    async fn at(&mut self, position: u64, bytes: usize, chunk: usize) -> Result<&[u8], StorageError> {
-        let held = self.start <= position && position + bytes as u64 <= self.start + self.filled as u64;
-        if !held && position < self.length {
-            let start = align_down(position);
-            let wanted = ((position - start) as usize + bytes).max(chunk);
-            let length = wanted.next_multiple_of(BLOCK_BYTES as usize);
-            let mut buffer = std::mem::replace(&mut self.buffer, AlignedBuffer::zeroed(0));
-            if buffer.len() < length {
-                buffer = AlignedBuffer::recycled(length);
-            }
-            let (result, buffer) = self.file.read(buffer, start, length).await;
-            self.filled = result?.min(self.length.saturating_sub(start) as usize);
-            self.buffer = buffer;
-            self.start = start;
-        }
-        let from = position.saturating_sub(self.start).min(self.filled as u64) as usize;
-        let to = (from + bytes).min(self.filled);
-        Ok(&self.buffer[from..to])
-    }
 }
 
 /// Scans from `from` to the end of the sound batches in a file of `length` bytes.
