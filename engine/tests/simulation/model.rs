@@ -341,6 +341,7 @@ impl PartitionModel {
     /// Checks a partition of a disk whose bits flipped: it may be short or fail, but what it serves is right.
     pub async fn check_damaged(&self, partition: &Partition) -> Checked {
         let mut next = partition.log_start_offset();
+        let mut is_behind_damage = false;
         while next < partition.high_watermark() {
             let read = match partition.read(next, 64 << 10, true, ReadLimit::HighWatermark).await {
                 Ok(read) => read,
@@ -350,14 +351,19 @@ impl PartitionModel {
             let before = next;
             for batch in batches(&bytes) {
                 let Ok((header, batch)) = batch else { return Ok(()) };
-                // A reader finds a batch whose checksum is wrong by itself.
+                if std::mem::take(&mut is_behind_damage) {
+                    next = header.base_offset();
+                }
+                // A reader finds a batch whose checksum is wrong by itself. Where it ends is not known then: the
+                // last offset may be what is wrong. The batch behind it tells.
                 if header.verify(batch).is_err() {
-                    next = Offset(header.last_offset().0 + 1);
+                    next = Offset(header.last_offset().max(header.base_offset()).0 + 1);
+                    is_behind_damage = true;
                     continue;
                 }
                 next = self.check_batch(header, batch, next, next == before)?;
             }
-            if next == before {
+            if next <= before {
                 return Ok(());
             }
         }
