@@ -127,7 +127,11 @@ impl Admin {
             }
         }
         let is_new = created.topics.iter().any(|topic| topic.error_code == 0);
-        self.await_leaders(&wanted.name, is_new.then_some(wanted.partitions))
+        let led = self.await_leaders(&wanted.name, is_new.then_some(wanted.partitions))?;
+        if is_new {
+            Self::await_partitions(&wanted.name, &led)?;
+        }
+        Ok(led)
     }
 
     /// The leaders of a topic that is there, as soon as all of its partitions have one.
@@ -207,6 +211,19 @@ impl Admin {
             };
             return partitions.iter().map(offset).collect();
         }
+    }
+
+    /// A leader that is named may still be making its partitions, thousands of them for many seconds; asked for
+    /// their offsets it says so.
+    fn await_partitions(topic: &str, led: &[Led]) -> Result<(), BenchError> {
+        let mut by_leader = BTreeMap::<_, Vec<_>>::new();
+        for Led { partition, leader } in led {
+            by_leader.entry(*leader).or_default().push(*partition);
+        }
+        for (leader, partitions) in by_leader {
+            Self::offsets(leader, topic, &partitions, false)?;
+        }
+        Ok(())
     }
 
     /// `created`: how many partitions a topic has that was made just now; another's are as they are.
