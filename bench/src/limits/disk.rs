@@ -99,13 +99,7 @@ fn sequential(settings: &LimitSettings, size: u64, is_write: bool) -> Result<Don
                     })
                 })
                 .collect();
-            let mut bytes = 0;
-            for task in tasks {
-                bytes += task.await?;
-            }
-            let done = watch.done(bytes);
-            finish(Rc::into_inner(file).expect("the tasks are done")).await?;
-            Ok(done)
+            gather(tasks, &watch, file).await
         })
     })?
 }
@@ -145,7 +139,22 @@ async fn reopened(file: DmaFile, path: &PathBuf) -> Result<DmaFile, BenchError> 
     DmaFile::open(path).await.map_err(wrong)
 }
 
-pub async fn finish(file: DmaFile) -> Result<(), BenchError> {
+/// Waits for tasks that tell their bytes, and removes the file that they shared.
+pub async fn gather(
+    tasks: Vec<glommio::Task<Result<u64, BenchError>>>,
+    watch: &Stopwatch,
+    file: Rc<DmaFile>,
+) -> Result<Done, BenchError> {
+    let mut bytes = 0;
+    for task in tasks {
+        bytes += task.await?;
+    }
+    let done = watch.done(bytes);
+    finish(Rc::into_inner(file).expect("the tasks are done")).await?;
+    Ok(done)
+}
+
+async fn finish(file: DmaFile) -> Result<(), BenchError> {
     file.remove().await.map_err(wrong)?;
     file.close().await.map_err(wrong)
 }

@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use tokio_uring::buf::BoundedBuf;
 
 use super::work::{Done, Stopwatch};
@@ -92,83 +93,74 @@ fn both_sides<T: Send + 'static>(
     Ok((server?, client?))
 }
 
-fn accept_all(listener: &TcpListener, connections: usize) -> Result<Vec<TcpStream>, BenchError> {
-    let accept = |_| {
-        let (stream, _) = listener.accept()?;
+fn open_all(
+    what: &str,
+    connections: usize,
+    open: impl Fn() -> std::io::Result<TcpStream>,
+) -> Result<Vec<TcpStream>, BenchError> {
+    let open = |_| {
+        let stream = open()?;
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    (0..connections)
-        .map(accept)
-        .collect::<std::io::Result<_>>()
-        .map_err(|source| BenchError::io("accept", source))
+    let streams = (0..connections).map(open).collect::<std::io::Result<_>>();
+    streams.map_err(|source| BenchError::io(what, source))
+}
+
+fn accept_all(listener: &TcpListener, connections: usize) -> Result<Vec<TcpStream>, BenchError> {
+    open_all("accept", connections, || Ok(listener.accept()?.0))
 }
 
 fn connect_all(address: SocketAddr, connections: usize) -> Result<Vec<TcpStream>, BenchError> {
-    let connect = |_| {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    (0..connections)
-        .map(connect)
-        .collect::<std::io::Result<_>>()
-        .map_err(|source| BenchError::io("connect", source))
+    open_all("connect", connections, || TcpStream::connect(address))
+}
+
+/// Does the same with all connections at once, each in a task of the calling thread, until all are done.
+fn each_connection<T: 'static, F: Future<Output = T> + 'static>(
+    streams: Vec<TcpStream>,
+    work: impl Fn(tokio_uring::net::TcpStream) -> F,
+) -> Vec<T> {
+    tokio_uring::start(async {
+        let start = |stream| tokio_uring::spawn(work(tokio_uring::net::TcpStream::from_std(stream)));
+        let tasks: Vec<_> = streams.into_iter().map(start).collect();
+        let mut done = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            done.push(task.await.expect("a measurement does not panic"));
+        }
+        done
+    })
 }
 
 fn receive_all(listener: TcpListener, connections: usize, _: Arc<AtomicBool>) -> Result<Done, BenchError> {
     let streams = accept_all(&listener, connections)?;
-    let bytes = Arc::new(AtomicU64::new(0));
-    let counted = bytes.clone();
     let watch = Stopwatch::start();
-    tokio_uring::start(async move {
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| {
-                let counted = counted.clone();
-                tokio_uring::spawn(async move {
-                    let stream = tokio_uring::net::TcpStream::from_std(stream);
-                    let mut buffer = vec![0_u8; PIECE_BYTES];
-                    loop {
-                        let (received, returned) = stream.read(buffer).await;
-                        buffer = returned;
-                        let Ok(count @ 1..) = received else { return };
-                        counted.fetch_add(count as u64, Relaxed);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            // A task ends with its connection.
-            let _ = task.await;
+    let bytes = each_connection(streams, async |stream| {
+        let mut buffer = vec![0_u8; PIECE_BYTES];
+        let mut bytes = 0;
+        loop {
+            let (received, returned) = stream.read(buffer).await;
+            buffer = returned;
+            let Ok(count @ 1..) = received else { return bytes };
+            bytes += count as u64;
         }
     });
-    Ok(watch.done(bytes.load(Relaxed)))
+    Ok(watch.done(bytes.iter().sum()))
 }
 
-fn send_all(address: SocketAddr, connections: usize, is_over: Arc<AtomicBool>) -> Result<(), BenchError> {
-    let streams = connect_all(address, connections)?;
-    tokio_uring::start(async move {
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| {
-                let is_over = is_over.clone();
-                tokio_uring::spawn(async move {
-                    let stream = tokio_uring::net::TcpStream::from_std(stream);
-                    let mut buffer = vec![0x5a_u8; PIECE_BYTES];
-                    while !is_over.load(Relaxed) {
-                        let (sent, returned) = stream.write_all(buffer).await;
-                        buffer = returned;
-                        if sent.is_err() {
-                            return;
-                        }
-                    }
-                    let _ = stream.shutdown(Shutdown::Write);
-                })
-            })
-            .collect();
-        for task in tasks {
-            let _ = task.await;
+/// Sends as fast as the other side takes it, until it is over or the other side is gone.
+pub fn send_all(address: SocketAddr, connections: usize, is_over: Arc<AtomicBool>) -> Result<(), BenchError> {
+    each_connection(connect_all(address, connections)?, |stream| {
+        let is_over = is_over.clone();
+        async move {
+            let mut buffer = vec![0x5a_u8; PIECE_BYTES];
+            while !is_over.load(Relaxed) {
+                let (sent, returned) = stream.write_all(buffer).await;
+                buffer = returned;
+                if sent.is_err() {
+                    return;
+                }
+            }
+            let _ = stream.shutdown(Shutdown::Write);
         }
     });
     Ok(())
@@ -176,80 +168,57 @@ fn send_all(address: SocketAddr, connections: usize, is_over: Arc<AtomicBool>) -
 
 fn answer_all(listener: TcpListener, connections: usize, _: Arc<AtomicBool>) -> Result<Done, BenchError> {
     let streams = accept_all(&listener, connections)?;
-    let requests = Arc::new(AtomicU64::new(0));
-    let counted = requests.clone();
     let watch = Stopwatch::start();
-    tokio_uring::start(async move {
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| {
-                let counted = counted.clone();
-                tokio_uring::spawn(async move {
-                    let stream = tokio_uring::net::TcpStream::from_std(stream);
-                    let (mut request, mut answer) = (vec![0_u8; 4096], vec![0_u8; ANSWER_BYTES]);
-                    loop {
-                        // A request is one segment on loopback, so it comes whole.
-                        let (received, returned) = stream.read(request).await;
-                        request = returned;
-                        let Ok(1..) = received else { return };
-                        let (sent, returned) = stream.write_all(answer).await;
-                        answer = returned;
-                        if sent.is_err() {
-                            return;
-                        }
-                        counted.fetch_add(1, Relaxed);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            let _ = task.await;
+    let answered = each_connection(streams, async |stream| {
+        let (mut request, mut answer) = (vec![0_u8; 4096], vec![0_u8; ANSWER_BYTES]);
+        let mut answered = 0;
+        loop {
+            // A request is one segment on loopback, so it comes whole.
+            let (received, returned) = stream.read(request).await;
+            request = returned;
+            let Ok(1..) = received else { return answered };
+            let (sent, returned) = stream.write_all(answer).await;
+            answer = returned;
+            if sent.is_err() {
+                return answered;
+            }
+            answered += 1;
         }
     });
-    Ok(watch.done(requests.load(Relaxed)))
+    Ok(watch.done(answered.iter().sum()))
 }
 
 fn ask_all(
     address: SocketAddr,
     connections: usize,
     is_over: Arc<AtomicBool>,
-) -> Result<hdrhistogram::Histogram<u64>, BenchError> {
+) -> Result<Histogram<u64>, BenchError> {
     let streams = connect_all(address, connections)?;
     let mut all = new_histogram();
-    tokio_uring::start(async {
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| {
-                let is_over = is_over.clone();
-                tokio_uring::spawn(async move {
-                    let stream = tokio_uring::net::TcpStream::from_std(stream);
-                    let (mut request, mut answer) = (vec![0_u8; REQUEST_BYTES], vec![0_u8; ANSWER_BYTES]);
-                    let mut histogram = new_histogram();
-                    while !is_over.load(Relaxed) {
-                        let began = Moment::now();
-                        let (sent, returned) = stream.write_all(request).await;
-                        request = returned;
-                        let mut received = 0;
-                        while received < ANSWER_BYTES && sent.is_ok() {
-                            let (result, returned) = stream.read(answer.slice(received..)).await;
-                            answer = returned.into_inner();
-                            let Ok(count @ 1..) = result else { return histogram };
-                            received += count;
-                        }
-                        histogram.saturating_record(Moment::now().nanos_since(began));
-                    }
-                    let _ = stream.shutdown(Shutdown::Write);
-                    histogram
-                })
-            })
-            .collect();
-        for task in tasks {
-            if let Ok(histogram) = task.await {
-                all.add(&histogram).expect("all have the same bounds");
-            }
-        }
-    });
+    for one in each_connection(streams, |stream| ask(stream, is_over.clone())) {
+        all.add(&one).expect("all have the same bounds");
+    }
     Ok(all)
+}
+
+async fn ask(stream: tokio_uring::net::TcpStream, is_over: Arc<AtomicBool>) -> Histogram<u64> {
+    let (mut request, mut answer) = (vec![0_u8; REQUEST_BYTES], vec![0_u8; ANSWER_BYTES]);
+    let mut histogram = new_histogram();
+    while !is_over.load(Relaxed) {
+        let began = Moment::now();
+        let (sent, returned) = stream.write_all(request).await;
+        request = returned;
+        let mut received = 0;
+        while received < ANSWER_BYTES && sent.is_ok() {
+            let (result, returned) = stream.read(answer.slice(received..)).await;
+            answer = returned.into_inner();
+            let Ok(count @ 1..) = result else { return histogram };
+            received += count;
+        }
+        histogram.saturating_record(Moment::now().nanos_since(began));
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+    histogram
 }
 
 fn send_memory(

@@ -2,14 +2,15 @@
 //! checksum, write past the page cache. One thread of glommio, as a broker on one core would be.
 
 use std::cell::Cell;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use futures_util::AsyncReadExt;
 use glommio::net::TcpListener;
 
-use super::disk::{finish, in_executor, prepared, scratch, wrong};
+use super::disk::{gather, in_executor, prepared, scratch, wrong};
+use super::network::send_all;
 use super::work::{Done, Stopwatch};
 use super::{FILE_BYTES, Limit, LimitSettings};
 use crate::error::BenchError;
@@ -31,14 +32,17 @@ pub fn receive_and_write(settings: &LimitSettings) -> Result<Vec<Limit>, BenchEr
         in_executor(serve(path, seconds, tell))
     });
     // Without an address the server has failed, and says why below.
-    if let Ok(address) = address.recv() {
-        let client = std::thread::spawn(move || {
+    let client = address.recv().map(|address| {
+        std::thread::spawn(move || {
             let _ = cores::pin(&[load_core]);
-            send(address);
-        });
-        client.join().expect("a measurement does not panic");
-    }
+            // It is over when the server is gone.
+            send_all(address, CONNECTIONS, Arc::default())
+        })
+    });
     let done = server.join().expect("a measurement does not panic")?;
+    if let Ok(client) = client {
+        client.join().expect("a measurement does not panic")?;
+    }
     let what = format!("receive, copy, CRC-32C, O_DIRECT write, {CONNECTIONS} connections");
     Ok(vec![Limit::of_bytes("L8", &what, done)])
 }
@@ -81,36 +85,5 @@ async fn serve(
             })
         })
         .collect();
-    let mut bytes = 0;
-    for task in tasks {
-        bytes += task.await?;
-    }
-    let done = watch.done(bytes);
-    finish(Rc::into_inner(file).expect("the tasks are done")).await?;
-    Ok(done)
-}
-
-/// As fast as they are taken, until the other side is gone.
-fn send(address: SocketAddr) {
-    tokio_uring::start(async move {
-        let tasks: Vec<_> = (0..CONNECTIONS)
-            .map(|_| {
-                tokio_uring::spawn(async move {
-                    let Ok(stream) = tokio_uring::net::TcpStream::connect(address).await else { return };
-                    let mut buffer = vec![0x5a_u8; PIECE_BYTES];
-                    loop {
-                        let (sent, returned) = stream.write_all(buffer).await;
-                        buffer = returned;
-                        if sent.is_err() {
-                            let _ = stream.shutdown(Shutdown::Both);
-                            return;
-                        }
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            let _ = task.await;
-        }
-    });
+    gather(tasks, &watch, file).await
 }
