@@ -199,17 +199,16 @@ fn run_compare(compare: &Compare) -> Result<ExitCode, BenchError> {
     let mut comparison = field.compare(&compare.load.label, what, &compare.load, &Measure::ALL)?;
     comparison.notes.insert(0, std::env::args().collect::<Vec<_>>().join(" "));
     comparison.write(&compare.rounds.results)?;
-    console::result(&comparison.table());
+    console::result(&text::comparison(&comparison, None));
     Ok(ExitCode::SUCCESS)
 }
 
 fn run_scenarios(settings: &ScenarioSettings) -> Result<ExitCode, BenchError> {
     let is_interrupted = interruption()?;
-    let (_limits, comparisons) = scenario::run(settings, &is_interrupted)?;
-    for comparison in &comparisons {
-        console::result(&comparison.table());
-    }
-    Ok(if comparisons.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let (limits, comparisons) = scenario::run(settings, &is_interrupted)?;
+    let is_empty = comparisons.is_empty();
+    console::result(report::scenarios(limits, comparisons).trim_end());
+    Ok(if is_empty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn run_report(settings: &ReportSettings) -> Result<ExitCode, BenchError> {

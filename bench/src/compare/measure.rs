@@ -1,5 +1,6 @@
 //! The figures of a load that are compared.
 
+use super::verdict::Figure;
 use crate::result::LoadResult;
 
 /// One figure.
@@ -84,6 +85,11 @@ impl Measure {
             Self::RssMegabytes => "MB",
             _ => "ms",
         }
+    }
+
+    /// Its name and its unit.
+    pub fn figure(self) -> Figure<'static> {
+        (self.name(), self.unit())
     }
 
     /// Whether more of it is better.

@@ -4,8 +4,10 @@
 //! machine's mood, so the ratio of a pair says more than the ratio of two medians.
 
 pub mod measure;
+pub mod memory;
 pub mod rounds;
 pub mod target;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::measure::Measure;
+use self::verdict::{Figure, Verdict};
 use crate::error::BenchError;
 use crate::measure::environment::Environment;
 use crate::report::text::number;
@@ -94,7 +97,8 @@ impl Spread {
         Some(Self { median, min: sorted[0], max: sorted[sorted.len() - 1] })
     }
 
-    fn text(&self) -> String {
+    /// As text: the median, and the ends in brackets.
+    pub fn text(&self) -> String {
         if self.min == self.max {
             return number(self.median);
         }
@@ -102,15 +106,11 @@ impl Spread {
     }
 }
 
-/// A goal, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The goal in words.
-    pub goal: String,
-    /// What was reached.
-    pub reached: f64,
-    /// Whether that is enough.
-    pub is_met: bool,
+impl Row {
+    /// A target's median, if it was measured.
+    pub fn median(&self, target: &str) -> Option<f64> {
+        Some(self.targets.get(target)?.median)
+    }
 }
 
 impl Comparison {
@@ -166,27 +166,14 @@ impl Comparison {
         self.rows.push(Row { name: name.to_owned(), unit: unit.to_owned(), is_more_better, targets, ratios });
     }
 
-    /// The row of a figure with this name and unit.
-    pub fn row(&self, name: &str, unit: &str) -> Option<&Row> {
+    /// The row of a figure.
+    pub fn row(&self, (name, unit): Figure) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name && row.unit == unit)
     }
 
-    /// The first target's median of a figure of the loads.
-    pub fn ours(&self, measure: Measure) -> Option<f64> {
-        Some(self.row(measure.name(), measure.unit())?.targets.get(&self.targets[0])?.median)
-    }
-
-    /// How many times better the first target is than the second in a figure of the loads.
-    pub fn ratio(&self, measure: Measure) -> Option<f64> {
-        Some(self.row(measure.name(), measure.unit())?.ratios.get(self.targets.get(1)?)?.median)
-    }
-
-    /// Judges what was reached, if it was measured: at least, or at most.
-    pub fn judge(&mut self, goal: &str, reached: Option<f64>, wanted: f64, is_at_least: bool) {
-        if let Some(reached) = reached {
-            let is_met = if is_at_least { reached >= wanted } else { reached <= wanted };
-            self.verdicts.push(Verdict { goal: goal.to_owned(), reached, is_met });
-        }
+    /// The first target's median of a figure.
+    pub fn ours(&self, figure: Figure) -> Option<f64> {
+        self.row(figure)?.median(&self.targets[0])
     }
 
     /// Takes over what the loads warn of, once each.
@@ -201,40 +188,6 @@ impl Comparison {
                 }
             }
         }
-    }
-
-    /// As a table in Markdown.
-    pub fn table(&self) -> String {
-        let mut out = format!("**{}** {}\n\n| |", self.name, self.what);
-        for target in &self.targets {
-            out += &format!(" {target} |");
-        }
-        for target in &self.targets[1..] {
-            out += &format!(" {} × {target} |", self.targets[0]);
-        }
-        out += "\n|---|";
-        out += &"--:|".repeat(2 * self.targets.len() - 1);
-        out.push('\n');
-        for row in &self.rows {
-            out += &format!("| {}, {} |", row.name, row.unit);
-            let cell = |spread: Option<&Spread>| spread.map_or("–".to_owned(), Spread::text);
-            for target in &self.targets {
-                out += &format!(" {} |", cell(row.targets.get(target)));
-            }
-            for target in &self.targets[1..] {
-                out += &format!(" {} |", cell(row.ratios.get(target)));
-            }
-            out.push('\n');
-        }
-        out.push('\n');
-        for verdict in &self.verdicts {
-            let met = if verdict.is_met { "met" } else { "MISSED" };
-            out += &format!("- {}: {} ({met})\n", verdict.goal, number(verdict.reached));
-        }
-        for note in &self.notes {
-            out += &format!("- note: {note}\n");
-        }
-        out
     }
 
     /// Writes NAME.json into a folder.
@@ -275,24 +228,10 @@ mod tests {
             }
             comparison.samples.push(sample("a", 2, 100.0));
             comparison.add_figure("speed", "m/s", is_more_better);
-            let row = comparison.row("speed", "m/s").expect("it was measured");
+            let row = comparison.row(("speed", "m/s")).expect("it was measured");
             assert_eq!(row.ratios["b"], Spread { median: wanted, min: wanted, max: wanted });
-            assert!(
-                comparison.table().contains("| speed, m/s | 6 (2–100) | 2 (1–3) |"),
-                "{}",
-                comparison.table()
-            );
+            let table = crate::report::text::comparison(&comparison, None);
+            assert!(table.contains("| speed, m/s | 6 (2–100) | 2 (1–3) |"), "{table}");
         }
-    }
-
-    #[test]
-    fn what_was_not_measured_is_not_judged() {
-        let mut comparison = Comparison::new("x", "", Environment::default(), vec!["a".to_owned()]);
-        comparison.add_figure("speed", "m/s", true);
-        assert!(comparison.rows.is_empty());
-        comparison.judge("fast", None, 1.0, true);
-        assert!(comparison.verdicts.is_empty());
-        comparison.judge("slow", Some(2.0), 1.0, false);
-        assert!(!comparison.verdicts[0].is_met);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -15,6 +16,7 @@ use crate::error::BenchError;
 use crate::load::settings::LoadSettings;
 use crate::load::{self, settings::StartAt};
 use crate::measure::environment::Environment;
+use crate::measure::process;
 use crate::protocol::admin::Admin;
 use crate::report::text::number;
 use crate::result::LoadResult;
@@ -23,6 +25,12 @@ use crate::result::LoadResult;
 pub const IN_MEMORY: &str = "flush.messages=9223372036854775807";
 /// Acknowledged after the device's flush: Flumen's default.
 pub const DURABLE: &str = "flush.messages=1";
+
+/// Targets have so long to come to rest between two runs.
+const SETTLING_TIME_MAX: Duration = Duration::from_secs(10);
+/// They rest if they use no more than this share of a core for so long; a JVM is never quite still.
+const QUIET_TIME: Duration = Duration::from_millis(200);
+const QUIET_SHARE: f64 = 0.15;
 
 /// How targets take turns.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +51,9 @@ pub struct RoundSettings {
     /// Seconds of load before a target that runs on a JVM is measured; others get a tenth.
     #[arg(long, default_value_t = 20.0)]
     pub jvm_warmup: f64,
+    /// Bytes of memory that each target may have, its page cache included: a cgroup for each, which takes root.
+    #[arg(long)]
+    pub memory_bytes: Option<u64>,
     /// Where the targets' data is to be. It is removed.
     #[arg(long)]
     pub work: Option<PathBuf>,
@@ -77,26 +88,10 @@ pub struct Field {
 impl Field {
     /// Starts and warms all of them.
     pub fn start(settings: &RoundSettings, is_interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
-        if settings.targets.is_empty() {
-            return Err(BenchError::Refused("no --target to measure".to_owned()));
-        }
-        if settings.rounds == 0 {
-            return Err(BenchError::Refused("--rounds 0: nothing would be measured".to_owned()));
-        }
-        for target in &settings.targets {
-            target.check()?;
-        }
-        let base = settings.work.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
-        let folder = own_folder(&base)?;
-        let mut field = Self {
-            targets: Vec::new(),
-            settings: settings.clone(),
-            is_interrupted: is_interrupted.clone(),
-            folder,
-            serial: 0,
-        };
+        let mut field = Self::new(settings, is_interrupted)?;
         for (nth, spec) in settings.targets.iter().enumerate() {
-            let target = spec.start(&settings.broker_cores, &field.folder.join(nth.to_string()))?;
+            let folder = field.folder.join(nth.to_string());
+            let target = spec.start(&settings.broker_cores, &folder, settings.memory_bytes)?;
             note(&format!(
                 "{} answers at {} after {:.1} s",
                 target.name,
@@ -108,6 +103,27 @@ impl Field {
             field.warm(nth, settings.jvm_warmup * share)?;
         }
         Ok(field)
+    }
+
+    /// A folder, and no target yet.
+    pub fn new(settings: &RoundSettings, is_interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
+        if settings.targets.is_empty() {
+            return Err(BenchError::Refused("no --target to measure".to_owned()));
+        }
+        if settings.rounds == 0 {
+            return Err(BenchError::Refused("--rounds 0: nothing would be measured".to_owned()));
+        }
+        for target in &settings.targets {
+            target.check()?;
+        }
+        let base = settings.work.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
+        Ok(Self {
+            targets: Vec::new(),
+            settings: settings.clone(),
+            is_interrupted: is_interrupted.clone(),
+            folder: own_folder(&base)?,
+            serial: 0,
+        })
     }
 
     /// Where the data of all targets is.
@@ -169,9 +185,22 @@ impl Field {
         settings
     }
 
-    /// What one run has left to be written must not fall into the next.
+    /// What one run has left to be written or cleaned up must not fall into the next.
     fn settle(&self) {
         rustix::fs::sync();
+        let began = Instant::now();
+        while began.elapsed() < SETTLING_TIME_MAX && !self.is_quiet() {}
+    }
+
+    /// Looks for a moment whether no target of this machine does anything.
+    fn is_quiet(&self) -> bool {
+        let cpu_seconds = || -> f64 {
+            let pids = self.targets.iter().filter_map(|target| target.pid);
+            pids.filter_map(|pid| Some(process::sample(pid).ok()?.cpu_seconds)).sum()
+        };
+        let before = cpu_seconds();
+        std::thread::park_timeout(QUIET_TIME);
+        cpu_seconds() - before <= QUIET_TIME.as_secs_f64() * QUIET_SHARE
     }
 
     /// The same load on each target in turn, for all rounds.
@@ -230,14 +259,14 @@ impl Field {
 
     /// An empty comparison of these targets.
     pub fn comparison(&self, name: &str, what: &str) -> Comparison {
-        let targets = self.targets.iter().map(|target| target.name.clone()).collect();
+        let targets = self.settings.targets.iter().map(|target| target.name.clone()).collect();
         Comparison::new(name, what, Environment::observe(Some(&self.folder)), targets)
     }
 
     fn line(&self, name: &str, round: usize, label: &str, load: &LoadResult, measures: &[Measure]) -> String {
-        let figures = measures
-            .iter()
-            .filter_map(|measure| Some(format!("{} {}", number(measure.of(load)?), measure.unit())));
+        let figures = measures.iter().filter_map(|measure| {
+            Some(format!("{} {} {}", measure.name(), number(measure.of(load)?), measure.unit()))
+        });
         let figures: Vec<_> = figures.collect();
         format!("{name} {}/{} {label}: {}", round + 1, self.settings.rounds, figures.join(", "))
     }
@@ -284,9 +313,7 @@ fn own_folder(base: &Path) -> Result<PathBuf, BenchError> {
 
 impl Drop for Field {
     fn drop(&mut self) {
-        for target in &mut self.targets {
-            target.stop();
-        }
+        // Killed, as their data goes with them: a clean stop with thousands of partitions takes its time.
         self.targets.clear();
         // What cannot be removed is in a folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);

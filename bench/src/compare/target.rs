@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::memory::MemoryBound;
 use crate::error::BenchError;
 use crate::measure::cores::pin;
 use crate::measure::process;
 use crate::protocol::admin::Admin;
 
 /// A target has so long from its start to its first answer.
-const START_PATIENCE: Duration = Duration::from_secs(90);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 /// And so long to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
@@ -87,8 +88,14 @@ impl TargetSpec {
         }
     }
 
-    /// Starts it on a core, with its data in `folder`, and waits until it answers.
-    pub fn start(&self, cores: &[usize], folder: &Path) -> Result<RunningTarget, BenchError> {
+    /// Starts it on some cores, with its data in `folder` and a bound on its memory if there is to be one, and
+    /// waits until it answers.
+    pub fn start(
+        &self,
+        cores: &[usize],
+        folder: &Path,
+        memory_bytes: Option<u64>,
+    ) -> Result<RunningTarget, BenchError> {
         let wrong = |source| BenchError::io(format!("make {}", folder.display()), source);
         std::fs::create_dir_all(folder).map_err(wrong)?;
         let data = folder.join("data");
@@ -102,13 +109,14 @@ impl TargetSpec {
             child: None,
             wipe: None,
             first_answer: Duration::ZERO,
+            bound: memory_bytes.map(MemoryBound::make).transpose()?,
         };
         match &self.kind {
             Kind::Flumen(binary) => {
                 let properties = folder.join("flumen.properties");
                 write(&properties, &flumen_properties(port, &data))?;
                 let mut command = Command::new(flumen_binary(binary.as_ref()));
-                target.child = Some(spawn(command.arg(properties), cores, &folder.join("log"))?);
+                target.spawn(command.arg(properties), cores, &folder.join("log"))?;
             }
             Kind::ApacheKafka => target.start_by_script(port, cores, &data)?,
             Kind::InstalledKafka(home) => {
@@ -119,7 +127,7 @@ impl TargetSpec {
                 }
                 let mut command = Command::new(home.join("bin/kafka-server-start.sh"));
                 command.env("KAFKA_HEAP_OPTS", "-Xms1g -Xmx1g").arg(properties);
-                target.child = Some(spawn(&mut command, cores, &folder.join("log"))?);
+                target.spawn(&mut command, cores, &folder.join("log"))?;
             }
             Kind::Command(text) => {
                 std::fs::create_dir_all(&data).map_err(wrong)?;
@@ -127,7 +135,7 @@ impl TargetSpec {
                     text.replace("{port}", &port.to_string()).replace("{data}", &data.to_string_lossy());
                 let mut command = Command::new("sh");
                 command.args(["-c", &format!("exec {text}")]);
-                target.child = Some(spawn(&mut command, cores, &folder.join("log"))?);
+                target.spawn(&mut command, cores, &folder.join("log"))?;
             }
             Kind::Running(bootstrap) => {
                 target.bootstrap = bootstrap.clone();
@@ -154,9 +162,20 @@ pub struct RunningTarget {
     child: Option<Child>,
     /// The name by which scripts/apache-kafka knows it.
     wipe: Option<String>,
+    /// Where it is, if its memory is bound.
+    bound: Option<MemoryBound>,
 }
 
 impl RunningTarget {
+    fn spawn(&mut self, command: &mut Command, cores: &[usize], log: &Path) -> Result<(), BenchError> {
+        let child = match &self.bound {
+            Some(bound) => spawn(&mut bound.around(command), cores, log),
+            None => spawn(command, cores, log),
+        };
+        self.child = Some(child?);
+        Ok(())
+    }
+
     fn start_by_script(&mut self, port: u16, cores: &[usize], data: &Path) -> Result<(), BenchError> {
         let name = format!("bench-{}-{port}", std::process::id());
         let cores: Vec<_> = cores.iter().map(usize::to_string).collect();
@@ -168,12 +187,16 @@ impl RunningTarget {
         if std::env::var_os("KAFKA_HEAP").is_none() {
             command.env("KAFKA_HEAP", "-Xms1g -Xmx1g");
         }
+        if let Some(bound) = &self.bound {
+            command = bound.around(&command);
+        }
+        // Also one that never answers is to be stopped.
+        self.wipe = Some(name);
         let output = command.output().map_err(|source| BenchError::io("run scripts/apache-kafka", source))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(BenchError::Refused(format!("Apache Kafka did not start: {words}")));
         }
-        self.wipe = Some(name);
         let words = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         self.pid = words.rsplit_once("pid ").and_then(|(_, pid)| pid.parse().ok());
         Ok(())
@@ -360,7 +383,7 @@ mod tests {
     fn a_command_that_ends_at_once_is_told_with_its_last_words() {
         let folder = std::env::temp_dir().join(format!("flumen-bench-target-{}", std::process::id()));
         let spec: TargetSpec = "x:command=sh -c 'echo no such luck; exit 3'".parse().expect("a target");
-        let error = spec.start(&[], &folder).err().expect("it does not answer").to_string();
+        let error = spec.start(&[], &folder, None).err().expect("it does not answer").to_string();
         assert!(error.contains("no such luck") && error.contains('3'), "{error}");
         std::fs::remove_dir_all(folder).expect("it was made");
     }

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use super::chart::{Chart, Scale, Series, escape};
 use super::input::Input;
 use super::limit::{limit_of, share_of_limit};
+use super::summary::Summary;
 use super::text::{milliseconds, number};
 use crate::compare::{Comparison, Spread};
 use crate::error::BenchError;
@@ -22,7 +23,7 @@ const SAMPLES_BEYOND: f64 = 10.0;
 pub fn page(input: &Input) -> Result<String, BenchError> {
     let mut body = String::from("<h1>Load test</h1>");
     body += &header(input);
-    body += &verdicts(&input.comparisons);
+    body += &goals(input);
     body += &throughput_against_latency(input);
     if !input.comparisons.is_empty() {
         body += "<h2>Side by side</h2><p class=\"quiet\">Medians of all rounds with the least and the greatest; × is how many times better the first target is, pair by pair.</p>";
@@ -67,30 +68,13 @@ fn header(input: &Input) -> String {
     )
 }
 
-fn verdicts(comparisons: &[Comparison]) -> String {
-    let judged: Vec<_> = comparisons
-        .iter()
-        .flat_map(|comparison| comparison.verdicts.iter().map(move |verdict| (comparison, verdict)))
-        .collect();
-    if judged.is_empty() {
-        return String::new();
-    }
-    let met = judged.iter().filter(|(_, verdict)| verdict.is_met).count();
-    let mut out = format!(
-        "<h2>Goals: {met} of {} met</h2><div class=\"card wide\"><table><tr><th>case</th><th class=\"words\">goal</th><th>reached</th><th></th></tr>",
-        judged.len()
-    );
-    for (comparison, verdict) in judged {
-        let (class, word) = if verdict.is_met { ("met", "met") } else { ("missed", "missed") };
-        let _ = write!(
-            out,
-            "<tr><td><a href=\"#{0}\">{0}</a></td><td class=\"words\">{1}</td><td>{2}</td><td class=\"{class}\">{word}</td></tr>",
-            escape(&comparison.name),
-            escape(&verdict.goal),
-            number(verdict.reached)
-        );
-    }
-    out + "</table></div>"
+fn goals(input: &Input) -> String {
+    let Some(summary) = Summary::of(input) else { return String::new() };
+    format!(
+        "<h2>{}</h2><p class=\"quiet\">Reached is the figure itself, or how many times it is: in a goal of at least so many times as good, in one of at most as much.</p><div class=\"card wide\">{}</div>",
+        summary.title(),
+        summary.html()
+    )
 }
 
 fn section(comparison: &Comparison, limits: Option<&LimitsResult>) -> Result<String, BenchError> {
@@ -138,8 +122,13 @@ fn table(comparison: &Comparison, limits: Option<&LimitsResult>) -> String {
         match limit.zip(ours) {
             Some((limit, ours)) => {
                 let share = share_of_limit(row, ours.median, &limit);
-                let _ =
-                    write!(out, "<td>{} ({})</td><td>{}</td>", number(limit.value), limit.id, number(share));
+                let _ = write!(
+                    out,
+                    "<td>{} ({})</td><td>{}</td>",
+                    number(limit.value),
+                    limit.name,
+                    number(share)
+                );
             }
             None => out += "<td></td><td></td>",
         }

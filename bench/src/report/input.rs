@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
+use super::summary::Summary;
 use super::text;
 use crate::compare::{self, Comparison};
 use crate::error::BenchError;
@@ -125,7 +126,10 @@ impl Input {
             out += &format!("Limits of the machine\n{}\n", limits.text());
         }
         for comparison in &self.comparisons {
-            out += &format!("{}\n", comparison.table());
+            out += &format!("{}\n", text::comparison(comparison, self.limits.as_ref()));
+        }
+        if let Some(summary) = Summary::of(self) {
+            out += &format!("{}\n\n{}\n", summary.title(), summary.text());
         }
         for load in &self.loads {
             out += &format!("{}\n", text::load(load));

@@ -1,19 +1,12 @@
 //! Which limit of the machine a figure is read against.
 
+use crate::compare::verdict::Against;
 use crate::compare::{Comparison, Row};
 use crate::limits::LimitsResult;
 
-/// A limit that a figure cannot pass, or hardly.
-pub struct Against {
-    /// L1 to L8.
-    pub id: &'static str,
-    /// The limit, in the figure's unit.
-    pub value: f64,
-}
-
 /// The limit of a figure, where there is one of its kind.
 pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Option<Against> {
-    let is_read = comparison.row("consumed", "MB/s").is_some();
+    let is_read = comparison.row(("consumed", "MB/s")).is_some();
     // An acknowledgement waits for the disk in the durable class alone, and hardly for anything else there.
     let is_durable = comparison.name.contains("-D");
     let commit = || limits.best("L4", "64 KiB").filter(|_| is_durable)?.latency.as_ref();
@@ -28,7 +21,7 @@ pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Op
         ("ack p99", _) => ("L4", commit()?.p99_us.map(|us| us / 1e3)),
         _ => return None,
     };
-    Some(Against { id, value: value? })
+    Against::new(id, value)
 }
 
 /// A figure as a share of its limit: 1 is as good as the limit, less is worse.

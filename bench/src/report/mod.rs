@@ -6,13 +6,16 @@ mod chart;
 mod html;
 mod input;
 mod limit;
+mod summary;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use self::input::Input;
+use crate::compare::Comparison;
 use crate::error::BenchError;
+use crate::limits::LimitsResult;
 
 /// What is to be shown.
 #[derive(Args, Clone, Debug)]
@@ -23,6 +26,11 @@ pub struct ReportSettings {
     /// Where the page is to be written; by default report.html beside what is read.
     #[arg(long)]
     pub html: Option<PathBuf>,
+}
+
+/// Scenarios as text, with the machine's limits and the goals.
+pub fn scenarios(limits: LimitsResult, comparisons: Vec<Comparison>) -> String {
+    Input { limits: Some(limits), comparisons, ..Input::default() }.text()
 }
 
 /// Reads all of it, writes the page, and says it as text.

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use super::limit::{limit_of, share_of_limit};
+use crate::compare::{Comparison, Spread};
+use crate::limits::LimitsResult;
 use crate::load::tally::Kind;
 use crate::result::{LatencySummary, LoadResult};
 
@@ -71,6 +74,39 @@ pub fn load(result: &LoadResult) -> String {
     );
     for warning in &result.warnings {
         let _ = writeln!(out, "  ! {warning}");
+    }
+    out
+}
+
+/// A comparison as a table in Markdown.
+pub fn comparison(comparison: &Comparison, limits: Option<&LimitsResult>) -> String {
+    let (ours, peers) = (&comparison.targets[0], &comparison.targets[1..]);
+    let mut out = format!("**{}** {}\n\n| |", comparison.name, comparison.what);
+    for target in &comparison.targets {
+        let _ = write!(out, " {target} |");
+    }
+    for peer in peers {
+        let _ = write!(out, " {ours} × {peer} |");
+    }
+    let _ = writeln!(out, " limit | of it |\n|---|{}", "--:|".repeat(2 * comparison.targets.len() + 1));
+    for row in &comparison.rows {
+        let _ = write!(out, "| {}, {} |", row.name, row.unit);
+        let targets = comparison.targets.iter().map(|target| row.targets.get(target));
+        for spread in targets.chain(peers.iter().map(|peer| row.ratios.get(peer))) {
+            let _ = write!(out, " {} |", spread.map_or("–".to_owned(), Spread::text));
+        }
+        let limit = limits.and_then(|limits| limit_of(comparison, row, limits));
+        let _ = match limit.zip(row.median(ours)) {
+            Some((limit, figure)) => {
+                let share = share_of_limit(row, figure, &limit);
+                writeln!(out, " {} {} | {} |", limit.name, number(limit.value), number(share))
+            }
+            None => writeln!(out, " | |"),
+        };
+    }
+    out.push('\n');
+    for note in &comparison.notes {
+        let _ = writeln!(out, "- note: {note}");
     }
     out
 }

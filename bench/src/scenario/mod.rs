@@ -10,10 +10,12 @@ mod latency;
 mod start;
 mod throughput;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -24,6 +26,7 @@ use crate::console::{Progress, note};
 use crate::error::BenchError;
 use crate::limits::{self, LimitSettings, LimitsResult};
 use crate::load::settings::LoadSettings;
+use crate::report::text::number;
 
 /// Which scenarios, and how thoroughly.
 #[derive(Args, Clone, Debug)]
@@ -46,8 +49,12 @@ pub struct ScenarioSettings {
 
 /// What the scenarios share.
 pub struct Stage {
-    /// The targets.
-    pub field: Field,
+    /// How targets take turns.
+    pub rounds: RoundSettings,
+    /// Whether Ctrl-C was pressed.
+    pub is_interrupted: Arc<AtomicBool>,
+    /// The targets that scenarios share, once one of them has needed them.
+    field: Option<Field>,
     /// The machine's limits.
     pub limits: LimitsResult,
     /// Whether all is to be done in minutes.
@@ -90,26 +97,53 @@ impl Stage {
         }
     }
 
-    /// Whether there is somebody to compare with.
-    pub fn has_peer(&self) -> bool {
-        self.field.targets.len() > 1
+    /// The targets that scenarios share; the first that asks starts them.
+    pub fn field(&mut self) -> Result<&mut Field, BenchError> {
+        if self.field.is_none() {
+            self.field = Some(Field::start(&self.rounds, &self.is_interrupted)?);
+        }
+        Ok(self.field.as_mut().expect("it was started"))
+    }
+
+    /// Targets for one scenario alone.
+    pub fn own_field(&self, rounds: &RoundSettings) -> Result<Field, BenchError> {
+        Field::start(rounds, &self.is_interrupted)
     }
 }
 
 type Play = fn(&mut Stage) -> Result<Vec<Comparison>, BenchError>;
 
-const ALL: [(&str, &str, Play); 11] = [
-    ("S1", "tiny requests", throughput::tiny_requests),
-    ("S2", "bulk ingest", throughput::bulk_ingest),
-    ("S3", "durable ingest", throughput::durable_ingest),
-    ("S4", "latency curve", latency::curve),
-    ("S5", "tail fan-out", throughput::tail_fanout),
-    ("S6", "catch-up beside producers", catchup::isolation),
-    ("S7", "many partitions", throughput::many_partitions),
-    ("S8", "two cores", throughput::core_scaling),
-    ("S9", "start", start::until_every_partition_acknowledges),
-    ("S10", "idle", idle::cost_of_nothing),
-    ("S11", "consumers that do not read", latency::slow_consumers),
+/// One of the scenarios.
+#[derive(Clone, Copy)]
+struct Scenario {
+    name: &'static str,
+    what: &'static str,
+    play: Play,
+    /// It starts targets for itself, and wants no others beside them.
+    has_own_targets: bool,
+}
+
+const fn shared(name: &'static str, what: &'static str, play: Play) -> Scenario {
+    Scenario { name, what, play, has_own_targets: false }
+}
+
+const fn alone(name: &'static str, what: &'static str, play: Play) -> Scenario {
+    Scenario { name, what, play, has_own_targets: true }
+}
+
+/// In the order in which they are played: those that share targets, then those that have their own.
+const ALL: [Scenario; 11] = [
+    shared("S1", "tiny requests", throughput::tiny_requests),
+    shared("S2", "bulk ingest", throughput::bulk_ingest),
+    shared("S3", "durable ingest", throughput::durable_ingest),
+    shared("S4", "latency curve", latency::curve),
+    shared("S5", "tail fan-out", throughput::tail_fanout),
+    shared("S7", "many partitions", throughput::many_partitions),
+    shared("S11", "consumers that do not read", latency::slow_consumers),
+    alone("S6", "catch-up beside producers", catchup::isolation),
+    alone("S8", "two cores", throughput::core_scaling),
+    alone("S9", "start", start::until_every_partition_acknowledges),
+    alone("S10", "idle", idle::cost_of_nothing),
 ];
 
 /// Runs them and gives all comparisons. One that fails is told, and the others go on.
@@ -117,6 +151,7 @@ pub fn run(
     settings: &ScenarioSettings,
     is_interrupted: &Arc<AtomicBool>,
 ) -> Result<(LimitsResult, Vec<Comparison>), BenchError> {
+    let began = Instant::now();
     let chosen = chosen(&settings.names)?;
     let mut rounds = settings.rounds.clone();
     if rounds.targets.is_empty() {
@@ -125,23 +160,29 @@ pub fn run(
     if settings.quick {
         rounds.rounds = rounds.rounds.min(2);
     }
-    let limits = limits_of(settings, &rounds)?;
     let mut stage = Stage {
-        field: Field::start(&rounds, is_interrupted)?,
-        limits,
+        limits: limits_of(settings, &rounds)?,
+        rounds,
+        is_interrupted: is_interrupted.clone(),
+        field: None,
         is_quick: settings.quick,
         seconds: settings.seconds.unwrap_or(if settings.quick { 3.0 } else { 10.0 }),
     };
     let mut comparisons = Vec::new();
-    for (name, what, play) in chosen {
-        if is_interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+    for (nth, scenario) in chosen.iter().enumerate() {
+        if is_interrupted.load(Relaxed) {
             break;
         }
-        note(&format!("── {name} {what}"));
+        let Scenario { name, what, play, has_own_targets } = scenario;
+        let (turn, minutes) = (nth + 1, began.elapsed().as_secs_f64() / 60.0);
+        note(&format!("── {name} {what}: {turn} of {}, {minutes:.1} minutes after the start", chosen.len()));
+        if *has_own_targets {
+            stage.field = None;
+        }
         match play(&mut stage) {
             Ok(cases) => {
                 for case in cases {
-                    case.write(&rounds.results)?;
+                    case.write(&stage.rounds.results)?;
                     comparisons.push(case);
                 }
             }
@@ -151,15 +192,21 @@ pub fn run(
     Ok((stage.limits, comparisons))
 }
 
-fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str, Play)>, BenchError> {
-    if names.iter().any(|name| name == "all") {
-        return Ok(ALL.to_vec());
+/// Says figures that are not of a load.
+fn note_figures(case: &str, target: &str, figures: &BTreeMap<String, f64>) {
+    let figures: Vec<_> = figures.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+    note(&format!("{case} {target}: {}", figures.join(", ")));
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Scenario>, BenchError> {
+    let is_known = |name: &String| ALL.iter().any(|known| known.name.eq_ignore_ascii_case(name));
+    if let Some(unknown) = names.iter().find(|name| *name != "all" && !is_known(name)) {
+        return Err(BenchError::Refused(format!("{unknown}: the scenarios are S1 to S11")));
     }
-    let find = |name: &String| {
-        let found = ALL.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
-        found.copied().ok_or_else(|| BenchError::Refused(format!("{name}: the scenarios are S1 to S11")))
+    let is_chosen = |scenario: &&Scenario| {
+        names.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(scenario.name))
     };
-    names.iter().map(find).collect()
+    Ok(ALL.iter().filter(is_chosen).copied().collect())
 }
 
 /// Flumen, and Apache Kafka where there is a JDK for it.
@@ -206,8 +253,9 @@ mod tests {
     fn scenarios_are_known_by_their_names() {
         let names = |names: &[&str]| chosen(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(names(&["all"]).expect("all are known").len(), 11);
-        let two = names(&["s9", "S1"]).expect("both are known");
-        assert_eq!(two.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), ["S9", "S1"]);
+        let two = names(&["s9", "S11"]).expect("both are known");
+        // Played in the order that needs the fewest starts.
+        assert_eq!(two.iter().map(|scenario| scenario.name).collect::<Vec<_>>(), ["S11", "S9"]);
         assert!(names(&["S12"]).is_err());
     }
 }

@@ -2,10 +2,14 @@
 //! after kill -9, with nothing in the page cache.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Class, Stage};
+use super::{Class, Stage, note_figures};
+use crate::compare::rounds::Field;
+use crate::compare::target::TargetSpec;
+use crate::compare::verdict::Wanted::AtMost;
 use crate::compare::{Comparison, Sample};
 use crate::console::{Progress, note};
 use crate::error::BenchError;
@@ -15,65 +19,80 @@ use crate::protocol::admin::{Admin, Led};
 use crate::protocol::first_acks;
 
 const TOPIC: &str = "start";
+/// How a target ended before it was started again.
+const KILLED: &str = "after kill -9";
+const WAYS: [&str; 2] = ["after a clean stop", KILLED];
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Targets of their own, in folders of their own.
+/// Targets of their own, in folders of their own. What was measured stays when one of them fails.
 pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let (partitions, bytes) = if stage.is_quick { (1000, 1 << 30) } else { (1000, 10_u64 << 30) };
+    let rounds = if stage.is_quick { 1 } else { stage.rounds.rounds.min(3) };
     let what = format!(
         "{partitions} partitions with {:.0} GB of idempotent producers; until each has acknowledged again",
         bytes as f64 / 1e9
     );
-    let mut case = stage.field.comparison("S9", &what);
-    let has_dropped = drop_page_cache();
-    if !has_dropped {
+    let field = Field::new(&stage.rounds, &stage.is_interrupted)?;
+    let mut case = field.comparison("S9", &what);
+    if !drop_page_cache() {
         case.notes.push("the page cache could not be dropped: that takes root".to_owned());
     }
-    for (nth, spec) in stage.field.settings.targets.clone().iter().enumerate() {
-        let folder = stage.field.folder().join(format!("start-{nth}"));
-        let cores = stage.field.settings.broker_cores.clone();
-        let mut target = spec.start(&cores, &folder)?;
-        fill(stage, &target.bootstrap, target.pid, partitions, bytes)?;
-        for round in 0..stage.field.settings.rounds.min(3) {
-            for is_killed in [false, true] {
-                if stage.field.is_interrupted.load(Relaxed) {
-                    return Ok(vec![case]);
-                }
-                if is_killed {
-                    target.kill()
-                } else {
-                    target.stop()
-                }
-                rustix::fs::sync();
-                drop_page_cache();
-                let began = Instant::now();
-                target = spec.start(&cores, &folder)?;
-                let all = await_all(&target.bootstrap, partitions)?;
-                let rss = target.pid.and_then(|pid| process::sample(pid).ok());
-                let words = if is_killed { "after kill -9" } else { "after a clean stop" };
-                let figures = BTreeMap::from([
-                    (format!("every partition acknowledges {words}"), (all - began).as_secs_f64() * 1e3),
-                    (format!("first answer {words}"), target.first_answer.as_secs_f64() * 1e3),
-                    ("resident memory".to_owned(), rss.map_or(0.0, |rss| rss.rss_bytes as f64 / 1e6)),
-                ]);
-                note(&format!("S9 {}: {figures:?}", target.name));
-                let round = 2 * round + usize::from(is_killed);
-                case.samples.push(Sample { target: target.name.clone(), round, figures, load: None });
-            }
+    for (nth, spec) in stage.rounds.targets.iter().enumerate() {
+        let folder = field.folder().join(nth.to_string());
+        let mut measured = Vec::new();
+        if let Err(error) = restart(stage, spec, &folder, (partitions, bytes), rounds, &mut measured) {
+            note(&format!("S9 {}: {error}", spec.name));
+            case.notes.push(format!("{}: {error}", spec.name));
         }
+        case.samples.extend(measured);
     }
-    for words in ["after a clean stop", "after kill -9"] {
+    for words in WAYS {
         let name = format!("every partition acknowledges {words}");
         case.add_figure(&format!("first answer {words}"), "ms", false);
         case.add_figure(&name, "ms", false);
-        let row = case.row(&name, "ms");
-        let ours = row.and_then(|row| row.targets.get(&case.targets[0])).map(|spread| spread.median);
-        let ratio = row.and_then(|row| row.ratios.values().next()).map(|spread| spread.median);
-        case.judge(&format!("{name}, ms: at most 500"), ours, 500.0, false);
-        case.judge(&format!("{name}, times faster than the peer: at least 10"), ratio, 10.0, true);
+        case.judge((&name, "ms"), AtMost(500.0));
+        case.judge_against_peer((&name, "ms"), 10.0);
     }
     case.add_figure("resident memory", "MB", false);
     Ok(vec![case])
+}
+
+/// Fills a target, then stops and kills it in turn, and measures each start.
+fn restart(
+    stage: &Stage,
+    spec: &TargetSpec,
+    folder: &Path,
+    (partitions, bytes): (i32, u64),
+    rounds: usize,
+    measured: &mut Vec<Sample>,
+) -> Result<(), BenchError> {
+    let cores = &stage.rounds.broker_cores;
+    let mut target = spec.start(cores, folder, None)?;
+    fill(stage, &target.bootstrap, target.pid, partitions, bytes)?;
+    for round in 0..2 * rounds {
+        if stage.is_interrupted.load(Relaxed) {
+            break;
+        }
+        let words = WAYS[round % 2];
+        if words == KILLED {
+            target.kill()
+        } else {
+            target.stop()
+        }
+        drop_page_cache();
+        let began = Instant::now();
+        target = spec.start(cores, folder, None)?;
+        let all = await_all(&target.bootstrap, partitions)?;
+        let rss = target.pid.and_then(|pid| process::sample(pid).ok());
+        let figures = BTreeMap::from([
+            (format!("every partition acknowledges {words}"), (all - began).as_secs_f64() * 1e3),
+            (format!("first answer {words}"), target.first_answer.as_secs_f64() * 1e3),
+            ("resident memory".to_owned(), rss.map_or(0.0, |rss| rss.rss_bytes as f64 / 1e6)),
+        ]);
+        note_figures("S9", &target.name, &figures);
+        measured.push(Sample { target: target.name.clone(), round, figures, load: None });
+    }
+    Ok(())
 }
 
 fn fill(
@@ -97,11 +116,11 @@ fn fill(
         duration: 900.0,
         bytes_max: Some(bytes),
         configs: Class::M.config(),
-        cores: stage.field.settings.load_cores.clone(),
+        cores: stage.rounds.load_cores.clone(),
         label: "fill".to_owned(),
         ..LoadSettings::default()
     };
-    let outcome = load::run(&settings, &Progress::new(true), &stage.field.is_interrupted)?;
+    let outcome = load::run(&settings, &Progress::new(true), &stage.is_interrupted)?;
     match outcome.result.failure() {
         Some(failure) => Err(BenchError::Broker(failure.to_owned())),
         None => Ok(()),

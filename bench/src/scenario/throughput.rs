@@ -3,7 +3,9 @@
 use super::{Class, Stage};
 use crate::compare::Comparison;
 use crate::compare::measure::Measure;
-use crate::compare::rounds::{Field, RoundSettings};
+use crate::compare::rounds::RoundSettings;
+use crate::compare::verdict::Against;
+use crate::compare::verdict::Wanted::{AtLeast, AtMost};
 use crate::error::BenchError;
 use crate::load::settings::{LoadSettings, Rate};
 
@@ -15,13 +17,12 @@ pub fn tiny_requests(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP50, Measure::AckP99];
         let name = format!("S1-{}", class.letter());
         let what = format!("64 connections, one record of 100 B a request, {}", class.letter());
-        let mut case = stage.field.compare(&name, &what, &load, &measures)?;
-        let ratio = case.ratio(Measure::RequestsPerSecond);
-        case.judge(&format!("requests/s, times the peer's: at least {wanted}"), ratio, wanted, true);
+        let mut case = stage.field()?.compare(&name, &what, &load, &measures)?;
+        let requests = Measure::RequestsPerSecond.figure();
+        case.judge_against_peer(requests, wanted);
         if class == Class::M {
-            let limit = stage.limits.best("L7", "64 connections").map(|limit| limit.value);
-            let share = share(case.ours(Measure::RequestsPerSecond), limit);
-            case.judge("requests/s, share of an echo (L7): at least 0.6", share, 0.6, true);
+            let echo = stage.limits.best("L7", "64 connections").map(|limit| limit.value);
+            case.judge_against(requests, Against::new("L7", echo), AtLeast(0.6));
         }
         cases.push(case);
     }
@@ -33,12 +34,11 @@ pub fn bulk_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let load = bulk(stage, Class::M, 250);
     let measures = [Measure::CpuPerGb, Measure::ProducedMegabytes, Measure::AckP99, Measure::WrittenPerByte];
     let what = "8 connections, 2 requests in flight, batches of 250 records of 1 KiB, M";
-    let mut case = stage.field.compare("S2-M", what, &load, &measures)?;
-    let ratio = case.ratio(Measure::CpuPerGb);
-    case.judge("GB for a CPU second, times the peer's: at least 15", ratio, 15.0, true);
-    let limit = stage.limits.best("L8", "").and_then(|limit| limit.cpu_seconds_per_gb);
-    let share = share(limit, case.ours(Measure::CpuPerGb));
-    case.judge("GB for a CPU second, share of the bare pipeline (L8): at least 0.8", share, 0.8, true);
+    let mut case = stage.field()?.compare("S2-M", what, &load, &measures)?;
+    let cost = Measure::CpuPerGb.figure();
+    case.judge_against_peer(cost, 15.0);
+    let pipeline = stage.limits.best("L8", "").and_then(|limit| limit.cpu_seconds_per_gb);
+    case.judge_against(cost, Against::new("L8", pipeline), AtLeast(0.8));
     Ok(vec![case])
 }
 
@@ -52,26 +52,36 @@ pub fn durable_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> 
         Measure::FlushesPerSecond,
         Measure::WrittenPerByte,
     ];
+    // What a byte costs without the flush is measured with one number of partitions.
+    const IN_MEMORY_PARTITIONS: i32 = 64;
     let steps: &[i32] = if stage.is_quick { &[1, 64] } else { &[1, 16, 64, 512] };
+    let load = LoadSettings { partitions: IN_MEMORY_PARTITIONS, ..bulk(stage, Class::M, 15) };
+    let what = format!(
+        "8 connections, 2 requests in flight, batches of 16 KiB, {IN_MEMORY_PARTITIONS} partitions, M"
+    );
+    let in_memory = stage.field()?.compare("S3-M-64", &what, &load, &measures)?;
     let mut cases = Vec::new();
     for partitions in steps {
         let load = LoadSettings { partitions: *partitions, ..bulk(stage, Class::D, 15) };
         let what =
             format!("8 connections, 2 requests in flight, batches of 16 KiB, {partitions} partitions, D");
-        let mut case = stage.field.compare(&format!("S3-D-{partitions}"), &what, &load, &measures)?;
-        let ratio = case.ratio(Measure::ProducedMegabytes);
-        case.judge("MB/s, times the peer's: at least 40", ratio, 40.0, true);
+        let mut case = stage.field()?.compare(&format!("S3-D-{partitions}"), &what, &load, &measures)?;
+        case.judge_against_peer(Measure::ProducedMegabytes.figure(), 40.0);
         let commit = stage.limits.best("L4", "64 KiB").and_then(|limit| limit.latency.as_ref());
-        for (name, measure, limit, times) in [
-            ("p50", Measure::AckP50, commit.and_then(|commit| commit.p50_us), 1.5),
-            ("p99", Measure::AckP99, commit.and_then(|commit| commit.p99_us), 2.0),
+        for (measure, limit, times) in [
+            (Measure::AckP50, commit.and_then(|commit| commit.p50_us), 1.5),
+            (Measure::AckP99, commit.and_then(|commit| commit.p99_us), 2.0),
         ] {
-            let reached = share(case.ours(measure), limit.map(|us| us / 1e3));
-            let goal = format!("ack {name}, times one commit of 64 KiB (L4): at most {times}");
-            case.judge(&goal, reached, times, false);
+            let limit = Against::new("L4", limit.map(|us| us / 1e3));
+            case.judge_against(measure.figure(), limit, AtMost(times));
+        }
+        if *partitions == IN_MEMORY_PARTITIONS {
+            let in_memory = Against::new("M", in_memory.ours(Measure::CpuPerGb.figure()));
+            case.judge_against(Measure::CpuPerGb.figure(), in_memory, AtMost(1.3));
         }
         cases.push(case);
     }
+    cases.push(in_memory);
     Ok(cases)
 }
 
@@ -97,15 +107,13 @@ pub fn tail_fanout(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
             ..stage.base(Class::M)
         };
         let what = format!("100 MB/s in by batches of 64 KiB, {groups} consumers of all of it, M");
-        let mut case = stage.field.compare(&format!("S5-{groups}"), &what, &load, &measures)?;
+        let mut case = stage.field()?.compare(&format!("S5-{groups}"), &what, &load, &measures)?;
         if groups == 8 {
-            let ratio = case.ratio(Measure::CpuPerGb);
-            case.judge("GB for a CPU second, times the peer's: at least 8", ratio, 8.0, true);
-            let limit = stage.limits.best("L6", "").and_then(|limit| limit.cpu_seconds_per_gb);
-            let share = share(limit, case.ours(Measure::CpuPerGb));
-            case.judge("GB for a CPU second, share of sendfile (L6): at least 0.8", share, 0.8, true);
-            let reads = case.ours(Measure::DeviceReadMegabytes);
-            case.judge("device reads, MB/s: at most 1", reads, 1.0, false);
+            let cost = Measure::CpuPerGb.figure();
+            case.judge_against_peer(cost, 8.0);
+            let sendfile = stage.limits.best("L6", "").and_then(|limit| limit.cpu_seconds_per_gb);
+            case.judge_against(cost, Against::new("L6", sendfile), AtLeast(0.8));
+            case.judge(Measure::DeviceReadMegabytes.figure(), AtMost(1.0));
         }
         cases.push(case);
     }
@@ -138,13 +146,12 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
             let what =
                 format!("50 producers, 4 records of 1 KiB a request, {partitions} partitions, {letter}");
             let name = format!("S7-{letter}-{partitions}");
-            let mut case = stage.field.compare(&name, &what, &load, &measures)?;
-            let rate = case.ours(Measure::RecordsPerSecond);
-            with_one = with_one.or(rate);
+            let mut case = stage.field()?.compare(&name, &what, &load, &measures)?;
+            let rate = Measure::RecordsPerSecond.figure();
             if *partitions == 1000 {
-                let goal = format!("rate kept of that with one partition: at least {wanted}");
-                case.judge(&goal, share(rate, with_one), wanted, true);
+                case.judge_against(rate, Against::new("one partition", with_one), AtLeast(wanted));
             }
+            with_one = with_one.or(case.ours(rate));
             cases.push(case);
         }
     }
@@ -154,7 +161,7 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
 /// S8: S1 and S2 on one core and on two, for the first target alone.
 pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let settings = &stage.field.settings;
+    let settings = &stage.rounds;
     let load_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
     if cores < 3 || load_cores.is_empty() {
         return Err(BenchError::Refused(
@@ -162,7 +169,7 @@ pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         ));
     }
     let mut cases = Vec::new();
-    let mut costs = Vec::new();
+    let mut on_one = None;
     for broker_cores in [vec![0], vec![0, 1]] {
         let rounds = RoundSettings {
             targets: settings.targets[..1].to_vec(),
@@ -170,17 +177,16 @@ pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
             load_cores: load_cores.clone(),
             ..settings.clone()
         };
-        let mut field = Field::start(&rounds, &stage.field.is_interrupted)?;
+        let mut field = stage.own_field(&rounds)?;
         let count = broker_cores.len();
         let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP99];
         let what = format!("64 connections, one record of 100 B a request, M, {count} cores");
         let mut tiny = field.compare(&format!("S8-S1-{count}"), &what, &tiny(stage, Class::M), &measures)?;
-        let cost = tiny.ours(Measure::CpuPerRequest);
-        costs.push(cost);
+        let cost = Measure::CpuPerRequest.figure();
         if count == 2 {
-            let times = share(cost, costs[0]);
-            tiny.judge("CPU time of a request, times that on one core: at most 1.1", times, 1.1, false);
+            tiny.judge_against(cost, Against::new("one core", on_one), AtMost(1.1));
         }
+        on_one = tiny.ours(cost);
         let measures = [Measure::ProducedMegabytes, Measure::CpuPerGb];
         let what = format!("batches of 256 KiB, M, {count} cores");
         let bulk = field.compare(&format!("S8-S2-{count}"), &what, &bulk(stage, Class::M, 250), &measures)?;
@@ -195,9 +201,4 @@ fn tiny(stage: &Stage, class: Class) -> LoadSettings {
 
 fn bulk(stage: &Stage, class: Class, batch_records: usize) -> LoadSettings {
     LoadSettings { connections: 8, depth: Some(2), batch_records, ..stage.base(class) }
-}
-
-/// One as a share of the other, where both are known.
-fn share(one: Option<f64>, other: Option<f64>) -> Option<f64> {
-    Some(one? / other.filter(|other| *other > 0.0)?)
 }
