@@ -5,6 +5,7 @@
 //! segments are checked against their CRC: if they are not all there, the group was never acknowledged.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -14,7 +15,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::live::{LiveGroup, LiveGroups, read_live};
-use super::{Recovered, RecoveryError};
+use super::{Recovered, RecoveryError, Vouched};
 use crate::checkpoint::Checkpoint;
 use crate::journal::JOURNAL_FOLDER;
 use crate::journal::format::{BLOCK_BYTES, Entry, EntryBytes, Group, JournalId, crc32c};
@@ -82,6 +83,8 @@ pub(super) async fn fold(
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
             }
+            let vouched = recovered.vouched.entry(*id).or_default();
+            vouched.extend(vouched_by(pieces));
         }
         // Without a folder the partition was deleted; its entries mean nothing.
         let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
@@ -103,6 +106,20 @@ pub(super) async fn fold(
 
 fn end_of(entry: &Entry) -> Point {
     Point { segment: entry.segment_base, position: entry.end_position(), offset: entry.end_offset }
+}
+
+/// What entries vouch for: that they are folded, or were flushed with their group.
+fn vouched_by(pieces: &Pieces) -> Vec<Vouched> {
+    let mut vouched: Vec<Vouched> = Vec::new();
+    for Piece { entry, .. } in &pieces.entries {
+        let (base, from) = (entry.segment_base, entry.position.0);
+        if entry.is_revocation() {
+            vouched.retain(|before| (before.base, before.positions.start) < (base, from));
+        } else {
+            vouched.push(Vouched { base, positions: from..entry.end_position().0 });
+        }
+    }
+    vouched
 }
 
 /// Whether the bytes that a group says are in segments are there; if so, they are written once more. The flush of the
@@ -250,6 +267,30 @@ pub(super) async fn write_run(
         file.truncate(file_length).await?;
     }
     Ok(to.min(file_length))
+}
+
+/// Writes what a file holds from `from` to `to` once more, but for what is `vouched` for, in order; says whether there was any.
+/// The flush of what it was first written by may have failed: then it can be read, but is lost with the power,
+/// whatever a later flush says.
+pub(super) async fn write_again(
+    file: &dyn DataFile,
+    from: u64,
+    to: u64,
+    vouched: impl Iterator<Item = Range<u64>>,
+) -> Result<bool, StorageError> {
+    let mut at = from;
+    let mut is_written = false;
+    for sound in vouched.chain(std::iter::once(to..to)) {
+        while at < sound.start.min(to) {
+            let upto = sound.start.min(to).min(at + READ_BYTES as u64);
+            let bytes = read_range(file, at, (upto - at) as usize).await?;
+            write_run(file, at, &[bytes.into()]).await?;
+            is_written = true;
+            at = upto;
+        }
+        at = at.max(sound.end);
+    }
+    Ok(is_written)
 }
 
 /// Up to `length` bytes at any position; fewer at the end of the file.

@@ -17,6 +17,7 @@ mod swap;
 mod window;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,11 +55,20 @@ struct Recovered {
     checkpoints: BTreeMap<PartitionId, PartitionCheckpoint>,
     /// How far the journals prove each log durable.
     durable: BTreeMap<PartitionId, Point>,
+    /// What the journals vouch for of each log: it was flushed with its group, or folding has written it anew.
+    vouched: BTreeMap<PartitionId, Vec<Vouched>>,
     /// Kafka's checkpoints, by folder.
     recovery_points: BTreeMap<String, Offset>,
     log_starts: BTreeMap<String, Offset>,
     /// The folders, as they are when the journals are folded in.
     survey: Survey,
+}
+
+/// A range of a log's file, of the segment at `base`.
+#[derive(Debug, Clone)]
+struct Vouched {
+    base: Offset,
+    positions: Range<u64>,
 }
 
 impl RecoveredJournal {

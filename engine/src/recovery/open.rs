@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use uuid::Uuid;
 
-use super::fold::{read_range, write_run};
+use super::fold::{read_range, write_again};
 use super::scan::{ScanState, scan};
 use super::survey::visit;
-use super::{Recovered, RecoveredJournal, RecoveryError, read_small};
+use super::{Recovered, RecoveredJournal, RecoveryError, Vouched, read_small};
 use crate::checkpoint::PartitionCheckpoint;
 use crate::checkpoints::{decode_epochs, encode_partition_metadata};
 use crate::core::Core;
@@ -155,7 +155,10 @@ pub(crate) async fn open_partition(
         epochs: start.epochs.clone(),
         producers: start.producers.clone(),
     };
-    match open_log(core, &folder, &listing, &open, start, proven).await {
+    // After a clean stop everything was flushed.
+    let vouched = recovered.vouched.get(&open.id).map_or(&[][..], Vec::as_slice);
+    let vouched = (!recovered.clean).then_some(vouched);
+    match open_log(core, &folder, &listing, &open, start, proven, vouched).await {
         Ok(log) => Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log)),
         Err(error) => {
             if let RecoveryError::Damaged { .. } = error {
@@ -307,7 +310,7 @@ async fn read_header_offset(
     Ok(bytes.try_into().ok().map(|bytes| Offset(i64::from_be_bytes(bytes))))
 }
 
-/// Scans from the start on, cuts what does not count, and builds the log.
+/// Scans from the start on, cuts what does not count, writes once more what is not `vouched` for, and builds the log.
 async fn open_log(
     core: &Rc<Core>,
     folder: &Path,
@@ -315,6 +318,7 @@ async fn open_log(
     open: &OpenPartition,
     start: Start,
     proven: Point,
+    vouched: Option<&[Vouched]>,
 ) -> Result<Log, RecoveryError> {
     let Start { point, durable_below, mut epochs, mut producers, producers_at, log_start, lookup } = start;
     let mut lookup = lookup;
@@ -379,12 +383,12 @@ async fn open_log(
             file.truncate(end.position.0).await?;
             core.was_cut.set(true);
         }
-        if open.exact && end.position > at.position {
-            // No journal has these bytes, and their flush may have failed: see `fold`.
-            let length = (end.position.0 - at.position.0) as usize;
-            let bytes = read_range(&*file, at.position.0, length).await?;
-            write_run(&*file, at.position.0, &[bytes.into()]).await?;
-            core.was_cut.set(true);
+        if let Some(vouched) = vouched {
+            let here = vouched.iter().filter(|vouched| vouched.base == base);
+            let sound = here.map(|vouched| vouched.positions.clone());
+            if write_again(&*file, at.position.0, end.position.0, sound).await? {
+                core.was_cut.set(true);
+            }
         }
         let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
         segment.largest = scanned.largest;
