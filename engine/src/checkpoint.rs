@@ -120,7 +120,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         let recovery = log.flushed();
         let points = Points { log_start: log.log_start, recovery, proven: recovery };
         encode_partition(partition.id(), &points, log.void_through, &log.epochs, &log.producers, &mut out);
-        said.push(recovery);
+        said.push(points);
     }
     for held in damaged.values() {
         encode_held(held, &mut out);
@@ -134,8 +134,10 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         return Err(error);
     }
     writer.written.set(number);
-    for (partition, point) in sound.iter().zip(said) {
-        partition.inner().log.borrow_mut().checkpointed = point.segment;
+    for (partition, points) in sound.iter().zip(said) {
+        let mut log = partition.inner().log.borrow_mut();
+        log.checkpointed = points.recovery.segment;
+        log.said_start = points.log_start;
     }
     core.journal.pass(&cursor);
     Ok(())

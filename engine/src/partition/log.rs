@@ -69,6 +69,8 @@ pub(crate) struct JournalEntry {
 pub(crate) struct Log {
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) log_start: Offset,
+    /// The log's start as the last durable checkpoint says it.
+    pub(crate) said_start: Offset,
     pub(crate) settled: Point,
     pub(crate) high_watermark: Point,
     pub(crate) leader_epoch: LeaderEpoch,
@@ -120,6 +122,7 @@ impl Log {
         Self {
             segments,
             log_start,
+            said_start: log_start,
             settled: end,
             high_watermark: end,
             leader_epoch,

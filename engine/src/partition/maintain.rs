@@ -44,7 +44,8 @@ impl Partition {
                 let log_start_offset = log.log_start;
                 return Err(ReadError::OutOfRange { offset: before, log_start_offset, end });
             }
-            if before <= log.log_start {
+            // What is not durable yet, because that failed or is under way, is not done.
+            if before <= log.durable_start() {
                 return Ok(log.log_start);
             }
             log.raise_start(before);
@@ -533,10 +534,15 @@ impl Log {
         (removed, held.drop_extents().collect())
     }
 
-    /// Whether the oldest segment lies wholly below the log's start, and recovery does not need it.
+    /// Nothing below this is asked for, now or after a restart.
+    fn durable_start(&self) -> Offset {
+        self.log_start.min(self.said_start)
+    }
+
+    /// Whether the oldest segment lies wholly below the log's start, durably, and recovery does not need it.
     fn has_removable(&self) -> bool {
         let oldest = &self.segments[0];
-        let is_old = oldest.next <= self.log_start && oldest.base < self.checkpointed;
+        let is_old = oldest.next <= self.durable_start() && oldest.base < self.checkpointed;
         self.segments.len() > 1 && oldest.is_sealed && is_old
     }
 

@@ -145,3 +145,30 @@ fn what_a_failed_flush_left_of_a_relaxed_log_is_durable_once_it_is_served() {
     }
     assert!(left > 20, "{left} records were left to be read");
 }
+
+/// Somebody who asks again for what could not be made durable is told so only once it is.
+#[test]
+fn records_are_deleted_durably_also_where_that_failed_before() {
+    let mut world = World::new(34);
+    let disk = world.disk.clone();
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..5 {
+            append(&partition, batch(1, 1000, fill)).await;
+        }
+        runtime.sleep(Duration::from_secs(5)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        disk.set_faults(FaultPlan { capacity_bytes: used, ..FaultPlan::default() });
+        for _ in 0..2 {
+            let deleted = partition.delete_records(Offset(3)).await;
+            assert!(matches!(deleted, Err(ReadError::Storage(_))), "{deleted:?}");
+        }
+        disk.set_faults(FaultPlan::default());
+        assert_eq!(partition.delete_records(Offset(3)).await.expect("deleted"), Offset(3));
+    });
+    world.disk.crash();
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(partition.log_start_offset(), Offset(3));
+    });
+}
