@@ -18,6 +18,7 @@ mod measure;
 mod protocol;
 mod report;
 mod result;
+mod runtime;
 mod scenario;
 
 use std::process::ExitCode;

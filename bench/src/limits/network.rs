@@ -17,6 +17,7 @@ use crate::error::BenchError;
 use crate::load::tally::new_histogram;
 use crate::measure::cores;
 use crate::result::LatencySummary;
+use crate::runtime;
 
 const PIECE_BYTES: usize = 256 << 10;
 /// What a Produce request with one record of 100 bytes has, and its answer.
@@ -120,7 +121,7 @@ fn each_connection<T: 'static, F: Future<Output = T> + 'static>(
     streams: Vec<TcpStream>,
     work: impl Fn(tokio_uring::net::TcpStream) -> F,
 ) -> Vec<T> {
-    tokio_uring::start(async {
+    runtime::start(async {
         let start = |stream| tokio_uring::spawn(work(tokio_uring::net::TcpStream::from_std(stream)));
         let tasks: Vec<_> = streams.into_iter().map(start).collect();
         let mut done = Vec::with_capacity(tasks.len());

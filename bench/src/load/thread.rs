@@ -13,6 +13,7 @@ use super::tally::{Interval, Shared, Tally};
 use crate::clock::Moment;
 use crate::error::BenchError;
 use crate::measure::cores;
+use crate::runtime;
 
 /// How often a thread looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -71,7 +72,7 @@ pub fn run(plan: ThreadPlan, tell: Sender<Message>, start: Receiver<Timing>, sha
         // The core was checked before; a thread that stays where it was still measures.
         let _ = cores::pin(&[core]);
     }
-    tokio_uring::start(async {
+    runtime::start(async {
         let failure = match live(plan, &tell, &start, shared).await {
             Ok(()) => return,
             Err(error) => error,

@@ -27,9 +27,14 @@ impl Summary {
     /// Of all that was compared.
     pub fn of(input: &Input) -> Option<Self> {
         let judged = || input.comparisons.iter().filter(|comparison| !comparison.verdicts.is_empty());
-        let targets = &judged().next()?.targets;
-        let peer = targets.get(1).map_or("peer", String::as_str);
-        let head = ["case", "figure", "goal", peer, "limit", &targets[0], "reached"].map(str::to_owned);
+        // A target may have a class behind its name where both are compared.
+        let shortest = |nth: usize| {
+            let names = judged().filter_map(|comparison| comparison.targets.get(nth));
+            names.min_by_key(|name| name.len()).map_or("peer", String::as_str)
+        };
+        judged().next()?;
+        let head = ["case", "figure", "goal", shortest(1), "limit", shortest(0), "reached"];
+        let head = head.map(str::to_owned);
         let lines = judged().flat_map(|comparison| {
             let limits = input.limits.as_ref();
             comparison.verdicts.iter().map(move |verdict| Line::of(comparison, verdict, limits))
