@@ -11,8 +11,8 @@ keys! {
         "Cores to run on, one pinned thread each; 0 for every core that this process may use."
     "flumen.fetch.memory.bytes": Long = "-1", AtLeast(-1);
         "Bytes that answers to fetches may hold, on all cores together, until their peers have taken them; −1 for a sixteenth of the memory limit, between 128 MiB and 2 GiB. Answers shrink as it is used up, down to 64 KiB or one batch for each connection."
-    "flumen.fetch.sendfile.bytes": Int = "65536", AtLeast(4096);
-        "Bytes from which on a piece of a fetch response is sent by sendfile instead of a copy."
+    "flumen.fetch.sendfile.bytes": Int = "2097152", AtLeast(4096);
+        "Bytes from which on a piece of a fetch response is sent by sendfile instead of a copy; a piece has 2 MiB at most. Copies cost less where the kernel hands over files page by page; sendfile needs less of the memory's bandwidth."
     "flumen.io.direct": Boolean = "true", Any;
         "Whether data files are read and written by O_DIRECT. `false` is for development, on file systems that cannot."
     "flumen.journal.bytes": Long = "268435456", AtLeast(4194304);
