@@ -269,10 +269,15 @@ impl Partition {
         if self.is_offline() {
             return Err(CloseError::Offline);
         }
-        let (active, end) = {
+        let (active, end, is_settled) = {
             let log = self.inner.log.borrow();
-            (log.active().base, log.end())
+            (log.active().base, log.end(), log.settled == log.end())
         };
+        // The commit left out what had to wait for these files. It stays in the log, so whoever waits for it is told: a
+        // producer that sent it again would find that the snapshot of a stop knows its last batch only.
+        if !is_settled && !write_behind::flush(&core, self, &turn).await && self.is_offline() {
+            return Err(CloseError::Offline);
+        }
         write_behind::write_out(&core, self, Extent::UpTo(end), &turn).await?;
         if let Some(closed) = self.closed_unwritten() {
             self.close();

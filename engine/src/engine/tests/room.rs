@@ -1,5 +1,7 @@
 //! Where room is short, or something is in the way for a while: nobody waits for ever.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::segment::Segment;
 use crate::write_behind::{self, Extent};
@@ -126,4 +128,25 @@ fn a_stop_waits_for_segments_that_are_being_removed() {
             runtime.sleep(Duration::from_micros(10)).await;
         }
     });
+}
+
+#[test]
+fn what_waits_for_its_files_when_a_stop_begins_is_still_acknowledged() {
+    let mut world = World::new(61);
+    let answered = Rc::new(Cell::new(None));
+    let noted = answered.clone();
+    world.live_and_stop(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let turn = partition.inner().io.take().await;
+        // Too much to be copied to the journal.
+        let append = partition.append(batch(1, 200_000, 1), AppendOrigin::Client);
+        runtime.spawn(Box::pin(async move { noted.set(Some(append.await.is_ok())) }));
+        let waiting = runtime.clone();
+        runtime.spawn(Box::pin(async move {
+            waiting.sleep(Duration::from_millis(50)).await;
+            drop(turn);
+        }));
+        runtime.sleep(Duration::from_millis(10)).await;
+    });
+    assert_eq!(answered.get(), Some(true), "it is in the log, so its producer is told so");
 }
