@@ -78,7 +78,11 @@ pub(super) async fn fold(
             tracing::info!(journal = live.path, position, "the newest group was not finished");
             live.groups.pop();
         }
-        let pieces = pieces_of(&live, checkpoints);
+        let sealed = |id: &PartitionId| {
+            let name = folders.get(id)?.to_str()?;
+            recovered.recovery_points.get(name).copied()
+        };
+        let pieces = pieces_of(&live, checkpoints, sealed);
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
@@ -152,7 +156,14 @@ async fn is_in_segments(
     Ok(true)
 }
 
-fn pieces_of(live: &LiveGroups, checkpoints: &[Checkpoint]) -> BTreeMap<PartitionId, Pieces> {
+/// What is not flushed. Of a partition that no checkpoint knows, because it was new in the life before, `sealed` is
+/// what Kafka's recovery point says, if a stop came that far: what lies below is not written again, for nobody will
+/// look for the ends of those files.
+fn pieces_of(
+    live: &LiveGroups,
+    checkpoints: &[Checkpoint],
+    sealed: impl Fn(&PartitionId) -> Option<Offset>,
+) -> BTreeMap<PartitionId, Pieces> {
     let mut said = BTreeMap::new();
     for checkpoint in checkpoints.iter().rev() {
         for partition in &checkpoint.partitions {
@@ -162,6 +173,7 @@ fn pieces_of(live: &LiveGroups, checkpoints: &[Checkpoint]) -> BTreeMap<Partitio
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
     for LiveGroup { group, bytes: group_bytes, .. } in &live.groups {
         for (entry, at) in &group.entries {
+            let mut is_sealed = false;
             if let Some((journal, partition)) = said.get(&entry.partition) {
                 let end = end_of(entry);
                 let flushed =
@@ -171,8 +183,11 @@ fn pieces_of(live: &LiveGroups, checkpoints: &[Checkpoint]) -> BTreeMap<Partitio
                 if (flushed && !entry.is_revocation()) || void {
                     continue;
                 }
+            } else {
+                is_sealed = sealed(&entry.partition).is_some_and(|end| entry.end_offset <= end);
             }
             let bytes = match entry.bytes {
+                _ if is_sealed && !entry.is_revocation() => None,
                 EntryBytes::Copied => Some(group_bytes.slice(*at..*at + entry.length as usize)),
                 EntryBytes::InSegment { .. } => None,
             };
@@ -199,6 +214,9 @@ async fn fold_partition(
         by_segment.entry(piece.entry.segment_base).or_default().push(piece);
     }
     for (base, pieces) in by_segment {
+        if pieces.iter().all(|piece| piece.bytes.is_none()) {
+            continue;
+        }
         let name = SegmentFile::live(base, SegmentFileKind::Log).name();
         let path = folder.join(&name);
         let file = match directory.open(&path, OpenMode::Existing).await {

@@ -1,7 +1,10 @@
 //! What a crash at a bad moment, or a write that failed, leaves to the next start.
 
+use std::cell::RefCell;
+
 use super::*;
 use crate::checkpoint;
+use crate::layout::CLEAN_SHUTDOWN;
 
 #[test]
 fn a_rolled_segment_that_was_not_cut_yet_is_cut_by_recovery() {
@@ -171,4 +174,40 @@ fn records_are_deleted_durably_also_where_that_failed_before() {
         let partition = engine.partition(&open(0).id).expect("open");
         assert_eq!(partition.log_start_offset(), Offset(3));
     });
+}
+
+/// A stop that came as far as Kafka's recovery points, of a partition that no private checkpoint knows yet; then a
+/// start that is cut off at any moment.
+#[test]
+fn folding_leaves_alone_what_a_stop_has_sealed() {
+    let small = || open_with(0, |config| config.segment_bytes = 16 << 10);
+    for steps in 1..60 {
+        let mut world = World::new(1200 + steps);
+        let (disk, kept) = (world.disk.clone(), Rc::new(RefCell::new(Vec::new())));
+        let private = kept.clone();
+        world.live_and_stop(vec![], |engine, _| async move {
+            let partition = engine.create_partition(small()).await.expect("created");
+            for fill in 0..4 {
+                append(&partition, batch(1, 10_000, fill)).await;
+            }
+            for path in ["flumen-journal/core-0", ".flumen-checkpoint-0"] {
+                private.borrow_mut().push((path, disk.contents(Path::new(path)).expect("there")));
+            }
+        });
+        world.disk.unlink(Path::new(CLEAN_SHUTDOWN));
+        for (path, contents) in kept.take() {
+            world.disk.place(Path::new(path), &contents);
+        }
+        let runtime = SimRuntime::new(world.random.fork(), START_MS);
+        let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
+        world.disk.crash_after(Some(steps));
+        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
+        runtime.crash();
+        runtime.drop_tasks();
+        world.disk.crash();
+        let read = world.live(vec![small()], |engine, _| async move {
+            read_all(&engine.partition(&open(0).id).expect("open"), 0).await
+        });
+        assert_eq!(read, [(0, 0), (1, 1), (2, 2), (3, 3)], "cut off after {steps} steps");
+    }
 }
