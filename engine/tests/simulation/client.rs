@@ -110,8 +110,11 @@ impl Producer {
         let mut left = context.operations;
         while left > 0 {
             context.pause().await;
-            while model.closed.get() && !partition.is_offline() && !model.deleted.get() {
+            while model.closed.get() && !partition.is_offline() && !model.is_gone() {
                 context.runtime.sleep(Duration::from_millis(3)).await;
+            }
+            if model.closed.get() {
+                return Ok(());
             }
             if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
                 self.bump_epoch();
@@ -192,7 +195,7 @@ impl Producer {
                 Ok(true)
             }
             AppendError::Offline => Ok(false),
-            AppendError::Deleted if model.deleted.get() => Ok(false),
+            AppendError::Deleted if model.is_gone() => Ok(false),
             AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
                 if self.identity.is_some() && behind_refused =>
             {
@@ -263,7 +266,7 @@ pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Part
             let_go(&model, &mut held)?;
         }
         model.check_watermarks(&partition)?;
-        if partition.is_offline() || model.deleted.get() {
+        if partition.is_offline() || model.is_gone() {
             return Ok(());
         }
         let end = partition.high_watermark();
@@ -308,7 +311,7 @@ fn let_go(model: &PartitionModel, held: &mut VecDeque<Held>) -> Checked {
 async fn follow(context: &Context, model: &PartitionModel, partition: &Partition, from: Offset) -> Checked {
     let watch = partition.watch(from);
     let timeout = context.runtime.sleep(Duration::from_secs(2));
-    let woken = matches!(select(watch, timeout).await, Either::Left(_)) || model.deleted.get();
+    let woken = matches!(select(watch, timeout).await, Either::Left(_)) || model.is_gone();
     if !woken && !model.closed.get() && partition.high_watermark() != from && !partition.is_offline() {
         // It moved in this very moment, perhaps: another turn decides.
         let watch = partition.watch(from);
@@ -325,7 +328,7 @@ pub async fn administrator(context: Context, model: Rc<PartitionModel>, partitio
     for _ in 0..context.operations / 5 + 1 {
         context.pause().await;
         context.pause().await;
-        if partition.is_offline() || model.deleted.get() {
+        if partition.is_offline() || model.is_gone() {
             return Ok(());
         }
         let (start, end) = (partition.log_start_offset(), partition.high_watermark());
@@ -358,7 +361,7 @@ pub async fn settings(
         context.pause().await;
         context.pause().await;
         let config = context.runtime.with_random(|random| change(random, model.config()));
-        if model.deleted.get() || !engine.set_config(&model.id, config.clone()) {
+        if model.is_gone() || !engine.set_config(&model.id, config.clone()) {
             return Ok(());
         }
         model.set_config(config, partition.log_end_offset());
@@ -388,7 +391,7 @@ pub fn change(random: &mut Random, before: LogConfig) -> LogConfig {
 async fn cut(context: &Context, model: &PartitionModel, partition: &Partition, target: Offset) -> Checked {
     model.closed.set(true);
     while model.in_flight.get() > 0 {
-        if partition.is_offline() || model.deleted.get() {
+        if partition.is_offline() || model.is_gone() {
             return Ok(());
         }
         context.runtime.sleep(Duration::from_millis(1)).await;
@@ -399,7 +402,7 @@ async fn cut(context: &Context, model: &PartitionModel, partition: &Partition, t
     let cut = partition.truncate_to(target).await;
     let end = partition.log_end_offset();
     context.trace.note(|| format!("{}: cut at {target}: {cut:?}, ends at {end}", model.name));
-    if model.deleted.get() || partition.is_offline() {
+    if model.deleted.get() || partition.is_offline() || model.stopping.get() && cut.is_err() {
         return Ok(());
     }
     match cut {

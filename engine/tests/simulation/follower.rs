@@ -47,10 +47,10 @@ impl Leader {
     pub async fn run(&self, context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
         for _ in 0..context.operations {
             context.pause().await;
-            while model.closed.get() && !partition.is_offline() && !model.deleted.get() {
+            while model.closed.get() && !partition.is_offline() && !model.is_gone() {
                 context.runtime.sleep(Duration::from_millis(3)).await;
             }
-            if partition.is_offline() {
+            if model.closed.get() || partition.is_offline() {
                 // Where it ends is what a cut that failed left in memory: after a restart nothing is cut, perhaps.
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl Leader {
             }
             Err(AppendError::NoSpace) => Ok(true),
             Err(AppendError::Offline) => Ok(false),
-            Err(AppendError::Deleted) if model.deleted.get() => Ok(false),
+            Err(AppendError::Deleted) if model.is_gone() => Ok(false),
             Err(error) => Err(format!("{}: {error}", model.name)),
         }
     }
@@ -134,7 +134,7 @@ impl Leader {
             Ok(appended) => Err(format!("{}: {base} again became {appended:?}", model.name)),
             Err(AppendError::NoSpace) => Ok(true),
             Err(AppendError::Offline) => Ok(false),
-            Err(AppendError::Deleted) if model.deleted.get() => Ok(false),
+            Err(AppendError::Deleted) if model.is_gone() => Ok(false),
             Err(error) => Err(format!("{}: {base} again: {error}", model.name)),
         }
     }
@@ -145,7 +145,7 @@ impl Leader {
         let Some(before) = before else { return Ok(()) };
         match partition.append(verbatim(before.bytes)?, AppendOrigin::Replica).await {
             Err(AppendError::Misplaced { .. } | AppendError::NoSpace | AppendError::Offline) => Ok(()),
-            Err(AppendError::Deleted) if model.deleted.get() => Ok(()),
+            Err(AppendError::Deleted) if model.is_gone() => Ok(()),
             other => Err(format!("{}: ends at {end}, an earlier batch: {other:?}", model.name)),
         }
     }

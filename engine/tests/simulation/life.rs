@@ -16,7 +16,7 @@ use flumen_engine::{
     CoreId, Engine, EngineConfig, LeaderEpoch, Offset, OpenPartition, Partition, PartitionId, ProducerId,
     recovery,
 };
-use futures_util::future::{LocalBoxFuture, try_join_all};
+use futures_util::future::{LocalBoxFuture, join, try_join_all};
 use uuid::Uuid;
 
 use crate::client::{Context, Producer, administrator, change, reader, settings};
@@ -117,8 +117,7 @@ fn new_partition(
 
 /// Runs the history of a seed.
 pub fn run(seed: u64, cheat: Cheat, trace: Trace) -> Checked<Summary> {
-    let mut random = Random::new(seed);
-    let plan = Plan::new(&mut random);
+    let (plan, mut random) = Plan::new(seed);
     let disk = SimDisk::new(random.fork());
     disk.set_mutation(cheat.disk);
     let producer_ids = Cell::new(0);
@@ -250,6 +249,10 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
     }
     world.ended_cleanly.set(false);
     observe(&world, &runtime, &engines);
+    if let Some(after) = life.stops_after {
+        let stopped = stop_at_work(&world, &runtime, &life, &directory, engines, served, after).await?;
+        return judge_stop(&world, &directory, stopped, faulty).await;
+    }
     work(&world, &runtime, &life, &engines, &served).await?;
     check_offline(&engines)?;
     for (model, partition) in &served {
@@ -276,9 +279,22 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
         .collect();
     drop(served);
     let closed = close(&directory, engines).await;
-    match closed {
-        Ok(()) => {
-            check_clean_directory(&world, &directory, &expected_ends)
+    judge_stop(&world, &directory, closed.map(|()| expected_ends), faulty).await
+}
+
+/// Where each partition's log ends.
+type Ends = Vec<(String, Offset)>;
+
+/// Whether a life ended cleanly; what it left is what a clean stop leaves.
+async fn judge_stop(
+    world: &World,
+    directory: &Rc<SimDirectory>,
+    stopped: Result<Ends, String>,
+    faulty: bool,
+) -> Checked<bool> {
+    match stopped {
+        Ok(expected_ends) => {
+            check_clean_directory(world, directory, &expected_ends)
                 .await
                 .or_else(|reason| if faulty { Ok(()) } else { Err(reason) })?;
             Ok(true)
@@ -289,6 +305,31 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
         }
         Err(reason) => Err(format!("not closed: {reason}")),
     }
+}
+
+/// Stops the broker `after` a while, whatever its clients are at; where the logs ended, if that succeeded.
+async fn stop_at_work(
+    world: &Rc<World>,
+    runtime: &Rc<SimRuntime>,
+    life: &LifePlan,
+    directory: &Rc<SimDirectory>,
+    engines: Vec<Engine>,
+    served: Vec<(Rc<PartitionModel>, Partition)>,
+    after: Duration,
+) -> Checked<Result<Ends, String>> {
+    let stop = async {
+        runtime.sleep(after).await;
+        world.trace.note(|| "the stop begins".to_owned());
+        served.iter().for_each(|(model, _)| model.stopping.set(true));
+        let closed = close(directory, engines.clone()).await;
+        world.trace.note(|| "the stop is done".to_owned());
+        closed
+    };
+    let (worked, closed) = join(work(world, runtime, life, &engines, &served), stop).await;
+    worked?;
+    let ends = served.iter().filter(|(model, _)| !model.deleted.get());
+    let ends = ends.map(|(model, partition)| (model.name.clone(), partition.log_end_offset()));
+    Ok(closed.map(|()| ends.collect()))
 }
 
 fn core_of(id: PartitionId, cores: u16) -> usize {

@@ -82,6 +82,8 @@ pub struct PartitionModel {
     pub created: Cell<bool>,
     /// It was deleted, or is about to be.
     pub deleted: Cell<bool>,
+    /// A clean stop began: its clients are about to be refused.
+    pub stopping: Cell<bool>,
     /// Nobody may append now: it is being cut.
     pub closed: Cell<bool>,
     /// Appends under way.
@@ -173,11 +175,17 @@ impl PartitionModel {
             leader_epoch: Cell::new(0),
             created: Cell::new(false),
             deleted: Cell::new(false),
+            stopping: Cell::new(false),
             closed: Cell::new(false),
             in_flight: Cell::new(0),
             cuts: Cell::new(0),
             state: RefCell::default(),
         }
+    }
+
+    /// Whether its clients may find it gone.
+    pub fn is_gone(&self) -> bool {
+        self.deleted.get() || self.stopping.get()
     }
 
     /// Its settings now.
@@ -303,6 +311,7 @@ impl PartitionModel {
     /// A new life begins: the high watermark begins again.
     pub fn begin_life(&self) {
         self.closed.set(false);
+        self.stopping.set(false);
         self.in_flight.set(0);
         let mut state = self.state.borrow_mut();
         state.high_watermark = 0;

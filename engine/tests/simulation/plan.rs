@@ -1,5 +1,7 @@
 //! What a history does, as its seed decides before it begins.
 
+use std::time::Duration;
+
 use flumen_engine::storage::sim::{FaultPlan, Random};
 use flumen_engine::{CoreId, EngineConfig, LogConfig};
 
@@ -25,6 +27,8 @@ pub struct LifePlan {
     pub faults: FaultPlan,
     /// How many operations each client tries.
     pub operations: u64,
+    /// The stop begins while the clients are still at work, so long after their begin.
+    pub stops_after: Option<Duration>,
     /// Bits of the disk flip before it starts: then it only has to serve nothing wrong.
     pub damaged: bool,
 }
@@ -63,7 +67,15 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of a seed.
-    pub fn new(random: &mut Random) -> Self {
+    pub fn new(seed: u64) -> (Self, Random) {
+        let mut random = Random::new(seed);
+        let mut plan = Self::drawn(&mut random);
+        let before_last = plan.lives.len() - 1;
+        hurry(&mut plan.lives[..before_last], &mut Random::new(!seed));
+        (plan, random)
+    }
+
+    fn drawn(random: &mut Random) -> Self {
         let with_faults = random.chance(1, 3);
         let mut lives: Vec<_> = (0..random.range(1..6)).map(|_| LifePlan::new(random, with_faults)).collect();
         // The last one tells whether all that was acknowledged is still there.
@@ -72,6 +84,7 @@ impl Plan {
             end: End::Close,
             faults: FaultPlan::default(),
             operations: 3,
+            stops_after: None,
             damaged: random.chance(1, 8),
         });
         let mut engine = EngineConfig::new(CoreId(0), 1);
@@ -82,6 +95,16 @@ impl Plan {
         let partitions = (0..random.range(1..5)).map(|_| PartitionPlan::new(random)).collect();
         let (administrator, settings_change) = (random.chance(2, 3), random.chance(1, 2));
         Self { lives, partitions, engine, administrator, settings_change }
+    }
+}
+
+/// Has the stop of some lives begin early. Of a randomness of its own: the other histories stay what they are.
+fn hurry(lives: &mut [LifePlan], random: &mut Random) {
+    for life in lives {
+        if random.chance(1, 4) {
+            let micros = *random.pick(&[10_000, 1_000_000, 300_000_000]);
+            life.stops_after = Some(Duration::from_micros(random.range(0..micros)));
+        }
     }
 }
 
@@ -118,7 +141,8 @@ impl LifePlan {
             }
         }
         let operations = *random.pick(&[5, 20, 60]);
-        Self { cores: random.range(1..5) as u16, end, faults, operations, damaged: false }
+        let cores = random.range(1..5) as u16;
+        Self { cores, end, faults, operations, stops_after: None, damaged: false }
     }
 }
 
