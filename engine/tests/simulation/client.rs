@@ -70,6 +70,9 @@ pub struct Producer {
     /// Cuts of the log that it knows of.
     cuts: Cell<u32>,
     met_full_disk: Cell<bool>,
+    /// A stop began before all that is pending was acknowledged. Of what is in the log already, Kafka's snapshot, which
+    /// is all that a clean stop leaves, knows the last batch only.
+    met_stop: Cell<bool>,
 }
 
 #[derive(Clone)]
@@ -95,6 +98,7 @@ impl Producer {
             pending: RefCell::default(),
             cuts: Cell::new(0),
             met_full_disk: Cell::new(false),
+            met_stop: Cell::new(false),
         }
     }
 
@@ -103,6 +107,7 @@ impl Producer {
         self.epoch.set(self.epoch.get() + 1);
         self.next_sequence.set(0);
         self.pending.borrow_mut().clear();
+        self.met_stop.set(false);
     }
 
     /// Sends until its operations are used up or the partition is gone.
@@ -114,6 +119,7 @@ impl Producer {
                 context.runtime.sleep(Duration::from_millis(3)).await;
             }
             if model.closed.get() {
+                self.met_stop.set(model.stopping.get());
                 return Ok(());
             }
             if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
@@ -184,6 +190,9 @@ impl Producer {
             format!("{}: records {first}… acknowledged at {}..={last}", model.name, appended.base_offset)
         });
         self.pending.borrow_mut().retain(|pending| pending.sent[0].id != first);
+        if self.pending.borrow().is_empty() {
+            self.met_stop.set(false);
+        }
         model.acknowledge(appended.base_offset, &attempt.sent, appended.log_append_time)
     }
 
@@ -195,7 +204,10 @@ impl Producer {
                 Ok(true)
             }
             AppendError::Offline => Ok(false),
-            AppendError::Deleted if model.is_gone() => Ok(false),
+            AppendError::Deleted if model.is_gone() => {
+                self.met_stop.set(model.stopping.get());
+                Ok(false)
+            }
             AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
                 if self.identity.is_some() && behind_refused =>
             {
@@ -204,7 +216,7 @@ impl Producer {
             // The broker lost what it had only in memory; or, not knowing the producer, it took a batch behind one
             // that found no room.
             AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
-                if model.was_relaxed.get() || self.met_full_disk.get() =>
+                if model.was_relaxed.get() || self.met_full_disk.get() || self.met_stop.get() =>
             {
                 self.bump_epoch();
                 Ok(true)
