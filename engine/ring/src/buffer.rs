@@ -112,8 +112,8 @@ mod recycling {
 
     use super::{AlignedBuffer, BUFFER_ALIGNMENT};
 
-    /// What a thread keeps at most, in bytes.
-    const KEPT_BYTES_MAX: usize = 16 << 20;
+    /// What a thread keeps at most, in bytes: what two consumers of a few partitions have under way from the disk.
+    const KEPT_BYTES_MAX: usize = 32 << 20;
     /// Sizes that are kept: powers of two from one block to 2 MiB.
     const CLASSES: usize = 10;
 

@@ -161,7 +161,9 @@ impl Partition {
             let header = match view.header(position) {
                 Some(header) => self.check_header(segment, position, &header)?,
                 None => {
-                    return wants(position, (request.bytes_max + COLD_SLACK_BYTES).min(COLD_BYTES_MAX));
+                    // Of whole blocks, from the one where this starts: a block more would take twice the memory.
+                    let length_max = COLD_BYTES_MAX - (position - align_down(position));
+                    return wants(position, (request.bytes_max + COLD_SLACK_BYTES).min(length_max));
                 }
             };
             if header.last_offset() >= request.from {
