@@ -308,6 +308,10 @@ impl Engine {
         core.close();
         core.admit();
         let closed = self.close_partitions().await;
+        if closed.is_err() {
+            // Nobody writes any more what still waits: it is told.
+            self.partitions().iter().for_each(Partition::close);
+        }
         core.end();
         closed
     }

@@ -150,3 +150,27 @@ fn what_waits_for_its_files_when_a_stop_begins_is_still_acknowledged() {
     });
     assert_eq!(answered.get(), Some(true), "it is in the log, so its producer is told so");
 }
+
+#[test]
+fn who_waits_when_a_stop_fails_is_told() {
+    let mut world = World::new(62);
+    let disk = world.disk.clone();
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 100, 0)).await;
+        runtime.sleep(Duration::from_secs(1)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        disk.set_faults(FaultPlan { capacity_bytes: used, ..FaultPlan::default() });
+        // Too much to be copied to the journal, and its segment has no room.
+        let answered = Rc::new(Cell::new(None));
+        let noted = answered.clone();
+        let append = partition.append(batch(1, 200_000, 1), AppendOrigin::Client);
+        runtime.spawn(Box::pin(async move { noted.set(Some(append.await.is_ok())) }));
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!(answered.get(), None, "it waits for space");
+        assert!(engine.close().await.is_err(), "its bytes have no place");
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!(answered.get(), Some(false));
+        disk.set_faults(FaultPlan::default());
+    });
+}
