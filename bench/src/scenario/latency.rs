@@ -12,6 +12,7 @@ use crate::load::settings::{LoadSettings, Rate};
 /// In an open loop of so many requests p99.9 can be told; but no run takes longer than that for it.
 const SAMPLES_WANTED: f64 = 12_000.0;
 const LONGEST_SECONDS: f64 = 20.0;
+const LONGEST_QUICK_SECONDS: f64 = 6.0;
 
 /// S4: end-to-end latency at rates that all targets hold, ours durable against the peer in memory. The rates
 /// are shares of what the slowest reaches in a closed loop of the same requests.
@@ -42,6 +43,7 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         Measure::SlipP99,
         Measure::CpuPerRequest,
     ];
+    let longest = if stage.is_quick { LONGEST_QUICK_SECONDS } else { LONGEST_SECONDS }.max(stage.seconds);
     let shares: &[u32] = if stage.is_quick { &[25, 75] } else { &[10, 25, 50, 75, 90] };
     let mut cases = Vec::new();
     for share in shares {
@@ -50,7 +52,7 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
             rate: Some(Rate::Records(rate)),
             overload: true,
             // Long enough for p99.9.
-            duration: (SAMPLES_WANTED / rate).clamp(stage.seconds, LONGEST_SECONDS.max(stage.seconds)),
+            duration: (SAMPLES_WANTED / rate).clamp(stage.seconds, longest),
             ..single(stage, class)
         };
         let mut variants =
