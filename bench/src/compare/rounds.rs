@@ -13,8 +13,8 @@ use super::target::{RunningTarget, TargetSpec};
 use super::{Comparison, Sample};
 use crate::console::{Progress, note};
 use crate::error::BenchError;
+use crate::load;
 use crate::load::settings::LoadSettings;
-use crate::load::{self, settings::StartAt};
 use crate::measure::environment::Environment;
 use crate::measure::process;
 use crate::protocol::admin::Admin;
@@ -271,19 +271,18 @@ impl Field {
         format!("{name} {}/{} {label}: {}", round + 1, self.settings.rounds, figures.join(", "))
     }
 
-    /// Fills a topic by a closed loop in large batches.
-    pub fn fill(&mut self, nth: usize, topic: &str, partitions: i32, bytes: u64) -> Result<(), BenchError> {
+    /// Fills the topic of a load, by a closed loop in batches of 64 KiB.
+    pub fn fill(&mut self, nth: usize, load: &LoadSettings, bytes: u64) -> Result<(), BenchError> {
         let fill = LoadSettings {
-            topic: topic.to_owned(),
-            partitions,
+            topic: load.topic.clone(),
+            partitions: load.partitions,
+            configs: load.configs.clone(),
             connections: 4,
             depth: Some(2),
             batch_records: 64,
             warmup: 0.0,
             duration: 600.0,
             bytes_max: Some(bytes),
-            configs: vec![IN_MEMORY.to_owned()],
-            from: StartAt::Earliest,
             label: "fill".to_owned(),
             ..LoadSettings::default()
         };

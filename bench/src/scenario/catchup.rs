@@ -36,25 +36,25 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         Measure::DeviceReadMegabytes,
         Measure::RssMegabytes,
     ];
+    let load = LoadSettings {
+        topic: TOPIC.to_owned(),
+        partitions: 4,
+        connections: 4,
+        rate: Some(Rate::Bytes(20e6)),
+        // Enough requests for p99.9 in a few seconds.
+        batch_records: 4,
+        from: StartAt::Earliest,
+        again: true,
+        fetch_bytes: 4 << 20,
+        overload: true,
+        ..stage.base(Class::M)
+    };
     for nth in 0..field.targets.len() {
-        field.fill(nth, TOPIC, 4, backlog_bytes)?;
+        field.fill(nth, &load, backlog_bytes)?;
     }
     let mut cases = Vec::new();
     for (name, consumers) in [("S6-quiet", 0), ("S6-beside", 2)] {
-        let load = LoadSettings {
-            topic: TOPIC.to_owned(),
-            partitions: 4,
-            connections: 4,
-            rate: Some(Rate::Bytes(20e6)),
-            // Enough requests for p99.9 in a few seconds.
-            batch_records: 4,
-            consumers,
-            from: StartAt::Earliest,
-            again: true,
-            fetch_bytes: 4 << 20,
-            overload: true,
-            ..stage.base(Class::M)
-        };
+        let load = LoadSettings { consumers, ..load.clone() };
         let what = format!(
             "20 MB/s in, M, while {consumers} consumers read a backlog of {:.0} GB from its beginning",
             backlog_bytes as f64 / 1e9

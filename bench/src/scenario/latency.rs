@@ -88,21 +88,21 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
 pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     const TOPIC: &str = "slow";
     let many = if stage.is_quick { 200 } else { 1000 };
+    let load = LoadSettings {
+        topic: TOPIC.to_owned(),
+        connections: 8,
+        rate: Some(Rate::Records(5000.0)),
+        overload: true,
+        fetch_bytes: 4 << 20,
+        ..stage.base(Class::M)
+    };
     for nth in 0..stage.rounds.targets.len() {
-        stage.field()?.fill(nth, TOPIC, 8, 256 << 20)?;
+        stage.field()?.fill(nth, &load, 256 << 20)?;
     }
     let measures = [Measure::AckP50, Measure::AckP99, Measure::AckP999, Measure::RssMegabytes];
     let mut cases = Vec::new();
     for (name, stalled) in [("S11-quiet", 0), ("S11-beside", many)] {
-        let load = LoadSettings {
-            topic: TOPIC.to_owned(),
-            connections: 8,
-            rate: Some(Rate::Records(5000.0)),
-            overload: true,
-            fetch_bytes: 4 << 20,
-            stalled,
-            ..stage.base(Class::M)
-        };
+        let load = LoadSettings { stalled, ..load.clone() };
         let what = format!(
             "5,000 records/s of 1 KiB, M, beside {stalled} connections that never read their answers"
         );
