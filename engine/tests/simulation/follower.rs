@@ -18,6 +18,7 @@ const FETCH_BATCHES_MAX: u64 = 4;
 /// The leader's log, and who follows it. It outlives the broker.
 pub struct Leader {
     producer: ProducerId,
+    producer_epoch: Cell<i16>,
     /// By base offset. What the follower lost it fetches again; what it was told to cut is another's now.
     log: RefCell<BTreeMap<i64, Batch>>,
     /// Cuts of the follower's log that it knows of.
@@ -40,7 +41,7 @@ impl Batch {
 impl Leader {
     /// An empty log, that one idempotent producer writes to.
     pub fn new(producer: ProducerId) -> Self {
-        Self { producer, log: RefCell::default(), cuts: Cell::new(0) }
+        Self { producer, log: RefCell::default(), cuts: Cell::new(0), producer_epoch: Cell::new(0) }
     }
 
     /// Follows until the operations are used up or the partition is gone.
@@ -86,7 +87,9 @@ impl Leader {
         let mut next = end;
         if partition.log_start_offset() == end && !self.has_boundary(end) {
             // Its start was moved, durably, behind what a crash left of a relaxed log: a leader sends anew from here.
+            // No producer uses its sequences twice in one epoch.
             self.log.borrow_mut().clear();
+            self.producer_epoch.set(self.producer_epoch.get() + 1);
         }
         for _ in 0..count {
             let batch = self.batch_at(context, model, next)?;
@@ -169,7 +172,11 @@ impl Leader {
         let last = last.map(|(_, last)| last);
         let epoch = LeaderEpoch(model.leader_epoch.get());
         let base_sequence = last.map_or(0, |last| last.next_sequence());
-        let stamp = ProducerStamp { id: self.producer, epoch: ProducerEpoch(0), base_sequence };
+        let stamp = ProducerStamp {
+            id: self.producer,
+            epoch: ProducerEpoch(self.producer_epoch.get()),
+            base_sequence,
+        };
         let mut builder = BatchBuilder::new().base_offset(base).leader_epoch(epoch).producer(stamp);
         let sent = fill(context, model, &mut builder, records_of_batch(context));
         let batch = Batch { bytes: builder.build().to_vec(), sent, base_sequence };
