@@ -4,7 +4,7 @@
 //! time. Everything from its tail on must be whole; a gap is damage. Its own bytes that went straight to
 //! segments are checked against their CRC: if they are not all there, the group was never acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -67,21 +67,26 @@ pub(super) async fn fold(
     recovered: &mut Recovered,
 ) -> Result<(), RecoveryError> {
     let folders = recovered.survey.by_id();
+    let known: BTreeSet<PartitionId> = checkpoints
+        .iter()
+        .flat_map(|checkpoint| &checkpoint.partitions)
+        .map(|partition| partition.id)
+        .collect();
     for mut live in journals {
         if live.groups.is_empty() {
             continue;
         }
+        let sealed = |id: &PartitionId| {
+            let name = folders.get(id)?.to_str()?;
+            recovered.recovery_points.get(name).copied().filter(|_| !known.contains(id))
+        };
         if let Some(newest) = live.groups.last()
-            && !is_in_segments(&**directory, &folders, &newest.group).await?
+            && !is_in_segments(&**directory, &folders, &newest.group, sealed).await?
         {
             let position = newest.position;
             tracing::info!(journal = live.path, position, "the newest group was not finished");
             live.groups.pop();
         }
-        let sealed = |id: &PartitionId| {
-            let name = folders.get(id)?.to_str()?;
-            recovered.recovery_points.get(name).copied()
-        };
         let pieces = pieces_of(&live, checkpoints, sealed);
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
@@ -128,11 +133,12 @@ fn vouched_by(pieces: &Pieces) -> Vec<Vouched> {
 
 /// Whether the bytes that a group says are in segments are there; if so, they are written once more. The flush of the
 /// newest group may have failed: then what can be read may be lost for good with the power, whatever a later flush
-/// says, unless it is written anew.
+/// says, unless it is written anew. What is `sealed` was flushed by a stop, and stays as it is: see [`pieces_of`].
 async fn is_in_segments(
     directory: &dyn Directory,
     folders: &BTreeMap<PartitionId, PathBuf>,
     group: &Group,
+    sealed: impl Fn(&PartitionId) -> Option<Offset>,
 ) -> Result<bool, StorageError> {
     let mut found = Vec::new();
     for (entry, _) in &group.entries {
@@ -148,7 +154,9 @@ async fn is_in_segments(
         if bytes.len() < entry.length as usize || crc32c(&bytes) != crc {
             return Ok(false);
         }
-        found.push((file, entry.position.0, bytes));
+        if sealed(&entry.partition).is_none_or(|end| end < entry.end_offset) {
+            found.push((file, entry.position.0, bytes));
+        }
     }
     for (file, position, bytes) in found {
         write_run(&*file, position, &[bytes.into()]).await?;
