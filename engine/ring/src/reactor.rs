@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::doorbell::Doorbell;
@@ -70,6 +70,13 @@ struct Counters {
     sleeps: Cell<u64>,
 }
 
+/// The reactor's turns, each of which ends with what the kernel has done.
+#[derive(Default)]
+struct Turns {
+    ended: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
 struct Shared {
     // Before the bell, which it reads from: fields drop in this order.
     driver: RefCell<Driver>,
@@ -80,6 +87,7 @@ struct Shared {
     pinned: PinnedConnections,
     writers: Writers,
     counters: Counters,
+    turns: Turns,
     timer_number: Cell<u64>,
 }
 
@@ -122,6 +130,7 @@ impl Reactor {
             pinned: PinnedConnections::default(),
             writers: Writers::default(),
             counters: Counters::default(),
+            turns: Turns::default(),
             timer_number: Cell::new(0),
         };
         Ok(Self { ring: Ring { shared: Rc::new(shared), _not_send: PhantomData } })
@@ -148,11 +157,13 @@ impl Reactor {
                 shared.timers.fire(Instant::now());
             }
             shared.wake_waiting();
-            let sleep = shared.executor.is_idle() && shared.may_sleep();
+            let idle = shared.executor.is_idle() && shared.turns.is_nobody_waiting();
+            let sleep = idle && shared.may_sleep();
             let deadline = if sleep { shared.timers.next_deadline() } else { None };
             shared.driver.borrow_mut().turn(sleep, deadline, &mut aftermath);
             shared.bell.flag().awake();
             aftermath.run();
+            shared.turns.end_one();
         }
     }
 }
@@ -162,6 +173,7 @@ impl Drop for Reactor {
         // Tasks hold handles to the ring, which holds the tasks: part them.
         self.ring.shared.executor.clear();
         self.ring.shared.timers.clear();
+        self.ring.shared.turns.clear();
         self.ring.shared.sources.borrow_mut().clear();
     }
 }
@@ -218,6 +230,25 @@ impl Shared {
             self.counters.sleeps.set(self.counters.sleeps.get() + 1);
         }
         !waiting
+    }
+}
+
+impl Turns {
+    fn is_nobody_waiting(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    /// The kernel was asked: wakes whoever waited for that.
+    fn end_one(&self) {
+        self.ended.set(self.ended.get() + 1);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    fn clear(&self) {
+        let waiting = self.waiting.take();
+        drop(waiting);
     }
 }
 
@@ -283,6 +314,22 @@ impl Ring {
             }
             yielded = true;
             context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    /// Completes in the reactor's next turn: the kernel has got what was queued before, and what it had done was
+    /// looked at. For work that would keep the core from both for too long: after [`Ring::yield_now`] it may go on
+    /// before.
+    pub fn next_turn(&self) -> impl Future<Output = ()> + use<> {
+        let (shared, mut asked_in) = (self.shared.clone(), None);
+        poll_fn(move |context| {
+            let turn = shared.turns.ended.get();
+            if asked_in.is_some_and(|before| before != turn) {
+                return Poll::Ready(());
+            }
+            asked_in = Some(turn);
+            shared.turns.waiting.borrow_mut().push(context.waker().clone());
             Poll::Pending
         })
     }
@@ -360,6 +407,51 @@ mod tests {
         reactor.run(ring.yield_now());
         assert_eq!(*order.borrow(), [0, 1, 2, 10, 11, 12]);
         assert_eq!(ring.stats().tasks, 0);
+    }
+
+    #[test]
+    fn a_turn_ends_when_the_kernel_was_asked() {
+        let reactor = reactor();
+        let ring = reactor.ring();
+        let busy = ring.clone();
+        // Somebody else is always ready.
+        ring.spawn(async move {
+            loop {
+                busy.yield_now().await;
+            }
+        });
+        for _ in 0..3 {
+            let (before, polls) = (ring.shared.turns.ended.get(), ring.stats().polls);
+            reactor.run(ring.next_turn());
+            assert_eq!(ring.shared.turns.ended.get(), before + 1);
+            assert!(ring.stats().polls - polls <= 2 * POLLS_PER_TURN as u64);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_keeps_the_reactor_from_sleep() {
+        let reactor = reactor();
+        let ring = reactor.ring();
+        let started = Instant::now();
+        let sleeps = ring.stats().sleeps;
+        reactor.run(async {
+            for _ in 0..100 {
+                ring.next_turn().await;
+            }
+        });
+        assert_eq!(ring.stats().sleeps, sleeps);
+        assert!(started.elapsed() < Duration::from_secs(1));
+        // Asked for, and given up: no reason to stay awake.
+        reactor.run(async {
+            let mut turn = pin!(ring.next_turn());
+            poll_fn(|context| {
+                assert!(turn.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        });
+        reactor.run(ring.sleep(Duration::from_millis(20)));
+        assert!(ring.stats().sleeps - sleeps <= 3);
     }
 
     #[test]

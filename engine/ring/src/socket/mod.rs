@@ -7,6 +7,7 @@
 
 mod patience;
 mod pins;
+mod turnstile;
 mod writer;
 
 use std::cell::Cell;
@@ -28,7 +29,7 @@ pub(crate) use patience::Writers;
 use patience::Writing;
 pub(crate) use pins::PinnedConnections;
 use pins::Pins;
-use writer::Turnstile;
+use turnstile::Turnstile;
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait for readiness before the first try.
 const POLL_FIRST: u16 = 1 << 0;

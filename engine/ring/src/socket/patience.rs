@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Connection;
+use super::turnstile::Turnstile;
 use crate::driver::OperationKey;
 use crate::reactor::Ring;
 use crate::transfer::SendPiece;
@@ -84,6 +85,9 @@ impl Connection {
     /// Exchanges slices for copies of them.
     pub(super) async fn exchange(&self, pieces: Vec<SendPiece>) -> Vec<SendPiece> {
         self.writing.standing.set(Standing::Exchanged);
+        // Hundreds of answers are found slow at one look. If all were copied at once, whoever else wants the core
+        // would wait for a turn of each of them.
+        let _turn = self.ring.writers().bulk.enter().await;
         let mut exchanged = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let SendPiece::Slice(slice) = piece else {
@@ -92,7 +96,7 @@ impl Connection {
             };
             for part in slice.chunks(COPY_TURN_BYTES) {
                 exchanged.push(SendPiece::Bytes(Bytes::copy_from_slice(part)));
-                self.ring.yield_now().await;
+                self.ring.next_turn().await;
             }
         }
         exchanged
@@ -129,6 +133,8 @@ pub(crate) struct Writers {
     /// How often they were looked after.
     looks: Cell<u64>,
     sweeping: Cell<bool>,
+    /// Lets one connection move many bytes at a time, so that in each of the reactor's turns one does.
+    pub(super) bulk: Turnstile,
 }
 
 impl Writers {

@@ -1,18 +1,18 @@
 //! The writing half of a connection: small pieces by one gathered copy, large slices by `sendfile`.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use bytes::Buf as _;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::Socket;
+use super::turnstile::Turn;
+use super::{Connection, Socket};
 use crate::buffer::Slice;
 use crate::op::{CANCEL, Operation};
 use crate::transfer::SendPiece;
@@ -26,17 +26,15 @@ const SENDFILE_TURN_BYTES: usize = 256 << 10;
 /// The same by copy: some hundred microseconds. Shorter turns cost more for each byte.
 const COPY_TURN_BYTES: usize = 1 << 20;
 
-/// Lets one writer in at a time, in the order they came.
-#[derive(Default)]
-pub(super) struct Turnstile {
-    busy: Cell<bool>,
-    waiting: RefCell<VecDeque<Waker>>,
-}
+/// From so many bytes on a copy has to wait for its turn among all connections of the core.
+const BULK_BYTES_MIN: usize = 64 << 10;
 
 /// The right to write. Dropped before `finish`, it shuts the connection down: the stream is cut in two.
 struct WriteTurn<'a> {
     socket: &'a Socket,
     finished: bool,
+    /// Ends behind what is done at the end of this one.
+    _turn: Turn<'a>,
 }
 
 impl WriteTurn<'_> {
@@ -47,16 +45,9 @@ impl WriteTurn<'_> {
 
 impl Drop for WriteTurn<'_> {
     fn drop(&mut self) {
-        let turnstile = &self.socket.connection.turnstile;
         self.socket.connection.writing.end();
-        turnstile.busy.set(false);
         if !self.finished {
             self.socket.close();
-        }
-        // Everyone looks again: the first of them may have been dropped.
-        let waiting = std::mem::take(&mut *turnstile.waiting.borrow_mut());
-        for waker in waiting {
-            waker.wake();
         }
     }
 }
@@ -94,6 +85,12 @@ impl Gathered {
         rest
     }
 
+    /// Whether what is left takes long to copy.
+    fn is_bulk(&self) -> bool {
+        let left: usize = self.pieces[self.piece..].iter().map(|piece| piece.len()).sum();
+        left - self.position >= BULK_BYTES_MIN
+    }
+
     fn is_sent(&self) -> bool {
         self.piece == self.pieces.len()
     }
@@ -126,6 +123,23 @@ impl Gathered {
         header.msg_iov = self.vectors.as_mut_ptr();
         header.msg_iovlen = self.vectors.len();
         &raw const **header
+    }
+}
+
+impl Connection {
+    /// Awaits a send, and ends the turn behind the reactor's: what the socket has room for was copied when the kernel
+    /// was told, and the rest may take long.
+    async fn end_with_turn<T>(&self, turn: Turn<'_>, sending: impl Future<Output = T>) -> T {
+        let (mut sending, mut turns_end) = (pin!(sending), pin!(self.ring.next_turn()));
+        let mut turn = Some(turn);
+        poll_fn(|context| {
+            let sent = sending.as_mut().poll(context);
+            if sent.is_pending() && turn.is_some() && turns_end.as_mut().poll(context).is_ready() {
+                turn = None;
+            }
+            sent
+        })
+        .await
     }
 }
 
@@ -185,16 +199,8 @@ impl Socket {
     }
 
     async fn write_turn(&self) -> WriteTurn<'_> {
-        let turnstile = &self.connection.turnstile;
-        poll_fn(|context| {
-            if !turnstile.busy.replace(true) {
-                return Poll::Ready(());
-            }
-            turnstile.waiting.borrow_mut().push_back(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-        WriteTurn { socket: self, finished: false }
+        let turn = self.connection.turnstile.enter().await;
+        WriteTurn { socket: self, finished: false, _turn: turn }
     }
 
     /// Sends the pieces by copy. If the peer is slow, slices among them and in `rest`, which is sent after them, are
@@ -217,6 +223,10 @@ impl Socket {
                 gathered = Gathered::new(connection.descriptor.clone(), pieces);
                 continue;
             }
+            let bulk = match gathered.is_bulk() {
+                true => Some(connection.ring.writers().bulk.enter().await),
+                false => None,
+            };
             let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
             let entry = match &gathered.pieces[gathered.piece..] {
                 [piece] => {
@@ -233,7 +243,10 @@ impl Socket {
             // the operation owns them all and a share of the descriptor.
             let sending = unsafe { Operation::start(&self.connection.ring, entry, gathered, CANCEL) };
             connection.writing.waits_for(Some(sending.key()));
-            let (completion, returned) = sending.await;
+            let (completion, returned) = match bulk {
+                None => sending.await,
+                Some(turn) => connection.end_with_turn(turn, sending).await,
+            };
             connection.writing.waits_for(None);
             gathered = returned;
             match completion.to_result() {
@@ -306,7 +319,7 @@ impl Socket {
                 sent_in_turn += written;
                 if sent_in_turn >= SENDFILE_TURN_BYTES && sent < slice.len() {
                     sent_in_turn = 0;
-                    self.connection.ring.yield_now().await;
+                    self.connection.ring.next_turn().await;
                 }
                 continue;
             }
