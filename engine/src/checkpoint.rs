@@ -35,8 +35,6 @@ pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
-/// Errno of Linux for what is not done any more.
-const ECANCELED: i32 = 125;
 
 /// What a checkpoint says of one partition.
 #[derive(Debug, Clone)]
@@ -156,7 +154,7 @@ fn refused(core: &Core) -> StorageError {
         path: checkpoint_path(core.config.core),
         position: 0,
         length: 0,
-        kind: StorageErrorKind::Errno(ECANCELED),
+        kind: StorageErrorKind::Refused,
     }
 }
 

@@ -238,7 +238,7 @@ impl Partition {
             path: segment_path(self, self.inner.log.borrow().active().base, SegmentFileKind::Log),
             position: 0,
             length: 0,
-            kind: StorageErrorKind::Errno(5),
+            kind: StorageErrorKind::Refused,
         }
     }
 

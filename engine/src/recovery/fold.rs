@@ -4,7 +4,7 @@
 //! time. Everything from its tail on must be whole; a gap is damage. Its own bytes that went straight to
 //! segments are checked against their CRC: if they are not all there, the group was never acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::live::{LiveGroup, LiveGroups, read_live};
 use super::{Recovered, RecoveryError, Vouched};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::journal::JOURNAL_FOLDER;
 use crate::journal::format::{BLOCK_BYTES, Entry, EntryBytes, Group, JournalId, crc32c};
 use crate::layout::{SegmentFile, SegmentFileKind};
@@ -40,6 +40,22 @@ struct Piece {
     journal: JournalId,
     sequence: u64,
     bytes: Option<Bytes>,
+}
+
+/// What the checkpoints say of partitions, each with the journal that it goes with; the first that knows one counts.
+///
+/// Of a partition that none knows, because it was new in the life before, Kafka's recovery point says what is flushed,
+/// if a stop came that far. Below it nothing is written, neither folded nor again: whole blocks are written, and nobody
+/// will look for the ends of those files once more.
+struct Known<'a>(BTreeMap<PartitionId, (JournalId, &'a PartitionCheckpoint)>);
+
+impl<'a> Known<'a> {
+    fn of(checkpoints: &'a [Checkpoint]) -> Self {
+        let of_all = checkpoints.iter().rev().flat_map(|checkpoint| {
+            checkpoint.partitions.iter().map(|partition| (partition.id, (checkpoint.journal, partition)))
+        });
+        Self(of_all.collect())
+    }
 }
 
 /// What is live of every journal.
@@ -67,27 +83,24 @@ pub(super) async fn fold(
     recovered: &mut Recovered,
 ) -> Result<(), RecoveryError> {
     let folders = recovered.survey.by_id();
-    let known: BTreeSet<PartitionId> = checkpoints
-        .iter()
-        .flat_map(|checkpoint| &checkpoint.partitions)
-        .map(|partition| partition.id)
-        .collect();
+    let known = Known::of(checkpoints);
     for mut live in journals {
         if live.groups.is_empty() {
             continue;
         }
-        let sealed = |id: &PartitionId| {
-            let name = folders.get(id)?.to_str()?;
-            recovered.recovery_points.get(name).copied().filter(|_| !known.contains(id))
+        let is_sealed = |entry: &Entry| {
+            let folder = folders.get(&entry.partition).and_then(|folder| folder.to_str());
+            let point = folder.and_then(|name| recovered.recovery_points.get(name));
+            !known.0.contains_key(&entry.partition) && point.is_some_and(|point| entry.end_offset <= *point)
         };
         if let Some(newest) = live.groups.last()
-            && !is_in_segments(&**directory, &folders, &newest.group, sealed).await?
+            && !is_in_segments(&**directory, &folders, &newest.group, is_sealed).await?
         {
             let position = newest.position;
             tracing::info!(journal = live.path, position, "the newest group was not finished");
             live.groups.pop();
         }
-        let pieces = pieces_of(&live, checkpoints, sealed);
+        let pieces = pieces_of(&live, &known, is_sealed);
         for (id, pieces) in &pieces {
             if let Some(last) = pieces.entries.last() {
                 recovered.durable.insert(*id, end_of(&last.entry));
@@ -133,12 +146,12 @@ fn vouched_by(pieces: &Pieces) -> Vec<Vouched> {
 
 /// Whether the bytes that a group says are in segments are there; if so, they are written once more. The flush of the
 /// newest group may have failed: then what can be read may be lost for good with the power, whatever a later flush
-/// says, unless it is written anew. What is `sealed` was flushed by a stop, and stays as it is: see [`pieces_of`].
+/// says, unless it is written anew; but for what a stop has flushed.
 async fn is_in_segments(
     directory: &dyn Directory,
     folders: &BTreeMap<PartitionId, PathBuf>,
     group: &Group,
-    sealed: impl Fn(&PartitionId) -> Option<Offset>,
+    is_sealed: impl Fn(&Entry) -> bool,
 ) -> Result<bool, StorageError> {
     let mut found = Vec::new();
     for (entry, _) in &group.entries {
@@ -154,7 +167,7 @@ async fn is_in_segments(
         if bytes.len() < entry.length as usize || crc32c(&bytes) != crc {
             return Ok(false);
         }
-        if sealed(&entry.partition).is_none_or(|end| end < entry.end_offset) {
+        if !is_sealed(entry) {
             found.push((file, entry.position.0, bytes));
         }
     }
@@ -164,25 +177,16 @@ async fn is_in_segments(
     Ok(true)
 }
 
-/// What is not flushed. Of a partition that no checkpoint knows, because it was new in the life before, `sealed` is
-/// what Kafka's recovery point says, if a stop came that far: what lies below is not written again, for nobody will
-/// look for the ends of those files.
+/// What is not flushed, in the order of its partitions.
 fn pieces_of(
     live: &LiveGroups,
-    checkpoints: &[Checkpoint],
-    sealed: impl Fn(&PartitionId) -> Option<Offset>,
+    known: &Known<'_>,
+    is_sealed: impl Fn(&Entry) -> bool,
 ) -> BTreeMap<PartitionId, Pieces> {
-    let mut said = BTreeMap::new();
-    for checkpoint in checkpoints.iter().rev() {
-        for partition in &checkpoint.partitions {
-            said.insert(partition.id, (checkpoint.journal, partition));
-        }
-    }
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
     for LiveGroup { group, bytes: group_bytes, .. } in &live.groups {
         for (entry, at) in &group.entries {
-            let mut is_sealed = false;
-            if let Some((journal, partition)) = said.get(&entry.partition) {
+            if let Some((journal, partition)) = known.0.get(&entry.partition) {
                 let end = end_of(entry);
                 let flushed =
                     (end.segment, end.position) <= (partition.recovery.segment, partition.recovery.position);
@@ -191,13 +195,12 @@ fn pieces_of(
                 if (flushed && !entry.is_revocation()) || void {
                     continue;
                 }
-            } else {
-                is_sealed = sealed(&entry.partition).is_some_and(|end| entry.end_offset <= end);
             }
             let bytes = match entry.bytes {
-                _ if is_sealed && !entry.is_revocation() => None,
-                EntryBytes::Copied => Some(group_bytes.slice(*at..*at + entry.length as usize)),
-                EntryBytes::InSegment { .. } => None,
+                EntryBytes::Copied if entry.is_revocation() || !is_sealed(entry) => {
+                    Some(group_bytes.slice(*at..*at + entry.length as usize))
+                }
+                _ => None,
             };
             let piece =
                 Piece { entry: *entry, journal: live.journal, sequence: group.header.sequence, bytes };
@@ -295,9 +298,9 @@ pub(super) async fn write_run(
     Ok(to.min(file_length))
 }
 
-/// Writes what a file holds from `from` to `to` once more, but for what is `vouched` for, in order; says whether there was any.
-/// The flush of what it was first written by may have failed: then it can be read, but is lost with the power,
-/// whatever a later flush says.
+/// Writes what a file holds from `from` to `to` once more, but for what is `vouched` for, in order; says whether there
+/// was any. The flush of what it was first written by may have failed: then it can be read, but is lost with the
+/// power, whatever a later flush says.
 pub(super) async fn write_again(
     file: &dyn DataFile,
     from: u64,

@@ -95,8 +95,8 @@ pub(super) async fn remove_private(directory: &dyn Directory) -> Result<(), Stor
     remove_checkpoints(directory).await
 }
 
-/// Removes the private checkpoints, durably: those of an older life first, for an older one that outlived a newer one would
-/// speak of what is no more, should the stop be cut off here.
+/// Removes the private checkpoints, durably: those of an older life first, for an older one that outlived a newer one
+/// would speak of what is no more, should the stop be cut off here.
 async fn remove_checkpoints(directory: &dyn Directory) -> Result<(), StorageError> {
     let mut held: Vec<(Option<u64>, String)> = Vec::new();
     for entry in directory.list(Path::new("")).await? {

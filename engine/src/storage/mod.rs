@@ -64,6 +64,9 @@ pub enum StorageErrorKind {
     /// Fewer bytes than the file was known to hold.
     #[error("the file ended early")]
     Short,
+    /// Not tried: an error before, or the end of the engine, rules it out.
+    #[error("not tried, since it failed before or the engine is stopping")]
+    Refused,
 }
 
 /// How a file is opened.

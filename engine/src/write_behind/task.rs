@@ -254,7 +254,7 @@ fn give_up(core: &CoreHandle, idle: bool) {
             path: crate::journal::journal_path(core.config.core),
             position: 0,
             length: 0,
-            kind: StorageErrorKind::Errno(5),
+            kind: StorageErrorKind::Refused,
         });
     }
 }

@@ -177,19 +177,19 @@ fn records_are_deleted_durably_also_where_that_failed_before() {
 }
 
 /// A stop that came as far as Kafka's recovery points, of a partition that no private checkpoint knows yet; then a
-/// start that is cut off at any moment.
-#[test]
-fn folding_leaves_alone_what_a_stop_has_sealed() {
-    let small = || open_with(0, |config| config.segment_bytes = 16 << 10);
+/// start that is cut off after any number of steps. Copied batches would be folded, and a newest group that went
+/// straight to its segment be written again.
+fn a_start_leaves_alone_what_a_stop_has_sealed(segment_bytes: u32, batches: u8, batch_bytes: usize) {
+    let small = || open_with(0, |config| config.segment_bytes = segment_bytes);
     for steps in 1..60 {
         let mut world = World::new(1200 + steps);
         let (disk, kept) = (world.disk.clone(), Rc::new(RefCell::new(Vec::new())));
         let private = kept.clone();
         world.live_and_stop(vec![], |engine, _| async move {
             let partition = engine.create_partition(small()).await.expect("created");
-            for fill in 0..4 {
-                append(&partition, batch(1, 10_000, fill)).await;
-            }
+            // In one group, however many segments it takes.
+            let appends = (0..batches).map(|fill| append(&partition, batch(1, batch_bytes, fill)));
+            futures_util::future::join_all(appends).await;
             for path in ["flumen-journal/core-0", ".flumen-checkpoint-0"] {
                 private.borrow_mut().push((path, disk.contents(Path::new(path)).expect("there")));
             }
@@ -208,6 +208,17 @@ fn folding_leaves_alone_what_a_stop_has_sealed() {
         let read = world.live(vec![small()], |engine, _| async move {
             read_all(&engine.partition(&open(0).id).expect("open"), 0).await
         });
-        assert_eq!(read, [(0, 0), (1, 1), (2, 2), (3, 3)], "cut off after {steps} steps");
+        let written: Vec<_> = (0..batches).map(|fill| (i64::from(fill), fill)).collect();
+        assert_eq!(read, written, "cut off after {steps} steps");
     }
+}
+
+#[test]
+fn folding_leaves_alone_what_a_stop_has_sealed() {
+    a_start_leaves_alone_what_a_stop_has_sealed(16 << 10, 4, 10_000);
+}
+
+#[test]
+fn bulk_is_not_written_again_where_a_stop_has_sealed_it() {
+    a_start_leaves_alone_what_a_stop_has_sealed(100_000, 3, 70_001);
 }
