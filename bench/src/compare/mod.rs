@@ -111,6 +111,11 @@ impl Row {
     pub fn median(&self, target: &str) -> Option<f64> {
         Some(self.targets.get(target)?.median)
     }
+
+    /// How many times as good as the other one such figure is.
+    pub fn times_as_good(&self, one: f64, other: f64) -> f64 {
+        if self.is_more_better { one / other } else { other / one }
+    }
 }
 
 impl Comparison {
@@ -154,16 +159,15 @@ impl Comparison {
         if targets.is_empty() {
             return;
         }
+        let (name, unit, ratios) = (name.to_owned(), unit.to_owned(), BTreeMap::new());
+        let mut row = Row { name, unit, is_more_better, targets, ratios };
         let first = &by_target[&self.targets[0]];
-        let ratios = self.targets[1..].iter().filter_map(|target| {
-            let pairs =
-                first.iter().filter_map(|(round, ours)| Some((*ours, *by_target[target].get(round)?)));
-            let ratios =
-                pairs.map(|(ours, theirs)| if is_more_better { ours / theirs } else { theirs / ours });
-            Some((target.clone(), Spread::of(&ratios.collect::<Vec<_>>())?))
-        });
-        let ratios = ratios.collect();
-        self.rows.push(Row { name: name.to_owned(), unit: unit.to_owned(), is_more_better, targets, ratios });
+        for target in &self.targets[1..] {
+            let pairs = first.iter().filter_map(|(round, ours)| Some((ours, by_target[target].get(round)?)));
+            let ratios: Vec<_> = pairs.map(|(ours, theirs)| row.times_as_good(*ours, *theirs)).collect();
+            row.ratios.extend(Spread::of(&ratios).map(|ratio| (target.clone(), ratio)));
+        }
+        self.rows.push(row);
     }
 
     /// The row of a figure.

@@ -90,7 +90,7 @@ impl Field {
     pub fn start(settings: &RoundSettings, is_interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
         let mut field = Self::new(settings, is_interrupted)?;
         for (nth, spec) in settings.targets.iter().enumerate() {
-            let folder = field.folder.join(nth.to_string());
+            let folder = field.folder_of(nth);
             let target = spec.start(&settings.broker_cores, &folder, settings.memory_bytes)?;
             note(&format!(
                 "{} answers at {} after {:.1} s",
@@ -126,9 +126,9 @@ impl Field {
         })
     }
 
-    /// Where the data of all targets is.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where a target's data and logs are.
+    pub fn folder_of(&self, nth: usize) -> PathBuf {
+        self.folder.join(nth.to_string())
     }
 
     /// A JVM compiles what is used often; nothing is measured before it has.
@@ -271,8 +271,8 @@ impl Field {
         format!("{name} {}/{} {label}: {}", round + 1, self.settings.rounds, figures.join(", "))
     }
 
-    /// Fills the topic of a load, by a closed loop in batches of 64 KiB.
-    pub fn fill(&mut self, nth: usize, load: &LoadSettings, bytes: u64) -> Result<(), BenchError> {
+    /// Fills the topic of a load on each target, by a closed loop in batches of 64 KiB.
+    pub fn fill(&mut self, load: &LoadSettings, bytes: u64) -> Result<(), BenchError> {
         let fill = LoadSettings {
             topic: load.topic.clone(),
             partitions: load.partitions,
@@ -286,12 +286,12 @@ impl Field {
             label: "fill".to_owned(),
             ..LoadSettings::default()
         };
-        self.load(nth, &fill).map(drop)
+        (0..self.targets.len()).try_for_each(|nth| self.load(nth, &fill).map(drop))
     }
 
-    /// Deletes a topic of a target.
-    pub fn delete(&self, nth: usize, topic: &str) -> Result<(), BenchError> {
-        Admin::connect(&self.targets[nth].bootstrap)?.delete_topic(topic)
+    /// Deletes a topic of each target.
+    pub fn delete(&self, topic: &str) -> Result<(), BenchError> {
+        self.targets.iter().try_for_each(|target| Admin::connect(&target.bootstrap)?.delete_topic(topic))
     }
 }
 

@@ -66,8 +66,8 @@ impl Wanted {
     /// One figure as so many times the other: as good, or as much.
     fn ratio(self, row: &Row, one: f64, other: f64) -> f64 {
         match self {
-            Self::AtLeast(_) if !row.is_more_better => other / one,
-            _ => one / other,
+            Self::AtLeast(_) => row.times_as_good(one, other),
+            Self::AtMost(_) => one / other,
         }
     }
 }

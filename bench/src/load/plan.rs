@@ -11,12 +11,13 @@ use super::producer::{ProducerPlan, Schedule};
 use super::settings::{LoadSettings, StartAt};
 use super::thread::ThreadPlan;
 use crate::error::BenchError;
-use crate::protocol::admin::{Admin, Led};
+use crate::protocol::admin::{Admin, by_leader};
 use crate::protocol::requests::{FetchTemplate, ProduceTemplate};
 
 /// Makes the topic, and the plan of each thread.
 pub fn prepare(settings: &LoadSettings, admin: &mut Admin) -> Result<Vec<ThreadPlan>, BenchError> {
     let leaders = by_leader(&admin.prepare_topic(&settings.wanted_topic()?)?);
+    let leaders: Vec<_> = leaders.into_iter().collect();
     let mut threads: Vec<_> = (0..settings.threads).map(|nth| empty_thread(settings, nth)).collect();
     for index in 0..settings.connections {
         let thread = index % settings.threads;
@@ -38,14 +39,6 @@ fn empty_thread(settings: &LoadSettings, nth: usize) -> ThreadPlan {
         patience: Duration::from_secs_f64(settings.patience),
         bytes_max: settings.bytes_max.unwrap_or(u64::MAX),
     }
-}
-
-fn by_leader(led: &[Led]) -> Vec<(SocketAddr, Vec<i32>)> {
-    let mut leaders = BTreeMap::<_, Vec<_>>::new();
-    for Led { partition, leader } in led {
-        leaders.entry(*leader).or_default().push(*partition);
-    }
-    leaders.into_iter().collect()
 }
 
 /// Connection `index` produces to one leader, to a share of its partitions: the connections of a leader share

@@ -51,6 +51,15 @@ pub struct Led {
     pub leader: SocketAddr,
 }
 
+/// The partitions of each leader.
+pub fn by_leader(led: &[Led]) -> BTreeMap<SocketAddr, Vec<i32>> {
+    let mut leaders = BTreeMap::<_, Vec<_>>::new();
+    for Led { partition, leader } in led {
+        leaders.entry(*leader).or_default().push(*partition);
+    }
+    leaders
+}
+
 /// A connection for requests that are not measured.
 pub struct Admin {
     stream: TcpStream,
@@ -216,11 +225,7 @@ impl Admin {
     /// A leader that is named may still be making its partitions, thousands of them for many seconds; asked for
     /// their offsets it says so.
     fn await_partitions(topic: &str, led: &[Led]) -> Result<(), BenchError> {
-        let mut by_leader = BTreeMap::<_, Vec<_>>::new();
-        for Led { partition, leader } in led {
-            by_leader.entry(*leader).or_default().push(*partition);
-        }
-        for (leader, partitions) in by_leader {
+        for (leader, partitions) in by_leader(led) {
             Self::offsets(leader, topic, &partitions, false)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::chart::{Chart, Scale, Series, escape};
 use super::input::Input;
-use super::limit::{limit_of, share_of_limit};
+use super::limit::share_of_limit;
 use super::summary::Summary;
 use super::text::{milliseconds, number};
 use crate::compare::{Comparison, Spread};
@@ -117,11 +117,8 @@ fn table(comparison: &Comparison, limits: Option<&LimitsResult>) -> String {
         for target in &comparison.targets[1..] {
             out += &cell(row.ratios.get(target));
         }
-        let limit = limits.and_then(|limits| limit_of(comparison, row, limits));
-        let ours = row.targets.get(&comparison.targets[0]);
-        match limit.zip(ours) {
-            Some((limit, ours)) => {
-                let share = share_of_limit(row, ours.median, &limit);
+        match share_of_limit(comparison, row, limits) {
+            Some((limit, share)) => {
                 let _ = write!(
                     out,
                     "<td>{} ({})</td><td>{}</td>",

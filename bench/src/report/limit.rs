@@ -1,12 +1,13 @@
 //! Which limit of the machine a figure is read against.
 
+use crate::compare::measure::Measure;
 use crate::compare::verdict::Against;
 use crate::compare::{Comparison, Row};
 use crate::limits::LimitsResult;
 
 /// The limit of a figure, where there is one of its kind.
 pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Option<Against> {
-    let is_read = comparison.row(("consumed", "MB/s")).is_some();
+    let is_read = comparison.row(Measure::ConsumedMegabytes.figure()).is_some();
     // An acknowledgement waits for the disk in the durable class alone, and hardly for anything else there.
     let is_durable = comparison.name.contains("-D");
     let commit = || limits.best("L4", "64 KiB").filter(|_| is_durable)?.latency.as_ref();
@@ -24,7 +25,57 @@ pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Op
     Against::new(id, value)
 }
 
-/// A figure as a share of its limit: 1 is as good as the limit, less is worse.
-pub fn share_of_limit(row: &Row, figure: f64, limit: &Against) -> f64 {
-    if row.is_more_better { figure / limit.value } else { limit.value / figure }
+/// The limit of a figure, and the first target's share of it: 1 is as good as the limit, less is worse.
+pub fn share_of_limit(
+    comparison: &Comparison,
+    row: &Row,
+    limits: Option<&LimitsResult>,
+) -> Option<(Against, f64)> {
+    let limit = limit_of(comparison, row, limits?)?;
+    let share = row.times_as_good(row.median(&comparison.targets[0])?, limit.value);
+    Some((limit, share))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::compare::Sample;
+    use crate::limits::{FORMAT, Limit};
+    use crate::measure::environment::Environment;
+
+    #[test]
+    fn a_share_is_of_the_limit_of_its_kind() {
+        let limit = |id: &str, value, cpu_seconds_per_gb| Limit {
+            id: id.to_owned(),
+            value,
+            cpu_seconds_per_gb,
+            ..Limit::default()
+        };
+        let limits = LimitsResult {
+            format: FORMAT.to_owned(),
+            environment: Environment::default(),
+            limits: vec![limit("L6", 4000.0, Some(0.4)), limit("L8", 1000.0, Some(0.5))],
+        };
+        let mut comparison =
+            Comparison::new("S2-M", "", Environment::default(), vec!["a".to_owned(), "b".to_owned()]);
+        let mut measured = |name: &str, unit, value, is_more_better| {
+            for target in ["a", "b"] {
+                let figures = BTreeMap::from([(name.to_owned(), value)]);
+                comparison.samples.push(Sample { target: target.to_owned(), round: 0, figures, load: None });
+            }
+            comparison.add_figure(name, unit, is_more_better);
+            comparison.rows.clone().iter().map(|row| told(&comparison, row, &limits)).collect::<Vec<_>>()
+        };
+        assert_eq!(measured("produced", "MB/s", 500.0, true), ["L8 0.5"]);
+        assert_eq!(measured("target's CPU time", "CPU-s/GB", 2.0, false), ["L8 0.5", "L8 0.25"]);
+        // Where something is read, the bytes that go out cost more than those that come in.
+        assert_eq!(measured("consumed", "MB/s", 1000.0, true), ["L8 0.5", "L6 0.2", "L6 0.25"]);
+    }
+
+    fn told(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> String {
+        let (limit, share) = share_of_limit(comparison, row, Some(limits)).expect("there is one of its kind");
+        format!("{} {share}", limit.name)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::limit::{limit_of, share_of_limit};
+use super::limit::share_of_limit;
 use crate::compare::{Comparison, Spread};
 use crate::limits::LimitsResult;
 use crate::load::tally::Kind;
@@ -95,10 +95,8 @@ pub fn comparison(comparison: &Comparison, limits: Option<&LimitsResult>) -> Str
         for spread in targets.chain(peers.iter().map(|peer| row.ratios.get(peer))) {
             let _ = write!(out, " {} |", spread.map_or("–".to_owned(), Spread::text));
         }
-        let limit = limits.and_then(|limits| limit_of(comparison, row, limits));
-        let _ = match limit.zip(row.median(ours)) {
-            Some((limit, figure)) => {
-                let share = share_of_limit(row, figure, &limit);
+        let _ = match share_of_limit(comparison, row, limits) {
+            Some((limit, share)) => {
                 writeln!(out, " {} {} | {} |", limit.name, number(limit.value), number(share))
             }
             None => writeln!(out, " | |"),

@@ -49,9 +49,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         overload: true,
         ..stage.base(Class::M)
     };
-    for nth in 0..field.targets.len() {
-        field.fill(nth, &load, backlog_bytes)?;
-    }
+    field.fill(&load, backlog_bytes)?;
     let mut cases = Vec::new();
     for (name, consumers) in [("S6-quiet", 0), ("S6-beside", 2)] {
         let load = LoadSettings { consumers, ..load.clone() };

@@ -96,9 +96,7 @@ pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> 
         fetch_bytes: 4 << 20,
         ..stage.base(Class::M)
     };
-    for nth in 0..stage.rounds.targets.len() {
-        stage.field()?.fill(nth, &load, 256 << 20)?;
-    }
+    stage.field()?.fill(&load, 256 << 20)?;
     let measures = [Measure::AckP50, Measure::AckP99, Measure::AckP999, Measure::RssMegabytes];
     let mut cases = Vec::new();
     for (name, stalled) in [("S11-quiet", 0), ("S11-beside", many)] {
@@ -111,8 +109,6 @@ pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> 
     let tail = Measure::AckP999.figure();
     let quiet = Against::new("quiet", cases[0].ours(tail));
     cases[1].judge_against(tail, quiet, AtMost(1.5));
-    for nth in 0..stage.rounds.targets.len() {
-        stage.field()?.delete(nth, TOPIC)?;
-    }
+    stage.field()?.delete(TOPIC)?;
     Ok(cases)
 }

@@ -38,9 +38,10 @@ pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Compa
         case.notes.push("the page cache could not be dropped: that takes root".to_owned());
     }
     for (nth, spec) in stage.rounds.targets.iter().enumerate() {
-        let folder = field.folder().join(nth.to_string());
         let mut measured = Vec::new();
-        if let Err(error) = restart(stage, spec, &folder, (partitions, bytes), rounds, &mut measured) {
+        if let Err(error) =
+            restart(stage, spec, &field.folder_of(nth), (partitions, bytes), rounds, &mut measured)
+        {
             note(&format!("S9 {}: {error}", spec.name));
             case.notes.push(format!("{}: {error}", spec.name));
         }

@@ -44,9 +44,7 @@ pub fn bulk_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let load = LoadSettings { topic: TOPIC.to_owned(), ..bulk(stage, Class::M, 250) };
     let memory_bytes = stage.limits.environment.memory_bytes;
     let fill_bytes = (memory_bytes / CACHE_SHARE).min(FILL_BYTES_MAX);
-    for nth in 0..stage.rounds.targets.len() {
-        stage.field()?.fill(nth, &load, fill_bytes)?;
-    }
+    stage.field()?.fill(&load, fill_bytes)?;
     let measures = [Measure::CpuPerGb, Measure::ProducedMegabytes, Measure::AckP99, Measure::WrittenPerByte];
     let what = "8 connections, 2 requests in flight, batches of 250 records of 1 KiB, M";
     let mut case = stage.field()?.compare("S2-M", what, &load, &measures)?;
@@ -54,9 +52,7 @@ pub fn bulk_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     case.judge_against_peer(cost, 15.0);
     let pipeline = stage.limits.best("L8", "").and_then(|limit| limit.cpu_seconds_per_gb);
     case.judge_against(cost, Against::new("L8", pipeline), AtLeast(0.8));
-    for nth in 0..stage.rounds.targets.len() {
-        stage.field()?.delete(nth, TOPIC)?;
-    }
+    stage.field()?.delete(TOPIC)?;
     Ok(vec![case])
 }
 
@@ -164,9 +160,7 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
                 batch_records: 4,
                 ..stage.base(class)
             };
-            for nth in 0..stage.rounds.targets.len() {
-                stage.field()?.fill(nth, &load, *partitions as u64 * TOUCH_BYTES)?;
-            }
+            stage.field()?.fill(&load, *partitions as u64 * TOUCH_BYTES)?;
             let letter = class.letter();
             let what =
                 format!("50 producers, 4 records of 1 KiB a request, {partitions} partitions, {letter}");
@@ -177,9 +171,7 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
                 case.judge_against(rate, Against::new("one partition", with_one), AtLeast(wanted));
             }
             with_one = with_one.or(case.ours(rate));
-            for nth in 0..stage.rounds.targets.len() {
-                stage.field()?.delete(nth, &load.topic)?;
-            }
+            stage.field()?.delete(&load.topic)?;
             cases.push(case);
         }
     }
