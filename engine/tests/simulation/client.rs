@@ -57,6 +57,13 @@ impl Context {
         let micros = self.index(micros) + 1;
         self.runtime.sleep(Duration::from_micros(micros)).await;
     }
+
+    /// Waits while a partition is being cut, unless it is gone.
+    pub async fn while_closed(&self, model: &PartitionModel, partition: &Partition) {
+        while model.closed.get() && !partition.is_offline() && !model.is_gone() {
+            self.runtime.sleep(Duration::from_millis(3)).await;
+        }
+    }
 }
 
 /// A producer; it outlives the broker.
@@ -115,9 +122,7 @@ impl Producer {
         let mut left = context.operations;
         while left > 0 {
             context.pause().await;
-            while model.closed.get() && !partition.is_offline() && !model.is_gone() {
-                context.runtime.sleep(Duration::from_millis(3)).await;
-            }
+            context.while_closed(&model, &partition).await;
             if model.closed.get() {
                 self.met_stop.set(model.stopping.get());
                 return Ok(());

@@ -3,10 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use flumen_engine::batch::{BatchBuilder, BatchLimits, CheckedBatches, ProducerStamp, check_verbatim};
-use flumen_engine::storage::Runtime;
 use flumen_engine::{AppendError, AppendOrigin, LeaderEpoch, Offset, Partition, ProducerEpoch, ProducerId};
 
 use crate::client::{Context, fill, records_of_batch};
@@ -48,9 +46,7 @@ impl Leader {
     pub async fn run(&self, context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
         for _ in 0..context.operations {
             context.pause().await;
-            while model.closed.get() && !partition.is_offline() && !model.is_gone() {
-                context.runtime.sleep(Duration::from_millis(3)).await;
-            }
+            context.while_closed(&model, &partition).await;
             if model.closed.get() || partition.is_offline() {
                 // Where it ends is what a cut that failed left in memory: after a restart nothing is cut, perhaps.
                 return Ok(());

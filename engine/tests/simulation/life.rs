@@ -272,11 +272,7 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
             model.check_time(partition, timestamp).await?;
         }
     }
-    let expected_ends: Vec<_> = served
-        .iter()
-        .filter(|(model, _)| !model.deleted.get())
-        .map(|(model, partition)| (model.name.clone(), partition.log_end_offset()))
-        .collect();
+    let expected_ends = ends_of(&served);
     drop(served);
     let closed = close(&directory, engines).await;
     judge_stop(&world, &directory, closed.map(|()| expected_ends), faulty).await
@@ -284,6 +280,11 @@ async fn serve(world: Rc<World>, runtime: Rc<SimRuntime>, life: LifePlan) -> Che
 
 /// Where each partition's log ends.
 type Ends = Vec<(String, Offset)>;
+
+fn ends_of(served: &[(Rc<PartitionModel>, Partition)]) -> Ends {
+    let there = served.iter().filter(|(model, _)| !model.deleted.get());
+    there.map(|(model, partition)| (model.name.clone(), partition.log_end_offset())).collect()
+}
 
 /// Whether a life ended cleanly; what it left is what a clean stop leaves.
 async fn judge_stop(
@@ -327,9 +328,7 @@ async fn stop_at_work(
     };
     let (worked, closed) = join(work(world, runtime, life, &engines, &served), stop).await;
     worked?;
-    let ends = served.iter().filter(|(model, _)| !model.deleted.get());
-    let ends = ends.map(|(model, partition)| (model.name.clone(), partition.log_end_offset()));
-    Ok(closed.map(|()| ends.collect()))
+    Ok(closed.map(|()| ends_of(&served)))
 }
 
 fn core_of(id: PartitionId, cores: u16) -> usize {
