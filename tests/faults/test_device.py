@@ -16,7 +16,7 @@ from harness.broker import Flumen
 from harness.device import MAKE, Device, VolatileDevice, why_not, why_not_volatile
 from harness.ledger import Log
 from harness.power import Copied, Forgotten, power_cuts
-from harness.volatile import atoms_of
+from harness.volatile import parts_of
 from harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -43,10 +43,10 @@ def test_power_cut_of_a_write_cache(tmp_path: Path, file_system: str) -> None:
 
 def test_what_a_cut_tears() -> None:
     """Sectors by themselves, but neither a write of one block nor the block of the file system's superblock."""
-    assert atoms_of(8192, 4096) == [(0, 4096)] and atoms_of(1024, 1024) == [(0, 1024)]
-    assert atoms_of(8192, 8192) == [(at, at + 512) for at in range(0, 8192, 512)]
-    assert atoms_of(0, 8192) == [(0, 4096)] + [(at, at + 512) for at in range(4096, 8192, 512)]
-    assert atoms_of(1024, 4096) == [(0, 3072), (3072, 3584), (3584, 4096)]
+    assert parts_of(8192, 4096) == [(0, 4096)] and parts_of(1024, 1024) == [(0, 1024)]
+    assert parts_of(8192, 8192) == [(at, at + 512) for at in range(0, 8192, 512)]
+    assert parts_of(0, 8192) == [(0, 4096)] + [(at, at + 512) for at in range(4096, 8192, 512)]
+    assert parts_of(1024, 4096) == [(0, 3072), (3072, 3584), (3584, 4096)]
 
 
 @needs_volatile
@@ -70,7 +70,7 @@ def test_the_device_forgets(tmp_path: Path) -> None:
             os.fdatasync(files["flushed"])
             os.pwrite(files["unflushed"], aligned, 0)
             counts = device.cut(NOTHING_SURVIVES)
-            assert counts["lost_sectors"] == counts["unflushed_sectors"] > 0, counts
+            assert counts["lost_parts"] == counts["unflushed_parts"] > 0, counts
             for file in files.values():
                 os.close(file)
             device.unmount()

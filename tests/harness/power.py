@@ -63,7 +63,7 @@ class Forgotten(Cut):
         counts = device.counts()
         device.unmount()
         said = (f"{counts['flushes']} flushes, {counts['unflushed_writes']} writes unflushed, "
-                f"{counts['lost_sectors']} of their {counts['unflushed_sectors']} sectors lost, "
+                f"{counts['lost_parts']} of their {counts['unflushed_parts']} parts lost, "
                 f"{counts['torn_writes']} writes torn")
         return promised, device, said
 

@@ -55,8 +55,8 @@ class Counts:
     # Set by a cut.
     is_off: bool = False
     unflushed_writes: int = 0
-    unflushed_sectors: int = 0
-    lost_sectors: int = 0
+    unflushed_parts: int = 0
+    lost_parts: int = 0
     torn_writes: int = 0
 
 
@@ -117,18 +117,18 @@ class Device:
         self.cached_bytes = 0
 
     def cut(self, seed: int) -> None:
-        """Each sector survives or not by itself, so that a write may be torn and any order may show."""
+        """Each part of a write survives or not by itself, so that it may be torn and any order may show."""
         choice = random.Random(seed)
         survival = choice.choice(SURVIVAL)
         self.counts.unflushed_writes = len(self.cached)
         for position, data in self.cached:
-            atoms = atoms_of(position, len(data))
-            kept = [(start, end) for start, end in atoms if choice.random() < survival]
+            parts = parts_of(position, len(data))
+            kept = [(start, end) for start, end in parts if choice.random() < survival]
             for start, end in kept:
                 os.pwrite(self.medium, data[start:end], position + start)
-            self.counts.unflushed_sectors += len(atoms)
-            self.counts.lost_sectors += len(atoms) - len(kept)
-            self.counts.torn_writes += 0 < len(kept) < len(atoms)
+            self.counts.unflushed_parts += len(parts)
+            self.counts.lost_parts += len(parts) - len(kept)
+            self.counts.torn_writes += 0 < len(kept) < len(parts)
         self.cached.clear()
         self.counts.is_off = True
 
@@ -153,7 +153,7 @@ class Device:
                 raise ValueError(f"no order {order!r}")
 
 
-def atoms_of(position: int, length: int) -> list[tuple[int, int]]:
+def parts_of(position: int, length: int) -> list[tuple[int, int]]:
     """The parts of a write that survive or not, each by itself: from where to where in its data."""
     if position // BLOCK_BYTES == (position + length - 1) // BLOCK_BYTES:
         return [(0, length)]
