@@ -29,6 +29,8 @@ pub struct TargetSpec {
     /// Its name in results.
     pub name: String,
     kind: Kind,
+    /// Lines for its properties, beside those that every target has. Only a Flumen is given any.
+    settings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +65,7 @@ impl FromStr for TargetSpec {
                 ));
             }
         };
-        Ok(Self { name: name.unwrap_or(default_name).to_owned(), kind })
+        Ok(Self { name: name.unwrap_or(default_name).to_owned(), kind, settings: Vec::new() })
     }
 }
 
@@ -71,6 +73,19 @@ impl TargetSpec {
     /// Whether it compiles what it runs, and so needs a longer warm-up.
     pub fn is_jvm(&self) -> bool {
         matches!(self.kind, Kind::ApacheKafka | Kind::InstalledKafka(_))
+    }
+
+    /// Whether it is a Flumen that is started here, and so understands Flumen's settings.
+    pub fn is_flumen(&self) -> bool {
+        matches!(self.kind, Kind::Flumen(_))
+    }
+
+    /// The same with settings of Flumen's own, if it is one.
+    pub fn with_settings(mut self, settings: &[(&str, u64)]) -> Self {
+        if self.is_flumen() {
+            self.settings.extend(settings.iter().map(|(key, value)| format!("{key}={value}\n")));
+        }
+        self
     }
 
     /// Refuses what is not there.
@@ -114,7 +129,7 @@ impl TargetSpec {
         match &self.kind {
             Kind::Flumen(binary) => {
                 let properties = folder.join("flumen.properties");
-                write(&properties, &flumen_properties(port, &data))?;
+                write(&properties, &(flumen_properties(port, &data) + &self.settings.concat()))?;
                 let mut command = Command::new(flumen_binary(binary.as_ref()));
                 target.spawn(command.arg(properties), cores, &folder.join("log"))?;
             }
@@ -377,6 +392,17 @@ mod tests {
         assert_eq!(spec("x:command=broker --port {port} --dir={data}").name, "x");
         assert_eq!(spec("running=host:9092").kind, Kind::Running("host:9092".to_owned()));
         assert!("redpanda".parse::<TargetSpec>().is_err());
+    }
+
+    #[test]
+    fn only_a_flumen_is_given_settings_of_flumen() {
+        let told = |text: &str| {
+            let spec: TargetSpec = text.parse().expect("a target");
+            spec.with_settings(&[("flumen.cache.bytes", 7)]).settings.concat()
+        };
+        assert_eq!(told("before:flumen=/tmp/flumen"), "flumen.cache.bytes=7\n");
+        assert_eq!(told("apache-kafka"), "");
+        assert_eq!(told("running=host:9092"), "");
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! Scenarios of how long it takes: S4 and S11.
+//! S4: how long it takes, at ever higher rates.
 
 use super::{Class, Stage};
 use crate::compare::Comparison;
 use crate::compare::measure::Measure;
 use crate::compare::rounds::Variant;
-use crate::compare::verdict::Against;
-use crate::compare::verdict::Wanted::{AtLeast, AtMost};
+use crate::compare::verdict::Wanted::AtLeast;
 use crate::error::BenchError;
 use crate::load::settings::{LoadSettings, Rate};
 
@@ -14,7 +13,7 @@ const SAMPLES_WANTED: f64 = 12_000.0;
 const LONGEST_SECONDS: f64 = 20.0;
 const LONGEST_QUICK_SECONDS: f64 = 6.0;
 
-/// S4: end-to-end latency at rates that all targets hold, ours durable against the peer in memory. The rates
+/// End-to-end latency at rates that all targets hold, ours durable against the peer in memory. The rates
 /// are shares of what the slowest reaches in a closed loop of the same requests.
 pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let single = |stage: &Stage, class| LoadSettings {
@@ -81,34 +80,5 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         }
         cases.push(case);
     }
-    Ok(cases)
-}
-
-/// S11: connections that ask for much and never read, beside producers that want their answers.
-pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
-    const TOPIC: &str = "slow";
-    let many = if stage.is_quick { 200 } else { 1000 };
-    let load = LoadSettings {
-        topic: TOPIC.to_owned(),
-        connections: 8,
-        rate: Some(Rate::Records(5000.0)),
-        overload: true,
-        fetch_bytes: 4 << 20,
-        ..stage.base(Class::M)
-    };
-    stage.field()?.fill(&load, 256 << 20)?;
-    let measures = [Measure::AckP50, Measure::AckP99, Measure::AckP999, Measure::RssMegabytes];
-    let mut cases = Vec::new();
-    for (name, stalled) in [("S11-quiet", 0), ("S11-beside", many)] {
-        let load = LoadSettings { stalled, ..load.clone() };
-        let what = format!(
-            "5,000 records/s of 1 KiB, M, beside {stalled} connections that never read their answers"
-        );
-        cases.push(stage.field()?.compare(name, &what, &load, &measures)?);
-    }
-    let tail = Measure::AckP999.figure();
-    let quiet = Against::new("quiet", cases[0].ours(tail));
-    cases[1].judge_against(tail, quiet, AtMost(1.5));
-    stage.field()?.delete(TOPIC)?;
     Ok(cases)
 }
