@@ -165,6 +165,14 @@ impl Field {
         Ok(result)
     }
 
+    /// Records a second that a target takes in a closed loop of a load's requests, on another topic than theirs.
+    pub fn highest_rate(&mut self, nth: usize, load: &LoadSettings, seconds: f64) -> Result<f64, BenchError> {
+        let topic = LoadSettings::default().topic;
+        let closed = LoadSettings { topic, rate: None, duration: seconds, ..load.clone() };
+        let produced = self.load(nth, &closed)?.produced;
+        Ok(produced.map_or(0.0, |flow| flow.records_per_second))
+    }
+
     /// The settings with this target's address, a new topic unless it has one, and the load's cores.
     pub fn on_target(&mut self, nth: usize, settings: &LoadSettings) -> LoadSettings {
         self.serial += 1;

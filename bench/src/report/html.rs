@@ -254,11 +254,9 @@ fn throughput_against_latency(input: &Input) -> String {
     }
     let mut out = String::new();
     for (family, loads) in families {
-        let mut rates: Vec<_> =
-            loads.iter().filter_map(|(_, load)| load.rate).map(|rate| rate.asked as u64).collect();
-        rates.sort_unstable();
-        rates.dedup();
-        if rates.len() < 2 {
+        let rate = |load: &LoadResult| load.rate.map_or(0, |rate| rate.asked as u64);
+        let points: Vec<_> = loads.iter().map(|(target, load)| (target.as_str(), rate(load))).collect();
+        if !is_curve(&points) {
             continue;
         }
         type Percentile = fn(&LatencySummary) -> Option<f64>;
@@ -284,6 +282,11 @@ fn throughput_against_latency(input: &Input) -> String {
         );
     }
     out
+}
+
+/// Whether any target was asked for more than one rate. Where each has a rate of its own, nothing is to be drawn.
+fn is_curve(points: &[(&str, u64)]) -> bool {
+    points.iter().any(|(target, rate)| points.iter().any(|(other, its)| other == target && its != rate))
 }
 
 fn rate_series(
@@ -376,4 +379,15 @@ fn limit_table(limits: &LimitsResult) -> String {
         "<h2>Limits of the machine</h2><p class=\"quiet\">Measured without a broker, by other code than any broker's.</p><div class=\"card wide\"><table><tr><th></th><th></th><th>limit</th><th>cost</th><th>p50, ms</th><th>p99, ms</th></tr>{}</table></div>",
         rows.collect::<String>()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_takes_two_rates_of_one_target() {
+        assert!(is_curve(&[("a", 100), ("b", 100), ("a", 200)]));
+        assert!(!is_curve(&[("a", 100), ("b", 50), ("a", 100), ("b", 50)]));
+    }
 }

@@ -4,12 +4,13 @@ use super::{Class, Stage};
 use crate::compare::Comparison;
 use crate::compare::measure::Measure;
 use crate::compare::memory::MemoryBound;
-use crate::compare::rounds::RoundSettings;
+use crate::compare::rounds::{Field, RoundSettings, Variant};
 use crate::compare::verdict::Against;
 use crate::compare::verdict::Wanted::{AtLeast, AtMost};
 use crate::console::note;
 use crate::error::BenchError;
 use crate::load::settings::{LoadSettings, Rate, StartAt};
+use crate::report::text::number;
 
 const TOPIC: &str = "backlog";
 
@@ -40,7 +41,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         topic: TOPIC.to_owned(),
         partitions: 4,
         connections: 4,
-        rate: Some(Rate::Bytes(20e6)),
+        depth: Some(5),
         // Enough requests for p99.9 in a few seconds.
         batch_records: 4,
         from: StartAt::Earliest,
@@ -50,14 +51,23 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         ..stage.base(Class::M)
     };
     field.fill(&load, backlog_bytes)?;
+    let producing = half_of_highest(&mut field, &load, stage.seconds.min(5.0))?;
+    let rates: Vec<_> = producing.iter().map(|(name, rate)| format!("{name} {}", number(*rate))).collect();
     let mut cases = Vec::new();
     for (name, consumers) in [("S6-quiet", 0), ("S6-beside", 2)] {
-        let load = LoadSettings { consumers, ..load.clone() };
+        let variant = |(target, (label, rate)): (usize, &(String, f64))| Variant {
+            label: label.clone(),
+            target,
+            settings: LoadSettings { consumers, rate: Some(Rate::Records(*rate)), ..load.clone() },
+        };
+        let variants: Vec<_> = producing.iter().enumerate().map(variant).collect();
         let what = format!(
-            "20 MB/s in, M, while {consumers} consumers read a backlog of {:.0} GB from its beginning",
+            "{} records/s in, half of what each target takes, M, while {consumers} consumers read a backlog of \
+             {:.0} GB from its beginning",
+            rates.join(", "),
             backlog_bytes as f64 / 1e9
         );
-        let mut case = field.compare(name, &what, &load, &measures)?;
+        let mut case = field.compare_variants(name, &what, &variants, &measures)?;
         case.notes.push(if is_bound {
             format!("memory of each target bound to {:.1} GB by a cgroup", memory_bytes as f64 / 1e9)
         } else {
@@ -74,4 +84,18 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let slower = slower.and_then(|(value, id)| Against::new(id, Some(value)));
     cases[1].judge_against(Measure::ConsumedMegabytes.figure(), slower, AtLeast(0.85));
     Ok(cases)
+}
+
+/// The name of each target, and half of the records a second that it takes when nobody reads.
+fn half_of_highest(
+    field: &mut Field,
+    load: &LoadSettings,
+    seconds: f64,
+) -> Result<Vec<(String, f64)>, BenchError> {
+    let count = field.targets.len();
+    let half = |nth: usize| {
+        let rate = (field.highest_rate(nth, load, seconds)? / 2.0).round().max(1.0);
+        Ok((field.targets[nth].name.clone(), rate))
+    };
+    (0..count).map(half).collect()
 }

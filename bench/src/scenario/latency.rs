@@ -26,10 +26,9 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let mut slowest = f64::INFINITY;
     for nth in 0..names.len() {
         let class = if nth == 0 { Class::D } else { Class::M };
-        let closed =
-            LoadSettings { depth: Some(1), duration: stage.seconds.min(5.0), ..single(stage, class) };
-        let reached = stage.field()?.load(nth, &closed)?.produced.map_or(0.0, |flow| flow.records_per_second);
-        slowest = slowest.min(reached);
+        let closed = LoadSettings { depth: Some(1), ..single(stage, class) };
+        let seconds = stage.seconds.min(5.0);
+        slowest = slowest.min(stage.field()?.highest_rate(nth, &closed, seconds)?);
     }
     let measures = [
         Measure::EndToEndP50,
