@@ -11,6 +11,7 @@ mod collector;
 mod connection;
 mod consumer;
 mod pacer;
+mod placement;
 mod plan;
 mod producer;
 pub mod sweep;
@@ -80,7 +81,7 @@ pub fn run(
         device::expect_room(folder, 1 << 20)?;
     }
     let environment = Environment::observe(settings.data.as_deref());
-    let plans = plan::prepare(settings, &mut admin)?;
+    let plans = plan::prepare(settings, &mut admin, pid)?;
     let threads = Threads::start(plans)?;
     let timing = threads.begin(settings)?;
     let started = SystemTime::now() + timing.counts_from.since(Moment::now());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kafka_protocol::messages::{FetchRequest, ProduceRequest};
 
 use super::consumer::ConsumerPlan;
+use super::placement;
 use super::producer::{ProducerPlan, Schedule};
 use super::settings::{LoadSettings, StartAt};
 use super::thread::ThreadPlan;
@@ -14,14 +15,18 @@ use crate::error::BenchError;
 use crate::protocol::admin::{Admin, by_leader};
 use crate::protocol::requests::{FetchTemplate, ProduceTemplate};
 
-/// Makes the topic, and the plan of each thread.
-pub fn prepare(settings: &LoadSettings, admin: &mut Admin) -> Result<Vec<ThreadPlan>, BenchError> {
+/// Makes the topic, and the plan of each thread. `pid` is the target's, if it is known.
+pub fn prepare(
+    settings: &LoadSettings,
+    admin: &mut Admin,
+    pid: Option<u32>,
+) -> Result<Vec<ThreadPlan>, BenchError> {
     let leaders = by_leader(&admin.prepare_topic(&settings.wanted_topic()?)?);
     let leaders: Vec<_> = leaders.into_iter().collect();
     let mut threads: Vec<_> = (0..settings.threads).map(|nth| empty_thread(settings, nth)).collect();
     for index in 0..settings.connections {
         let thread = index % settings.threads;
-        threads[thread].producers.push(producer(settings, admin, &leaders, index)?);
+        threads[thread].producers.push(producer(settings, admin, pid, &leaders, index)?);
     }
     for (index, consumer) in consumers(settings, admin, &leaders)?.into_iter().enumerate() {
         threads[index % settings.threads].consumers.push(consumer);
@@ -46,12 +51,25 @@ fn empty_thread(settings: &LoadSettings, nth: usize) -> ThreadPlan {
 fn producer(
     settings: &LoadSettings,
     admin: &mut Admin,
+    pid: Option<u32>,
     leaders: &[(SocketAddr, Vec<i32>)],
     index: usize,
 ) -> Result<ProducerPlan, BenchError> {
     let (leader, partitions) = &leaders[index % leaders.len()];
     let sharers = (settings.connections - index % leaders.len()).div_ceil(leaders.len());
-    let share = share(partitions, index / leaders.len(), sharers);
+    let (stream, share) = match settings.wrong_core {
+        None => (None, share(partitions, index / leaders.len(), sharers)),
+        Some(wrong) => {
+            let pid = pid.ok_or_else(|| {
+                BenchError::Refused("--wrong-core: the target is not on this machine".to_owned())
+            })?;
+            let (target, place) = ((*leader, partitions.as_slice()), (settings.topic.as_str(), pid));
+            // A target that deals its connections out in turn has some of either kind on each core.
+            let is_wrong = (index as f64) < wrong * settings.connections as f64;
+            let (stream, partition) = placement::place(admin, target, place, index, is_wrong)?;
+            (Some(stream), vec![partition])
+        }
+    };
     let version = admin.version::<ProduceRequest>(3..=12)?;
     let identity = settings.idempotent.then(|| admin.producer_identity()).transpose()?;
     let shape = settings.batch_shape();
@@ -61,6 +79,7 @@ fn producer(
     });
     Ok(ProducerPlan {
         leader: *leader,
+        stream,
         templates: templates.collect::<Result<_, _>>()?,
         version,
         depth: settings.depth(),

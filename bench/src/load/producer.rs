@@ -28,6 +28,8 @@ const JOINED_BYTES_MAX: usize = 16 * 1024;
 pub struct ProducerPlan {
     /// The broker that leads the partitions.
     pub leader: SocketAddr,
+    /// The connection, if it is open already.
+    pub stream: Option<std::net::TcpStream>,
     /// The requests, sent in turn.
     pub templates: Vec<ProduceTemplate>,
     /// The version of the requests.
@@ -92,9 +94,10 @@ pub struct Missing {
 
 impl Producer {
     /// Connects.
-    pub fn open(plan: ProducerPlan) -> Result<Self, BenchError> {
+    pub fn open(mut plan: ProducerPlan) -> Result<Self, BenchError> {
+        let opened = plan.stream.take().map(TcpStream::from_std);
         Ok(Self {
-            stream: connection::open(plan.leader)?,
+            stream: opened.map_or_else(|| connection::open(plan.leader), Ok)?,
             in_flight: RefCell::new(VecDeque::with_capacity(plan.depth)),
             waiting: RefCell::new(None),
             next: Cell::new(0),

@@ -67,6 +67,10 @@ pub struct LoadSettings {
     /// How batches are compressed. They are compressed once, not for every sending.
     #[arg(long, value_enum, default_value_t = Codec::None)]
     pub codec: Codec,
+    /// The share of the producing connections, 0 to 1, whose one partition lives on another core of the target than
+    /// they do; the others' live on theirs. For targets with a thread for each core, which nobody else uses now.
+    #[arg(long)]
+    pub wrong_core: Option<f64>,
     /// 0, 1, or -1 (all).
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     pub acks: i16,
@@ -220,8 +224,15 @@ impl LoadSettings {
         if self.is_stamped() && self.record_bytes < STAMP_BYTES {
             return refuse(format!("end-to-end latency wants records of at least {STAMP_BYTES} bytes"));
         }
-        if !(0.0..=1.0).contains(&self.compressible) {
-            return refuse(format!("--compressible {}: want 0 to 1", self.compressible));
+        for (name, share) in
+            [("--compressible", self.compressible), ("--wrong-core", self.wrong_core.unwrap_or(0.0))]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return refuse(format!("{name} {share}: want 0 to 1"));
+            }
+        }
+        if self.wrong_core.is_some() && self.request_batches > 1 {
+            return refuse("--wrong-core wants one partition a request".to_owned());
         }
         self.check_rate()
     }
@@ -360,6 +371,11 @@ mod tests {
         assert!(refusal(|load| load.connections = 0).contains("nothing to do"));
         assert!(refusal(|load| load.duration = 0.0).contains("--duration"));
         assert!(refusal(|load| load.acks = 2).contains("--acks"));
+        assert!(refusal(|load| load.wrong_core = Some(50.0)).contains("--wrong-core"));
+        assert!(
+            refusal(|load| (load.wrong_core, load.request_batches) = (Some(0.5), 2))
+                .contains("one partition")
+        );
         assert!(refusal(|load| (load.consumers, load.record_bytes) = (1, 8)).contains("16 bytes"));
     }
 

@@ -1,5 +1,7 @@
 //! What a process and a thread have cost so far, from /proc.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -50,6 +52,17 @@ pub fn wake_ups(pid: u32) -> u64 {
         .sum()
 }
 
+/// How long each thread of a process has run.
+pub fn thread_times(pid: u32) -> BTreeMap<OsString, Duration> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    threads
+        .filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            Some((thread.file_name(), ThreadTimes::of(&text).busy))
+        })
+        .collect()
+}
+
 /// The fields utime (14) and stime (15) of proc(5). The second field, the command, may contain anything, so
 /// counting starts behind its closing bracket.
 fn cpu_seconds(stat: &str) -> Option<f64> {
@@ -76,8 +89,11 @@ pub struct ThreadTimes {
 impl ThreadTimes {
     /// Of the calling thread, since its start.
     pub fn now() -> Self {
-        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let mut fields = text.split_whitespace().map(|field| field.parse().unwrap_or(0));
+        Self::of(&fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default())
+    }
+
+    fn of(schedstat: &str) -> Self {
+        let mut fields = schedstat.split_whitespace().map(|field| field.parse().unwrap_or(0));
         let mut next = || Duration::from_nanos(fields.next().unwrap_or(0));
         Self { busy: next(), waited: next() }
     }
@@ -152,6 +168,7 @@ mod tests {
     fn this_process_has_memory_and_a_thread_that_ran() {
         assert!(sample(std::process::id()).expect("/proc is there").rss_bytes > 0);
         assert!(ThreadTimes::now().busy > Duration::ZERO);
+        assert!(thread_times(std::process::id()).values().any(|busy| *busy > Duration::ZERO));
     }
 
     #[test]

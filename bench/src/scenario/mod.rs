@@ -7,6 +7,7 @@
 mod catchup;
 mod idle;
 mod latency;
+mod scaling;
 mod stalled;
 mod start;
 mod throughput;
@@ -141,7 +142,7 @@ const ALL: [Scenario; 11] = [
     shared("S5", "tail fan-out", throughput::tail_fanout),
     shared("S7", "many partitions", throughput::many_partitions),
     alone("S6", "catch-up beside producers", catchup::isolation),
-    alone("S8", "two cores", throughput::core_scaling),
+    alone("S8", "two cores", scaling::core_scaling),
     alone("S9", "start", start::until_every_partition_acknowledges),
     alone("S10", "idle", idle::cost_of_nothing),
     alone("S11", "consumers that do not read", stalled::slow_consumers),

@@ -1,9 +1,8 @@
-//! Scenarios of how much goes through, and what it costs: S1, S2, S3, S5, S7, S8.
+//! Scenarios of how much goes through, and what it costs: S1, S2, S3, S5, S7.
 
 use super::{Class, Stage};
 use crate::compare::Comparison;
 use crate::compare::measure::Measure;
-use crate::compare::rounds::RoundSettings;
 use crate::compare::verdict::Against;
 use crate::compare::verdict::Wanted::{AtLeast, AtMost};
 use crate::error::BenchError;
@@ -178,47 +177,12 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
     Ok(cases)
 }
 
-/// S8: S1 and S2 on one core and on two, for the first target alone.
-pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let settings = &stage.rounds;
-    let load_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
-    if cores < 3 || load_cores.is_empty() {
-        return Err(BenchError::Refused(
-            "left out: two cores for the target and one for the load (--load-cores 2) are needed".to_owned(),
-        ));
-    }
-    let mut cases = Vec::new();
-    let mut on_one = None;
-    for broker_cores in [vec![0], vec![0, 1]] {
-        let rounds = RoundSettings {
-            targets: settings.targets[..1].to_vec(),
-            broker_cores: broker_cores.clone(),
-            load_cores: load_cores.clone(),
-            ..settings.clone()
-        };
-        let mut field = stage.own_field(&rounds)?;
-        let count = broker_cores.len();
-        let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP99];
-        let what = format!("64 connections, one record of 100 B a request, M, {count} cores");
-        let mut tiny = field.compare(&format!("S8-S1-{count}"), &what, &tiny(stage, Class::M), &measures)?;
-        let cost = Measure::CpuPerRequest.figure();
-        if count == 2 {
-            tiny.judge_against(cost, Against::new("one core", on_one), AtMost(1.1));
-        }
-        on_one = tiny.ours(cost);
-        let measures = [Measure::ProducedMegabytes, Measure::CpuPerGb];
-        let what = format!("batches of 256 KiB, M, {count} cores");
-        let bulk = field.compare(&format!("S8-S2-{count}"), &what, &bulk(stage, Class::M, 250), &measures)?;
-        cases.extend([tiny, bulk]);
-    }
-    Ok(cases)
-}
-
-fn tiny(stage: &Stage, class: Class) -> LoadSettings {
+/// The load of S1.
+pub fn tiny(stage: &Stage, class: Class) -> LoadSettings {
     LoadSettings { connections: 64, record_bytes: 100, ..stage.base(class) }
 }
 
-fn bulk(stage: &Stage, class: Class, batch_records: usize) -> LoadSettings {
+/// Batches of so many records of 1 KiB, as S2 and S3 have them.
+pub fn bulk(stage: &Stage, class: Class, batch_records: usize) -> LoadSettings {
     LoadSettings { connections: 8, depth: Some(2), batch_records, ..stage.base(class) }
 }
