@@ -135,6 +135,8 @@ pub(crate) struct Writers {
     sweeping: Cell<bool>,
     /// Lets one connection move many bytes at a time, so that in each of the reactor's turns one does.
     pub(super) bulk: Turnstile,
+    /// A small answer was sent since the last of those.
+    pub(super) small: Cell<bool>,
 }
 
 impl Writers {

@@ -26,6 +26,9 @@ const SENDFILE_TURN_BYTES: usize = 256 << 10;
 /// The same by copy: some hundred microseconds. Shorter turns cost more for each byte.
 const COPY_TURN_BYTES: usize = 1 << 20;
 
+/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn.
+const SHORT_COPY_TURN_BYTES: usize = 256 << 10;
+
 /// From so many bytes on a copy has to wait for its turn among all connections of the core.
 const BULK_BYTES_MIN: usize = 64 << 10;
 
@@ -104,10 +107,10 @@ impl Gathered {
         }
     }
 
-    /// Describes what is left to the kernel, as much of it as has its turn.
-    fn prepare(&mut self) -> *const libc::msghdr {
+    /// Describes what is left to the kernel, at most `turn` bytes of it.
+    fn prepare(&mut self, mut turn: usize) -> *const libc::msghdr {
         self.vectors.clear();
-        let (mut position, mut turn) = (self.position, COPY_TURN_BYTES);
+        let mut position = self.position;
         for piece in self.pieces[self.piece..].iter().take(PIECES_MAX) {
             let rest = &piece[position..];
             position = 0;
@@ -176,6 +179,10 @@ impl Socket {
             SendPiece::Bytes(_) => false,
         };
         if !pieces.iter().any(by_file) {
+            let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+            if bytes < BULK_BYTES_MIN {
+                self.connection.ring.writers().small.set(true);
+            }
             return self.send_all(pieces, 0, &mut VecDeque::new()).await;
         }
         let mut copied = Vec::new();
@@ -223,19 +230,24 @@ impl Socket {
                 gathered = Gathered::new(connection.descriptor.clone(), pieces);
                 continue;
             }
-            let bulk = match gathered.is_bulk() {
-                true => Some(connection.ring.writers().bulk.enter().await),
-                false => None,
+            let writers = connection.ring.writers();
+            let (bulk, turn_bytes) = match gathered.is_bulk() {
+                true => {
+                    let turn = writers.bulk.enter().await;
+                    let others = writers.small.replace(false);
+                    (Some(turn), if others { SHORT_COPY_TURN_BYTES } else { COPY_TURN_BYTES })
+                }
+                false => (None, COPY_TURN_BYTES),
             };
             let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
             let entry = match &gathered.pieces[gathered.piece..] {
                 [piece] => {
                     let rest = &piece[gathered.position..];
-                    let length = rest.len().min(COPY_TURN_BYTES) as u32;
+                    let length = rest.len().min(turn_bytes) as u32;
                     opcode::Send::new(Fd(self.raw()), rest.as_ptr(), length).flags(flags).build()
                 }
                 _ => {
-                    let header = gathered.prepare();
+                    let header = gathered.prepare(turn_bytes);
                     opcode::SendMsg::new(Fd(self.raw()), header).flags(flags as u32).build()
                 }
             };
