@@ -152,6 +152,7 @@ def test_when_the_broker_dies_the_measured_part_stays(bench: Path, broker: Broke
     status, result, errors = load.finish()
     assert status == 1 and "did not come to its end" in errors
     assert result["ended"] not in ("time", "interrupted") and result["ack"]["samples"] >= 900
+    assert result["broker"]["rss_bytes_max"] > 0
     assert (tmp_path / "kept" / "load.json").exists()
 
 

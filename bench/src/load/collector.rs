@@ -26,6 +26,8 @@ const REFUSED_SHARE: f64 = 0.8;
 const SHOWN_SECOND_S: f64 = 0.2;
 /// The warm-up has to be as long before it says anything about a rate.
 const TELLING_WARMUP_S: f64 = 2.0;
+/// A target's CPU time is known to 10 ms; of a shorter window it says nothing.
+const COST_SECONDS_MIN: f64 = 0.1;
 /// A thread that is busier than that is the limit, or near it.
 const SATURATED_SHARE: f64 = 0.9;
 /// A thread that waits longer for its core measures its neighbours.
@@ -85,6 +87,8 @@ pub struct Collector {
     rest: Latencies,
     /// Produced behind the window.
     late: Count,
+    /// Threads whose window is over, and those that are done.
+    over: usize,
     done: usize,
     failure: Option<BenchError>,
     unanswered: u64,
@@ -112,6 +116,7 @@ impl Collector {
             next_sample: 0,
             rest: Latencies::default(),
             late: Count::default(),
+            over: 0,
             done: 0,
             failure: None,
             unanswered: 0,
@@ -151,6 +156,14 @@ impl Collector {
         match message {
             Message::Ready => None,
             Message::Second(nth, interval) => self.take_second(nth, interval),
+            Message::Over => {
+                self.over += 1;
+                if self.over == self.threads {
+                    // The target is looked at once more now, so that its cost is that of the time that counts.
+                    self.timing.ends = self.timing.ends.min(Moment::now());
+                }
+                None
+            }
             Message::Done { rest, missing, failure } => {
                 self.rest.add(&rest.latencies);
                 self.late.merge(rest.produced);
@@ -341,25 +354,28 @@ impl Collector {
         if self.elapsed > 0.0 { sum / self.elapsed } else { 0.0 }
     }
 
-    /// The first and the last look at the target in the window.
-    fn ends(&self) -> Option<(TargetSample, TargetSample, f64)> {
-        let (first_at, first) = self.samples.first_key_value()?.1;
-        let (last_at, last) = self.samples.last_key_value()?.1;
-        Some((*first, *last, last_at.since(*first_at).as_secs_f64()))
+    /// What the first and the last look in the window saw, and the seconds between, if they are enough.
+    fn ends<T: Copy>(&self, seen: impl Fn(&TargetSample) -> Option<T>) -> Option<(T, T, f64)> {
+        let mut looks = self.samples.values().filter_map(|(at, sample)| Some((*at, seen(sample)?)));
+        let (first_at, first) = looks.next()?;
+        let (last_at, last) = looks.last()?;
+        let seconds = last_at.since(first_at).as_secs_f64();
+        (seconds >= COST_SECONDS_MIN).then_some((first, last, seconds))
     }
 
     fn broker_cost(&self, produced: Count, consumed: Count) -> Option<BrokerCost> {
-        let (first, last, seconds) = self.ends()?;
-        let (first, last) = (first.process?, last.process?);
+        let (first, last, seconds) = self.ends(|sample| sample.process)?;
         let cpu_seconds = last.cpu_seconds - first.cpu_seconds;
+        // What a process that is gone has used since it was last seen, for what is counted, nobody knows.
+        let is_whole = self.samples.last_key_value().is_some_and(|(_, (_, last))| last.process.is_some());
         let (bytes, requests) = (produced.bytes + consumed.bytes, produced.requests + consumed.requests);
         let rss = self.samples.values().filter_map(|(_, sample)| Some(sample.process?.rss_bytes));
         Some(BrokerCost {
             pid: self.target.pid?,
             cpu_seconds,
-            cores: cpu_seconds / seconds.max(1e-9),
-            cpu_seconds_per_gb: (bytes > 0).then(|| cpu_seconds / (bytes as f64 / 1e9)),
-            cpu_us_per_request: (requests > 0).then(|| cpu_seconds * 1e6 / requests as f64),
+            cores: cpu_seconds / seconds,
+            cpu_seconds_per_gb: (is_whole && bytes > 0).then(|| cpu_seconds / (bytes as f64 / 1e9)),
+            cpu_us_per_request: (is_whole && requests > 0).then(|| cpu_seconds * 1e6 / requests as f64),
             rss_bytes_max: rss.max().unwrap_or(0),
             read_bytes: last.read_bytes.saturating_sub(first.read_bytes),
             write_bytes: last.write_bytes.saturating_sub(first.write_bytes),
@@ -367,16 +383,16 @@ impl Collector {
     }
 
     fn device_cost(&self, produced: Count) -> Option<DeviceCost> {
-        let (first, last, seconds) = self.ends()?;
-        let done = last.device?.since(first.device?);
+        let (first, last, seconds) = self.ends(|sample| sample.device)?;
+        let done = last.since(first);
         Some(DeviceCost {
             name: self.target.device.as_ref()?.name.clone(),
             read_bytes: done.read_bytes,
             written_bytes: done.written_bytes,
             written_per_produced: (produced.bytes > 0)
                 .then(|| done.written_bytes as f64 / produced.bytes as f64),
-            writes_per_second: done.writes as f64 / seconds.max(1e-9),
-            flushes_per_second: done.flushes as f64 / seconds.max(1e-9),
+            writes_per_second: done.writes as f64 / seconds,
+            flushes_per_second: done.flushes as f64 / seconds,
         })
     }
 
@@ -400,9 +416,11 @@ impl Collector {
                 ..Second::default()
             };
             if let (Some((from, earlier)), Some((at, sample))) = (before, self.samples.get(nth).copied()) {
-                let seconds = at.since(from).as_secs_f64().max(1e-9);
+                let seconds = at.since(from).as_secs_f64();
                 if let (Some(now), Some(then)) = (sample.process, earlier.process) {
-                    second.broker_cores = (now.cpu_seconds - then.cpu_seconds) / seconds;
+                    if seconds >= COST_SECONDS_MIN {
+                        second.broker_cores = (now.cpu_seconds - then.cpu_seconds) / seconds;
+                    }
                     second.broker_rss_bytes = now.rss_bytes;
                 }
                 if let (Some(now), Some(then)) = (sample.device, earlier.device) {
@@ -442,6 +460,12 @@ fn client_warning(client: &ClientCost) -> Option<String> {
 /// What a reader should know before believing the figures.
 fn warnings(result: &LoadResult) -> Vec<String> {
     let mut warnings: Vec<_> = client_warning(&result.client).into_iter().collect();
+    if result.seconds < COST_SECONDS_MIN {
+        warnings.push(format!(
+            "{:.3} s were counted: what the target and its device cost cannot be told of less than {COST_SECONDS_MIN} s",
+            result.seconds
+        ));
+    }
     if let Some(rate) = result.rate.filter(|rate| !rate.is_held) {
         warnings.push(format!(
             "the rate was not held: {:.0} of {:.0} records a second; latencies are those of a queue that grows",
@@ -479,5 +503,68 @@ mod tests {
         assert!(warning(0.5, 0.45).is_some_and(|words| words.contains("the load was the limit")));
         assert!(warning(0.2, 0.3).is_some_and(|words| words.contains("others use this machine")));
         assert_eq!(warning(0.5, 0.01), None);
+    }
+
+    /// A collector of one thread that looks at this process, for a hundred seconds from now on.
+    fn collector() -> Collector {
+        let began = Moment::now();
+        let timing = Timing { start: began, counts_from: began, ends: began.after(Duration::from_secs(100)) };
+        Collector::new(&LoadSettings::default(), timing, Target::new(Some(std::process::id()), None), 1)
+    }
+
+    fn result(mut collector: Collector, until: Moment) -> LoadResult {
+        let mut interval = Interval::begin(collector.timing.counts_from);
+        interval.until = until;
+        interval.produced.add(1000, 1_000_000);
+        collector.take(Message::Second(1, interval));
+        collector.take(Message::Over);
+        collector.sample();
+        let (settings, environment) = (LoadSettings::default(), Environment::default());
+        collector.result(&settings, environment, SystemTime::now(), &Shared::default(), false)
+    }
+
+    #[test]
+    fn a_window_that_ends_before_its_time_is_costed_to_its_end() {
+        let mut collector = collector();
+        collector.sample();
+        let cpu_seconds = || process::sample(std::process::id()).expect("it runs").cpu_seconds;
+        let (began, used) = (collector.timing.counts_from, cpu_seconds());
+        while cpu_seconds() < used + 0.2 || Moment::now().since(began) < Duration::from_millis(200) {}
+        let result = result(collector, Moment::now());
+        let broker = result.broker.expect("it was looked at twice");
+        assert!(broker.cpu_seconds > 0.19 && broker.cores > 0.0, "{broker:?}");
+        assert!(broker.cpu_us_per_request.is_some_and(|us| us > 190_000.0), "{broker:?}");
+        assert!(result.series[0].broker_cores > 0.0, "{:?}", result.series);
+    }
+
+    #[test]
+    fn a_target_that_is_gone_at_the_end_is_costed_while_it_was_there() {
+        let mut collector = collector();
+        let began = collector.timing.counts_from;
+        let at = |millis| began.after(Duration::from_millis(millis));
+        let sample = collector.target.sample();
+        let gone = TargetSample::default();
+        collector.samples.extend([(0, (began, sample)), (1, (at(1000), sample)), (2, (at(1500), gone))]);
+        collector.timing.ends = at(1500);
+        let broker = result(collector, at(1500)).broker.expect("it was there for a second");
+        assert!(broker.rss_bytes_max > 0 && broker.cores == 0.0, "{broker:?}");
+        assert_eq!((broker.cpu_seconds_per_gb, broker.cpu_us_per_request), (None, None));
+    }
+
+    #[test]
+    fn a_window_of_a_few_milliseconds_says_nothing_of_costs() {
+        let mut collector = collector();
+        let began = collector.timing.counts_from;
+        let ended = began.after(Duration::from_millis(3));
+        let sample = collector.target.sample();
+        collector.samples.extend([(0, (began, sample)), (1, (ended, sample))]);
+        collector.timing.ends = ended;
+        let result = result(collector, ended);
+        assert!(sample.process.is_some() && result.broker.is_none(), "{:?}", result.broker);
+        assert!(
+            result.warnings.iter().any(|words| words.contains("cannot be told")),
+            "{:?}",
+            result.warnings
+        );
     }
 }

@@ -55,6 +55,8 @@ pub enum Message {
     Ready,
     /// A second is over: the one that ended so many seconds after the warm-up.
     Second(i64, Interval),
+    /// The window is over, be it before its time; what is under way may still come.
+    Over,
     /// It is done.
     Done {
         /// What came behind the end of the window.
@@ -147,6 +149,7 @@ async fn count_seconds(
             boundary = boundary.after(second);
         }
         if is_over {
+            let _ = tell.send(Message::Over);
             return;
         }
     }
