@@ -195,6 +195,11 @@ fn show(outcome: &Outcome, load: &Load) -> Result<(), BenchError> {
 
 fn run_compare(compare: &Compare) -> Result<ExitCode, BenchError> {
     let is_interrupted = interruption()?;
+    let running = compare.rounds.targets.iter().find(|target| !target.is_started_here());
+    if let Some(running) = running.filter(|_| compare.rounds.memory_bytes.is_some()) {
+        let why = "it runs already, so its memory cannot be bound";
+        return Err(BenchError::Refused(format!("--memory-bytes for {}: {why}", running.name)));
+    }
     let mut field = Field::start(&compare.rounds, &is_interrupted)?;
     let what = "the load of the command line";
     let mut comparison = field.compare(&compare.load.label, what, &compare.load, &Measure::ALL)?;

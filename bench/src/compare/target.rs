@@ -80,6 +80,11 @@ impl TargetSpec {
         matches!(self.kind, Kind::Flumen(_))
     }
 
+    /// Whether it is started here; otherwise it runs already, with whatever data and memory it has.
+    pub fn is_started_here(&self) -> bool {
+        !matches!(self.kind, Kind::Running(_))
+    }
+
     /// The same with settings of Flumen's own, if it is one.
     pub fn with_settings(mut self, settings: &[(&str, u64)]) -> Self {
         if self.is_flumen() {
@@ -104,7 +109,7 @@ impl TargetSpec {
     }
 
     /// Starts it on some cores, with its data in `folder` and a bound on its memory if there is to be one, and
-    /// waits until it answers.
+    /// waits until it answers. One that runs already is left as it is.
     pub fn start(
         &self,
         cores: &[usize],
@@ -124,7 +129,7 @@ impl TargetSpec {
             child: None,
             wipe: None,
             first_answer: Duration::ZERO,
-            bound: memory_bytes.map(MemoryBound::make).transpose()?,
+            bound: memory_bytes.filter(|_| self.is_started_here()).map(MemoryBound::make).transpose()?,
         };
         match &self.kind {
             Kind::Flumen(binary) => {

@@ -5,6 +5,7 @@ use crate::compare::Comparison;
 use crate::compare::measure::Measure;
 use crate::compare::memory::MemoryBound;
 use crate::compare::rounds::{Field, RoundSettings, Variant};
+use crate::compare::target::TargetSpec;
 use crate::compare::verdict::Against;
 use crate::compare::verdict::Wanted::{AtLeast, AtMost};
 use crate::console::note;
@@ -24,8 +25,8 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         memory_bytes: Some(memory_bytes),
         ..stage.rounds.clone()
     };
-    let is_bound = MemoryBound::make(memory_bytes).inspect_err(|error| note(&error.to_string())).is_ok();
-    if !is_bound {
+    if let Err(error) = MemoryBound::make(memory_bytes) {
+        note(&error.to_string());
         rounds.memory_bytes = None;
     }
     let mut field = stage.own_field(&rounds)?;
@@ -68,12 +69,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
             backlog_bytes as f64 / 1e9
         );
         let mut case = field.compare_variants(name, &what, &variants, &measures)?;
-        case.notes.push(if is_bound {
-            format!("memory of each target bound to {:.1} GB by a cgroup", memory_bytes as f64 / 1e9)
-        } else {
-            "memory was not bound: no cgroup may be made here, so the backlog may be in the page cache"
-                .to_owned()
-        });
+        case.notes.extend(notes_of_bound(&rounds.targets, rounds.memory_bytes));
         cases.push(case);
     }
     let tail = Measure::AckP999.figure();
@@ -84,6 +80,23 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let slower = slower.and_then(|(value, id)| Against::new(id, Some(value)));
     cases[1].judge_against(Measure::ConsumedMegabytes.figure(), slower, AtLeast(0.85));
     Ok(cases)
+}
+
+/// Whose memory was bound, and whose was not. Only what is started here can be put into a cgroup.
+fn notes_of_bound(targets: &[TargetSpec], memory_bytes: Option<u64>) -> Vec<String> {
+    let note = |target: &TargetSpec| match memory_bytes {
+        Some(bytes) if target.is_started_here() => {
+            format!("{}: memory bound to {:.1} GB by a cgroup", target.name, bytes as f64 / 1e9)
+        }
+        _ => {
+            let why = if target.is_started_here() { "no cgroup may be made here" } else { "it ran already" };
+            format!(
+                "{}: memory was not bound, as {why}, so the backlog may be in the page cache",
+                target.name
+            )
+        }
+    };
+    targets.iter().map(note).collect()
 }
 
 /// The name of each target, and half of the records a second that it takes when nobody reads.
@@ -98,4 +111,20 @@ fn half_of_highest(
         Ok((field.targets[nth].name.clone(), rate))
     };
     (0..count).map(half).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_started_here_is_said_to_be_bound() {
+        let targets: Vec<TargetSpec> =
+            ["flumen", "there:running=host:9092"].map(|text| text.parse().expect("a target")).into();
+        let told = |memory_bytes| notes_of_bound(&targets, memory_bytes);
+        let bound = told(Some(2_000_000_000));
+        assert_eq!(bound[0], "Flumen: memory bound to 2.0 GB by a cgroup");
+        assert!(bound[1].starts_with("there: memory was not bound, as it ran already"), "{bound:?}");
+        assert!(told(None).iter().all(|note| note.contains("not bound")));
+    }
 }
