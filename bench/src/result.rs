@@ -18,7 +18,7 @@ pub const FORMAT: &str = "flumen-bench-load-1";
 const SAMPLES_BEYOND: f64 = 10.0;
 
 /// What came of a load.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoadResult {
     /// [`FORMAT`].
     pub format: String,

@@ -14,17 +14,12 @@ use super::{Comparison, Sample};
 use crate::console::{Progress, note};
 use crate::error::BenchError;
 use crate::load;
-use crate::load::settings::LoadSettings;
+use crate::load::settings::{IN_MEMORY, LoadSettings};
 use crate::measure::environment::Environment;
 use crate::measure::process;
 use crate::protocol::admin::Admin;
 use crate::report::text::number;
 use crate::result::LoadResult;
-
-/// Acknowledged in memory: Kafka's default.
-pub const IN_MEMORY: &str = "flush.messages=9223372036854775807";
-/// Acknowledged after the device's flush: Flumen's default.
-pub const DURABLE: &str = "flush.messages=1";
 
 /// Targets have so long to come to rest between two runs.
 const SETTLING_TIME_MAX: Duration = Duration::from_secs(10);

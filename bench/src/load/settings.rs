@@ -16,6 +16,11 @@ const REQUESTS_PER_SECOND_MAX: f64 = 5e6;
 /// No machine's loopback carries more.
 const BYTES_PER_SECOND_MAX: f64 = 50e9;
 
+/// The topic's setting for acknowledgements in memory: Kafka's default.
+pub const IN_MEMORY: &str = "flush.messages=9223372036854775807";
+/// For those after the device's flush: Flumen's default.
+pub const DURABLE: &str = "flush.messages=1";
+
 /// The options of a load.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -264,6 +269,12 @@ impl LoadSettings {
     pub fn requests_per_second(&self) -> Option<f64> {
         let records = self.rate?.records_per_second(self.record_bytes);
         Some(records / self.request_records() as f64)
+    }
+
+    /// Whether what is acknowledged is on the device, as far as the topic's settings say.
+    pub fn is_durable(&self) -> bool {
+        let flush = self.configs.iter().rev().find(|config| config.starts_with("flush.messages="));
+        flush.is_some_and(|config| config == DURABLE)
     }
 
     /// Records in one request.

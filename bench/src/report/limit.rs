@@ -8,8 +8,10 @@ use crate::limits::LimitsResult;
 /// The limit of a figure, where there is one of its kind.
 pub fn limit_of(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> Option<Against> {
     let is_read = comparison.row(Measure::ConsumedMegabytes.figure()).is_some();
-    // An acknowledgement waits for the disk in the durable class alone, and hardly for anything else there.
-    let is_durable = comparison.name.contains("-D");
+    // An acknowledgement waits for the disk in the durable class alone, and hardly for anything else there. A case of
+    // both classes is not held against one commit.
+    let mut loads = comparison.samples.iter().filter_map(|sample| sample.load.as_ref()).peekable();
+    let is_durable = loads.peek().is_some() && loads.all(|load| load.settings.is_durable());
     let commit = || limits.best("L4", "64 KiB").filter(|_| is_durable)?.latency.as_ref();
     let (id, value) = match (row.name.as_str(), row.unit.as_str()) {
         ("requests answered", _) if !is_durable => ("L7", Some(limits.best("L7", "64 connections")?.value)),
@@ -43,7 +45,9 @@ mod tests {
     use super::*;
     use crate::compare::Sample;
     use crate::limits::{FORMAT, Limit};
+    use crate::load::settings::{DURABLE, IN_MEMORY, LoadSettings};
     use crate::measure::environment::Environment;
+    use crate::result::{LatencySummary, LoadResult};
 
     #[test]
     fn a_share_is_of_the_limit_of_its_kind() {
@@ -72,6 +76,39 @@ mod tests {
         assert_eq!(measured("target's CPU time", "CPU-s/GB", 2.0, false), ["L8 0.5", "L8 0.25"]);
         // Where something is read, the bytes that go out cost more than those that come in.
         assert_eq!(measured("consumed", "MB/s", 1000.0, true), ["L8 0.5", "L6 0.2", "L6 0.25"]);
+    }
+
+    #[test]
+    fn an_acknowledgement_waits_for_a_commit_where_all_loads_are_durable() {
+        let latency = LatencySummary { p50_us: Some(4_000.0), ..LatencySummary::default() };
+        let commit = |what: &str| Limit {
+            id: "L4".to_owned(),
+            what: what.to_owned(),
+            latency: Some(latency.clone()),
+            ..Limit::default()
+        };
+        let limits = LimitsResult {
+            format: FORMAT.to_owned(),
+            environment: Environment::default(),
+            limits: vec![commit("64 KiB")],
+        };
+        // Whatever the case is called.
+        let limit = |loads: &[&str]| {
+            let mut case = Comparison::new("S4-D", "", Environment::default(), vec!["a".to_owned()]);
+            for (round, config) in loads.iter().enumerate() {
+                let settings =
+                    LoadSettings { configs: vec![(*config).to_owned()], ..LoadSettings::default() };
+                let ack = Some(LatencySummary { p50_us: Some(2_000.0), ..LatencySummary::default() });
+                let load = Some(LoadResult { settings, ack, ..LoadResult::default() });
+                case.samples.push(Sample { target: "a".to_owned(), round, figures: BTreeMap::new(), load });
+            }
+            case.add_measure(Measure::AckP50);
+            limit_of(&case, &case.rows[0], &limits).map(|limit| (limit.name, limit.value))
+        };
+        assert_eq!(limit(&[DURABLE, DURABLE]), Some(("L4".to_owned(), 4.0)));
+        assert_eq!(limit(&[DURABLE, IN_MEMORY]), None);
+        assert_eq!(limit(&[IN_MEMORY]), None);
+        assert_eq!(limit(&["retention.ms=1000"]), None);
     }
 
     fn told(comparison: &Comparison, row: &Row, limits: &LimitsResult) -> String {

@@ -22,12 +22,12 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::compare::Comparison;
-use crate::compare::rounds::{DURABLE, Field, IN_MEMORY, RoundSettings};
+use crate::compare::rounds::{Field, RoundSettings};
 use crate::compare::target::TargetSpec;
 use crate::console::{Progress, note};
 use crate::error::BenchError;
 use crate::limits::{self, LimitSettings, LimitsResult};
-use crate::load::settings::LoadSettings;
+use crate::load::settings::{DURABLE, IN_MEMORY, LoadSettings};
 use crate::report::text::number;
 
 /// Which scenarios, and how thoroughly.
