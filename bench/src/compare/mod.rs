@@ -3,6 +3,7 @@
 //! Absolute figures are those of one machine on one day. A pair of runs that follow each other shares the
 //! machine's mood, so the ratio of a pair says more than the ratio of two medians.
 
+pub mod device;
 pub mod measure;
 pub mod memory;
 pub mod rounds;

@@ -7,6 +7,7 @@
 mod catchup;
 mod idle;
 mod latency;
+mod power_cut;
 mod scaling;
 mod stalled;
 mod start;

@@ -1,14 +1,14 @@
-//! S9: from the start of the process until every partition has acknowledged a record, after a clean stop and
-//! after kill -9, with nothing in the page cache.
+//! S9: from the start of the process until every partition has acknowledged a record, after a clean stop, after
+//! kill -9 and after a power cut, with nothing in the page cache.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Class, Stage, note_figures};
+use super::{Class, Stage, note_figures, power_cut};
 use crate::compare::rounds::Field;
-use crate::compare::target::TargetSpec;
+use crate::compare::target::{RunningTarget, TargetSpec};
 use crate::compare::verdict::Wanted::AtMost;
 use crate::compare::{Comparison, Sample};
 use crate::console::{Progress, note};
@@ -18,11 +18,12 @@ use crate::measure::process;
 use crate::protocol::admin::{Admin, Led};
 use crate::protocol::first_acks;
 
-const TOPIC: &str = "start";
+pub const TOPIC: &str = "start";
 /// How a target ended before it was started again.
 const KILLED: &str = "after kill -9";
 const WAYS: [&str; 2] = ["after a clean stop", KILLED];
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Until the last partition acknowledges.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Targets of their own, in folders of their own. What was measured stays when one of them fails.
 pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
@@ -38,6 +39,10 @@ pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Compa
         case.notes.push("the page cache could not be dropped: that takes root".to_owned());
     }
     for (nth, spec) in stage.rounds.targets.iter().enumerate() {
+        if !spec.is_started_here() {
+            case.notes.push(left_out(spec));
+            continue;
+        }
         let mut measured = Vec::new();
         if let Err(error) =
             restart(stage, spec, &field.folder_of(nth), (partitions, bytes), rounds, &mut measured)
@@ -48,14 +53,25 @@ pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Compa
         case.samples.extend(measured);
     }
     for words in WAYS {
-        let name = format!("every partition acknowledges {words}");
-        case.add_figure(&format!("first answer {words}"), "ms", false);
-        case.add_figure(&name, "ms", false);
-        case.judge((&name, "ms"), AtMost(500.0));
-        case.judge_against_peer((&name, "ms"), 10.0);
+        judge(&mut case, words);
     }
     case.add_figure("resident memory", "MB", false);
-    Ok(vec![case])
+    drop(field);
+    Ok(vec![case, power_cut::until_every_partition_acknowledges(stage)?])
+}
+
+/// Why a target has no figures.
+pub fn left_out(spec: &TargetSpec) -> String {
+    format!("{}: left out, as it runs already and is not started here", spec.name)
+}
+
+/// The figures of starts after targets ended in such a way, and their goals.
+pub fn judge(case: &mut Comparison, words: &str) {
+    let name = format!("every partition acknowledges {words}");
+    case.add_figure(&format!("first answer {words}"), "ms", false);
+    case.add_figure(&name, "ms", false);
+    case.judge((&name, "ms"), AtMost(500.0));
+    case.judge_against_peer((&name, "ms"), 10.0);
 }
 
 /// Fills a target, then stops and kills it in turn, and measures each start.
@@ -80,20 +96,33 @@ fn restart(
         } else {
             target.stop()
         }
-        drop_page_cache();
-        let began = Instant::now();
-        target = spec.start(cores, folder, None)?;
-        let all = await_all(&target.bootstrap, partitions)?;
-        let rss = target.pid.and_then(|pid| process::sample(pid).ok());
-        let figures = BTreeMap::from([
-            (format!("every partition acknowledges {words}"), (all - began).as_secs_f64() * 1e3),
-            (format!("first answer {words}"), target.first_answer.as_secs_f64() * 1e3),
-            ("resident memory".to_owned(), rss.map_or(0.0, |rss| rss.rss_bytes as f64 / 1e6)),
-        ]);
+        let figures;
+        (target, figures) = start(spec, cores, folder, partitions, words)?;
         note_figures("S9", &target.name, &figures);
         measured.push(Sample { target: target.name.clone(), round, figures, load: None });
     }
     Ok(())
+}
+
+/// Starts a target on what it has left, and measures until every partition has acknowledged.
+pub fn start(
+    spec: &TargetSpec,
+    cores: &[usize],
+    folder: &Path,
+    partitions: i32,
+    words: &str,
+) -> Result<(RunningTarget, BTreeMap<String, f64>), BenchError> {
+    drop_page_cache();
+    let began = Instant::now();
+    let target = spec.start(cores, folder, None)?;
+    let all = await_all(&target.bootstrap, partitions)?;
+    let rss = target.pid.and_then(|pid| process::sample(pid).ok());
+    let figures = BTreeMap::from([
+        (format!("every partition acknowledges {words}"), (all - began).as_secs_f64() * 1e3),
+        (format!("first answer {words}"), target.first_answer.as_secs_f64() * 1e3),
+        ("resident memory".to_owned(), rss.map_or(0.0, |rss| rss.rss_bytes as f64 / 1e6)),
+    ]);
+    Ok((target, figures))
 }
 
 fn fill(
