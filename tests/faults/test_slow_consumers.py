@@ -20,8 +20,9 @@ from wire.protocol import FETCH, header, pack, sized, string
 
 CACHE_BYTES = 64 * MEBIBYTE
 ANSWER_BYTES = 64 * MEBIBYTE
-# Beyond its limit, an answer has this for each connection.
+# Beyond its limit, an answer has this for each connection, or one batch: so none is larger.
 ANSWER_BYTES_MIN = 64 << 10
+BATCH_BYTES = 60_000
 # The process itself, its connections, and what its allocator keeps.
 BEYOND_BYTES = 150 * MEBIBYTE
 PARTITIONS = 8
@@ -52,7 +53,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self.producer = Producer({"bootstrap.servers": self.broker.bootstrap, "broker.address.family": "v4",
-                                  "linger.ms": 5, "acks": "all", "log_level": 2})
+                                  "linger.ms": 5, "batch.size": BATCH_BYTES, "acks": "all", "log_level": 2})
 
     def write(self, count: int) -> None:
         for _ in range(count):
