@@ -129,6 +129,8 @@ fn cut_under_load(
         ..LoadSettings::default()
     };
     Admin::connect(&target.bootstrap)?.prepare_topic(&settings.wanted_topic()?)?;
+    // A broker has been there for longer than this one: what its formatting and start have written is on the disk.
+    rustix::fs::sync();
     let (outcome, written, cut) = std::thread::scope(|scope| {
         let load = scope.spawn(|| load::run(&settings, &Progress::new(true), &stage.is_interrupted));
         let began = Instant::now();
