@@ -21,12 +21,12 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::epochs::{EpochStart, LeaderEpochs};
-use crate::gate::Turn;
 use crate::journal::format::{Cursor, JournalId, crc32c};
 use crate::partition::{Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
 use crate::storage::{Directory, StorageError, StorageErrorKind};
 use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
+use flumen_ring::gate::Turn;
 
 /// What the names of these files start with.
 pub(crate) const CHECKPOINT_PREFIX: &str = ".flumen-checkpoint-";

@@ -14,12 +14,12 @@ use flumen_ring::{CHUNK_BYTES, Region};
 use crate::cache::Cache;
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
-use crate::gate::{Broadcast, Budget, Turn};
 use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
 use crate::storage::{DataFile, Directory, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{LogConfig, Offset, PartitionId};
+use flumen_ring::gate::{Broadcast, Budget, Turn};
 
 /// Bytes that cold reads of one core may hold while they are under way.
 const COLD_READ_BYTES_MAX: usize = 16 << 20;

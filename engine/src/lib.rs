@@ -15,7 +15,6 @@ mod engine;
 pub mod epochs;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gate;
 pub mod index;
 pub mod journal;
 pub mod layout;

@@ -24,6 +24,8 @@ mod executor;
 #[cfg(not(loom))]
 mod file;
 #[cfg(not(loom))]
+pub mod gate;
+#[cfg(not(loom))]
 mod helper;
 #[cfg(not(loom))]
 mod listener;

@@ -11,10 +11,10 @@ use super::format::{
 };
 use crate::append::{AppendSlot, Appended};
 use crate::core::{Core, count};
-use crate::gate::TurnGuard;
 use crate::partition::{JournalEntry, Log, Partition, Point, Status};
 use crate::storage::{StorageError, WriteSource};
 use crate::write_behind::{self, Extent};
+use flumen_ring::gate::TurnGuard;
 
 /// A group holds at most this many copied bytes, unless one partition alone has more.
 const SHARED_BYTES_MAX: usize = 2 << 20;

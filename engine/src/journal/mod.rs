@@ -25,9 +25,9 @@ use flumen_ring::{AlignedBuffer, Region};
 use futures_util::future::try_join3;
 
 use crate::CoreId;
-use crate::gate::{Broadcast, Signal};
 use crate::partition::Partition;
 use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
+use flumen_ring::gate::{Broadcast, Signal};
 use format::{Cursor, JournalId};
 use ring::Ring;
 

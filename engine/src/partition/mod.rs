@@ -19,10 +19,10 @@ pub(crate) use watch::Watchers;
 
 use crate::append::{AppendError, AppendSlot};
 use crate::core::Core;
-use crate::gate::Turn;
 use crate::layout::{SegmentFile, SegmentFileKind};
 use crate::read::{ReadError, ReadLimit};
 use crate::{LeaderEpoch, LogConfig, Offset, PartitionId};
+use flumen_ring::gate::Turn;
 
 /// A partition of this core. A handle: cheap to clone, all handles are the same partition.
 #[derive(Clone)]

@@ -177,7 +177,7 @@ async fn is_in_segments(
     Ok(true)
 }
 
-/// What is not flushed, in the order of its partitions.
+/// What is not flushed, for each partition.
 fn pieces_of(
     live: &LiveGroups,
     known: &Known<'_>,

@@ -19,8 +19,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::PartitionId;
-use crate::gate::Signal;
 use crate::partition::Partition;
+use flumen_ring::gate::Signal;
 
 pub(crate) use task::run;
 pub(crate) use write::{

@@ -8,12 +8,12 @@ use super::CoreHandle;
 use crate::Offset;
 use crate::append::AppendError;
 use crate::core::count;
-use crate::gate::TurnGuard;
 use crate::journal;
 use crate::layout::SegmentFileKind;
 use crate::partition::{Log, Partition, Point, Status, segment_path};
 use crate::segment::{Allocation, BLOCK_BYTES, align_down};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind, WriteSource};
+use flumen_ring::gate::TurnGuard;
 
 /// The largest write from one extent, in bytes.
 const WRITE_BYTES_MAX: u64 = 1 << 20;

@@ -7,7 +7,6 @@
 
 mod patience;
 mod pins;
-mod turnstile;
 mod writer;
 
 use std::cell::Cell;
@@ -21,6 +20,7 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use crate::address::{RawAddress, local_address, peer_address};
+use crate::gate::Turn;
 use crate::listener::{new_socket, set_option};
 use crate::op::{CANCEL, Operation};
 use crate::reactor::Ring;
@@ -29,7 +29,6 @@ pub(crate) use patience::Writers;
 use patience::Writing;
 pub(crate) use pins::PinnedConnections;
 use pins::Pins;
-use turnstile::Turnstile;
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait for readiness before the first try.
 const POLL_FIRST: u16 = 1 << 0;
@@ -45,7 +44,8 @@ struct Connection {
     descriptor: Rc<OwnedFd>,
     /// The last receive left nothing behind: the next one had better wait first.
     drained: Cell<bool>,
-    turnstile: Turnstile,
+    /// That of the writer whose answer is being sent.
+    turn: Turn,
     pins: Pins,
     writing: Writing,
     closed: Cell<bool>,
@@ -121,7 +121,7 @@ impl Socket {
             ring: ring.clone(),
             descriptor: Rc::new(descriptor),
             drained: Cell::new(true),
-            turnstile: Turnstile::default(),
+            turn: Turn::default(),
             pins: Pins::default(),
             writing: Writing::default(),
             closed: Cell::new(false),

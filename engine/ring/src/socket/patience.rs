@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Connection;
-use super::turnstile::Turnstile;
 use crate::driver::OperationKey;
+use crate::gate::{Turn, TurnGuard};
 use crate::reactor::Ring;
 use crate::transfer::SendPiece;
 
@@ -25,8 +25,14 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 const PROGRESS_BYTES: u64 = 512 << 10;
 /// Looks without progress, the first of which may come at once, after which slices are exchanged.
 const LOOKS_MAX: u64 = 2;
-/// Bytes copied before others have their turn.
-const COPY_TURN_BYTES: usize = 256 << 10;
+/// Bytes exchanged before others have their turn.
+const EXCHANGE_TURN_BYTES: usize = 256 << 10;
+
+/// Bytes sent by copy before others have their turn: some hundred microseconds. Shorter turns cost more for each byte.
+pub(super) const COPY_TURN_BYTES: usize = 1 << 20;
+
+/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn.
+const SHORT_COPY_TURN_BYTES: usize = 256 << 10;
 
 /// How an answer is getting on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,14 +93,14 @@ impl Connection {
         self.writing.standing.set(Standing::Exchanged);
         // Hundreds of answers are found slow at one look. If all were copied at once, whoever else wants the core
         // would wait for a turn of each of them.
-        let _turn = self.ring.writers().bulk.enter().await;
+        let _turn = self.ring.writers().bulk.take().await;
         let mut exchanged = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let SendPiece::Slice(slice) = piece else {
                 exchanged.push(piece);
                 continue;
             };
-            for part in slice.chunks(COPY_TURN_BYTES) {
+            for part in slice.chunks(EXCHANGE_TURN_BYTES) {
                 exchanged.push(SendPiece::Bytes(Bytes::copy_from_slice(part)));
                 self.ring.next_turn().await;
             }
@@ -134,12 +140,23 @@ pub(crate) struct Writers {
     looks: Cell<u64>,
     sweeping: Cell<bool>,
     /// Lets one connection move many bytes at a time, so that in each of the reactor's turns one does.
-    pub(super) bulk: Turnstile,
-    /// A small answer was sent since the last of those.
-    pub(super) small: Cell<bool>,
+    bulk: Turn,
+    /// A small answer was sent since somebody last had that turn.
+    small: Cell<bool>,
 }
 
 impl Writers {
+    /// Notes that a small answer is sent.
+    pub(super) fn note_small(&self) {
+        self.small.set(true);
+    }
+
+    /// Waits for the turn to move many bytes; how many may be copied in it.
+    pub(super) async fn bulk_turn(&self) -> (TurnGuard, usize) {
+        let turn = self.bulk.take().await;
+        (turn, if self.small.replace(false) { SHORT_COPY_TURN_BYTES } else { COPY_TURN_BYTES })
+    }
+
     fn add(&self, ring: &Ring, connection: Weak<Connection>) {
         self.connections.borrow_mut().push(connection);
         if !self.sweeping.replace(true) {
@@ -161,5 +178,55 @@ impl Writers {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.upgrade().is_some_and(|one| one.look_after(look)));
         !connections.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{pair, reactor};
+    use super::*;
+    use crate::Region;
+
+    #[test]
+    fn slow_answers_are_exchanged_one_after_the_other_a_part_in_each_turn_of_the_reactor() {
+        const PARTS: usize = 4;
+        let reactor = reactor();
+        let ring = reactor.ring();
+        let busy = ring.clone();
+        // Somebody else is always ready, so that a turn of the reactor has many polls.
+        ring.spawn(async move {
+            loop {
+                busy.yield_now().await;
+            }
+        });
+        reactor.run(async {
+            let (one, other) = pair(&ring).await;
+            let mut region = Region::on_heap(PARTS * EXCHANGE_TURN_BYTES);
+            let slice = region.append_with(PARTS * EXCHANGE_TURN_BYTES, |_| ());
+            let polls = ring.stats().polls;
+            let exchanges = [one, other].map(|socket| {
+                let slice = slice.clone();
+                ring.spawn_with(async move { socket.connection.exchange(vec![slice.into()]).await })
+            });
+            for exchange in exchanges {
+                let exchanged = exchange.await;
+                assert_eq!(exchanged.len(), PARTS);
+                assert!(exchanged.iter().all(|piece| matches!(piece, SendPiece::Bytes(_))));
+            }
+            let polls = ring.stats().polls - polls;
+            assert!(polls > 100 * 2 * PARTS as u64, "{polls} polls");
+        });
+    }
+
+    #[test]
+    fn bulk_has_a_shorter_turn_after_a_small_answer() {
+        let reactor = reactor();
+        reactor.run(async {
+            let writers = Writers::default();
+            assert_eq!(writers.bulk_turn().await.1, COPY_TURN_BYTES);
+            writers.note_small();
+            assert_eq!(writers.bulk_turn().await.1, SHORT_COPY_TURN_BYTES);
+            assert_eq!(writers.bulk_turn().await.1, COPY_TURN_BYTES, "none since");
+        });
     }
 }

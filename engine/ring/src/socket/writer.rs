@@ -11,9 +11,10 @@ use bytes::Buf as _;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::turnstile::Turn;
+use super::patience::COPY_TURN_BYTES;
 use super::{Connection, Socket};
 use crate::buffer::Slice;
+use crate::gate::TurnGuard;
 use crate::op::{CANCEL, Operation};
 use crate::transfer::SendPiece;
 
@@ -23,12 +24,6 @@ const PIECES_MAX: usize = 1024;
 /// Bytes that one connection sends by `sendfile` before others have their turn.
 const SENDFILE_TURN_BYTES: usize = 256 << 10;
 
-/// The same by copy: some hundred microseconds. Shorter turns cost more for each byte.
-const COPY_TURN_BYTES: usize = 1 << 20;
-
-/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn.
-const SHORT_COPY_TURN_BYTES: usize = 256 << 10;
-
 /// From so many bytes on a copy has to wait for its turn among all connections of the core.
 const BULK_BYTES_MIN: usize = 64 << 10;
 
@@ -37,7 +32,7 @@ struct WriteTurn<'a> {
     socket: &'a Socket,
     finished: bool,
     /// Ends behind what is done at the end of this one.
-    _turn: Turn<'a>,
+    _turn: TurnGuard,
 }
 
 impl WriteTurn<'_> {
@@ -132,7 +127,7 @@ impl Gathered {
 impl Connection {
     /// Awaits a send, and ends the turn behind the reactor's: what the socket has room for was copied when the kernel
     /// was told, and the rest may take long.
-    async fn end_with_turn<T>(&self, turn: Turn<'_>, sending: impl Future<Output = T>) -> T {
+    async fn end_with_turn<T>(&self, turn: TurnGuard, sending: impl Future<Output = T>) -> T {
         let (mut sending, mut turns_end) = (pin!(sending), pin!(self.ring.next_turn()));
         let mut turn = Some(turn);
         poll_fn(|context| {
@@ -181,7 +176,7 @@ impl Socket {
         if !pieces.iter().any(by_file) {
             let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
             if bytes < BULK_BYTES_MIN {
-                self.connection.ring.writers().small.set(true);
+                self.connection.ring.writers().note_small();
             }
             return self.send_all(pieces, 0, &mut VecDeque::new()).await;
         }
@@ -206,7 +201,11 @@ impl Socket {
     }
 
     async fn write_turn(&self) -> WriteTurn<'_> {
-        let turn = self.connection.turnstile.enter().await;
+        let free = self.connection.turn.try_take();
+        let turn = match free {
+            Some(turn) => turn,
+            None => self.connection.turn.take().await,
+        };
         WriteTurn { socket: self, finished: false, _turn: turn }
     }
 
@@ -230,12 +229,10 @@ impl Socket {
                 gathered = Gathered::new(connection.descriptor.clone(), pieces);
                 continue;
             }
-            let writers = connection.ring.writers();
             let (bulk, turn_bytes) = match gathered.is_bulk() {
                 true => {
-                    let turn = writers.bulk.enter().await;
-                    let others = writers.small.replace(false);
-                    (Some(turn), if others { SHORT_COPY_TURN_BYTES } else { COPY_TURN_BYTES })
+                    let (turn, bytes) = connection.ring.writers().bulk_turn().await;
+                    (Some(turn), bytes)
                 }
                 false => (None, COPY_TURN_BYTES),
             };

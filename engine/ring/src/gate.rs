@@ -11,14 +11,14 @@ use std::task::{Context, Poll, Waker};
 
 /// Wakes one task. A signal that comes before the wait is kept; several are one.
 #[derive(Default)]
-pub(crate) struct Signal {
+pub struct Signal {
     raised: Cell<bool>,
     waiter: RefCell<Option<Waker>>,
 }
 
 impl Signal {
     /// Wakes the waiter, or the next one that comes.
-    pub(crate) fn raise(&self) {
+    pub fn raise(&self) {
         self.raised.set(true);
         if let Some(waiter) = self.waiter.borrow_mut().take() {
             waiter.wake();
@@ -26,7 +26,7 @@ impl Signal {
     }
 
     /// Completes once the signal was raised, and lowers it.
-    pub(crate) fn wait(&self) -> impl Future<Output = ()> + '_ {
+    pub fn wait(&self) -> impl Future<Output = ()> + '_ {
         poll_fn(|context| {
             if self.raised.take() {
                 return Poll::Ready(());
@@ -39,7 +39,7 @@ impl Signal {
 
 /// Any number of tasks that wait for one event, woken all at once.
 #[derive(Default)]
-pub(crate) struct Broadcast {
+pub struct Broadcast {
     /// How often it was raised.
     epoch: Cell<u64>,
     waiters: RefCell<Vec<Waker>>,
@@ -47,15 +47,20 @@ pub(crate) struct Broadcast {
 
 impl Broadcast {
     /// Wakes all that wait now.
-    pub(crate) fn raise(&self) {
+    pub fn raise(&self) {
         self.epoch.set(self.epoch.get() + 1);
         for waiter in self.waiters.take() {
             waiter.wake();
         }
     }
 
+    /// Whether anybody waits.
+    pub fn is_awaited(&self) -> bool {
+        !self.waiters.borrow().is_empty()
+    }
+
     /// Completes at the next `raise` after this call.
-    pub(crate) fn wait(&self) -> impl Future<Output = ()> + '_ {
+    pub fn wait(&self) -> impl Future<Output = ()> + '_ {
         let epoch = self.epoch.get();
         poll_fn(move |context| {
             if self.epoch.get() != epoch {
@@ -69,7 +74,7 @@ impl Broadcast {
 
 /// A lock of one core: one holder, the others in the order in which they came.
 #[derive(Default)]
-pub(crate) struct Turn {
+pub struct Turn {
     inner: Rc<TurnInner>,
 }
 
@@ -81,13 +86,13 @@ struct TurnInner {
 }
 
 /// Holds a [`Turn`] until it is dropped.
-pub(crate) struct TurnGuard {
+pub struct TurnGuard {
     inner: Rc<TurnInner>,
 }
 
 impl Turn {
     /// Takes the lock if nobody holds it or waits for it.
-    pub(crate) fn try_take(&self) -> Option<TurnGuard> {
+    pub fn try_take(&self) -> Option<TurnGuard> {
         if self.inner.held.get() || !self.inner.queue.borrow().is_empty() {
             return None;
         }
@@ -96,7 +101,7 @@ impl Turn {
     }
 
     /// Waits for its turn.
-    pub(crate) fn take(&self) -> TurnWait {
+    pub fn take(&self) -> TurnWait {
         let ticket = self.inner.next_ticket.get();
         self.inner.next_ticket.set(ticket + 1);
         self.inner.queue.borrow_mut().push_back((ticket, None));
@@ -105,7 +110,7 @@ impl Turn {
 }
 
 /// The wait of [`Turn::take`]. Dropping it leaves the queue.
-pub(crate) struct TurnWait {
+pub struct TurnWait {
     inner: Rc<TurnInner>,
     ticket: u64,
     done: bool,
@@ -160,7 +165,7 @@ impl TurnInner {
 }
 
 /// A number of units that tasks take shares of and give back; who finds too few waits, in order.
-pub(crate) struct Budget {
+pub struct Budget {
     inner: Rc<BudgetInner>,
 }
 
@@ -172,21 +177,21 @@ struct BudgetInner {
 }
 
 /// A share of a [`Budget`], until it is dropped.
-pub(crate) struct Share {
+pub struct Share {
     inner: Rc<BudgetInner>,
     units: usize,
 }
 
 impl Budget {
     /// `units_max` units.
-    pub(crate) fn new(units_max: usize) -> Self {
+    pub fn new(units_max: usize) -> Self {
         let inner =
             BudgetInner { units_max, used: Cell::new(0), turn: Turn::default(), freed: Signal::default() };
         Self { inner: Rc::new(inner) }
     }
 
     /// Waits for `units`; more than there are in all are had alone.
-    pub(crate) async fn take(&self, units: usize) -> Share {
+    pub async fn take(&self, units: usize) -> Share {
         let inner = self.inner.clone();
         let _first = inner.turn.take().await;
         while inner.used.get() > 0 && inner.used.get() + units > inner.units_max {
@@ -206,8 +211,16 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
-    use futures_util::FutureExt;
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
 
     #[test]
     fn a_turn_is_taken_in_the_order_of_asking() {
@@ -215,13 +228,33 @@ mod tests {
         let first = turn.try_take().expect("free");
         let mut second = Box::pin(turn.take());
         let mut third = Box::pin(turn.take());
-        assert!(third.as_mut().now_or_never().is_none());
-        assert!(second.as_mut().now_or_never().is_none());
+        assert!(poll(third.as_mut()).is_none());
+        assert!(poll(second.as_mut()).is_none());
         drop(first);
-        assert!(third.as_mut().now_or_never().is_none(), "the second came before");
+        assert!(poll(third.as_mut()).is_none(), "the second came before");
         assert!(turn.try_take().is_none(), "others wait");
         drop(second);
-        assert!(third.now_or_never().is_some());
+        assert!(poll(third.as_mut()).is_some());
+    }
+
+    #[test]
+    fn who_gives_up_is_passed_over() {
+        let turn = Turn::default();
+        let first = turn.try_take().expect("free");
+        let mut third = Box::pin(turn.take());
+        let mut second = Box::pin(turn.take());
+        let mut fourth = Box::pin(turn.take());
+        assert!(poll(third.as_mut()).is_none() && poll(second.as_mut()).is_none());
+        assert!(poll(fourth.as_mut()).is_none());
+        drop(fourth);
+        drop(first);
+        assert!(poll(second.as_mut()).is_none(), "the one before it is called");
+        // Called, and gone before it took its turn.
+        drop(third);
+        let second = poll(second.as_mut()).expect("its turn");
+        assert!(poll(pin!(turn.take())).is_none());
+        drop(second);
+        assert!(turn.try_take().is_some(), "nobody waits any more");
     }
 
     #[test]
@@ -229,7 +262,7 @@ mod tests {
         let signal = Signal::default();
         signal.raise();
         signal.raise();
-        assert!(signal.wait().now_or_never().is_some());
-        assert!(signal.wait().now_or_never().is_none());
+        assert!(poll(pin!(signal.wait())).is_some());
+        assert!(poll(pin!(signal.wait())).is_none());
     }
 }
