@@ -19,10 +19,11 @@ use crate::partition::{Log, Partition, PartitionInner};
 use crate::storage::{DataFile, Directory, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{LogConfig, Offset, PartitionId};
-use flumen_ring::gate::{Broadcast, Budget, Turn};
+use flumen_ring::gate::{Broadcast, Turn};
+use flumen_ring::semaphore::Semaphore;
 
 /// Bytes that cold reads of one core may hold while they are under way.
-const COLD_READ_BYTES_MAX: usize = 16 << 20;
+pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
@@ -56,7 +57,7 @@ pub(crate) struct Core {
     /// One fdatasync at a time: more of them would queue up in the kernel's workers, and the commit's behind them.
     sync_lane: Turn,
     /// Bytes that cold reads may hold while they are under way.
-    pub(crate) cold_reads: Budget,
+    pub(crate) cold_reads: Semaphore,
     /// Flushes of the whole directory: one at a time, and how many were begun.
     sync_all_turn: Turn,
     syncs_begun: Cell<u64>,
@@ -119,7 +120,7 @@ impl Core {
             counters: Counters::default(),
             dirty_bytes: Cell::new(0),
             sync_lane: Turn::default(),
-            cold_reads: Budget::new(COLD_READ_BYTES_MAX),
+            cold_reads: Semaphore::new(COLD_READ_BYTES_MAX),
             sync_all_turn: Turn::default(),
             syncs_begun: Cell::new(0),
             extents: RefCell::new(VecDeque::new()),

@@ -18,6 +18,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flumen_ring::semaphore::Permit;
 use flumen_ring::{AlignedBuffer, BufferMut, SendPiece, Socket};
 use flumen_wire::frame::{self, SIZE_BYTES};
 use futures_util::future::{Either, LocalBoxFuture, select};
@@ -28,7 +29,6 @@ use crate::connections::Presence;
 use crate::dispatch;
 use crate::handlers::{ConnectionFacts, Refusal, RequestContext, fetch, produce};
 use crate::memory::{FREE_BYTES, Held};
-use crate::semaphore::Permit;
 use crate::shard::Shard;
 
 /// Produce requests of one connection that may wait for the disk at one time.

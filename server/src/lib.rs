@@ -20,5 +20,4 @@ pub mod metadata;
 pub mod owners;
 pub mod placement;
 pub mod producer_ids;
-pub mod semaphore;
 pub mod shard;

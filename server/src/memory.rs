@@ -13,7 +13,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::semaphore::{Permit, Semaphore};
+use flumen_ring::semaphore::{Permit, Semaphore};
 
 /// Bytes of a request that need no permit.
 pub const FREE_BYTES: usize = 16 << 10;

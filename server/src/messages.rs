@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use flumen_engine::CoreId;
+use flumen_ring::semaphore::{Permit, Semaphore};
 use flumen_ring::{Outbox, Receiver, Ring, Sender, mailbox};
 use futures_util::future::LocalBoxFuture;
 
-use crate::semaphore::{Permit, Semaphore};
 use crate::shard::Shard;
 
 /// Calls that one core may have under way to another.

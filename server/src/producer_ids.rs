@@ -5,8 +5,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use flumen_ring::gate::Turn;
+
 use crate::metadata::controller::{AdminError, PRODUCER_ID_BLOCK};
-use crate::semaphore::Semaphore;
 use crate::shard::Shard;
 
 /// The ids of one core that nobody has yet.
@@ -15,12 +16,12 @@ pub struct ProducerIds {
     /// Invariant: `next <= end`.
     end: Cell<i64>,
     /// Held by whoever asks for another block.
-    refill: Semaphore,
+    refill: Turn,
 }
 
 impl Default for ProducerIds {
     fn default() -> Self {
-        Self { next: Cell::new(0), end: Cell::new(0), refill: Semaphore::new(1) }
+        Self { next: Cell::new(0), end: Cell::new(0), refill: Turn::default() }
     }
 }
 
@@ -31,7 +32,7 @@ impl ProducerIds {
             if let Some(id) = self.take() {
                 return Ok(id);
             }
-            let _refilling = self.refill.acquire(1).await;
+            let _refilling = self.refill.take().await;
             // Whoever was before may have refilled it.
             if self.next == self.end {
                 let first = shard

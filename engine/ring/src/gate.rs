@@ -164,51 +164,6 @@ impl TurnInner {
     }
 }
 
-/// A number of units that tasks take shares of and give back; who finds too few waits, in order.
-pub struct Budget {
-    inner: Rc<BudgetInner>,
-}
-
-struct BudgetInner {
-    units_max: usize,
-    used: Cell<usize>,
-    turn: Turn,
-    freed: Signal,
-}
-
-/// A share of a [`Budget`], until it is dropped.
-pub struct Share {
-    inner: Rc<BudgetInner>,
-    units: usize,
-}
-
-impl Budget {
-    /// `units_max` units.
-    pub fn new(units_max: usize) -> Self {
-        let inner =
-            BudgetInner { units_max, used: Cell::new(0), turn: Turn::default(), freed: Signal::default() };
-        Self { inner: Rc::new(inner) }
-    }
-
-    /// Waits for `units`; more than there are in all are had alone.
-    pub async fn take(&self, units: usize) -> Share {
-        let inner = self.inner.clone();
-        let _first = inner.turn.take().await;
-        while inner.used.get() > 0 && inner.used.get() + units > inner.units_max {
-            inner.freed.wait().await;
-        }
-        inner.used.set(inner.used.get() + units);
-        Share { inner: inner.clone(), units }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.inner.used.set(self.inner.used.get() - self.units);
-        self.inner.freed.raise();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;

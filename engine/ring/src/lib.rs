@@ -36,6 +36,8 @@ pub mod process;
 #[cfg(not(loom))]
 mod reactor;
 #[cfg(not(loom))]
+pub mod semaphore;
+#[cfg(not(loom))]
 mod socket;
 #[cfg(not(loom))]
 mod timer;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use flumen_engine::batch::{BatchBuilder, CheckedBatches, ControlRecord, Voter};
 use flumen_engine::storage::{Directory, Runtime};
 use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, ReadError, Timestamp};
+use flumen_ring::gate::Turn;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use kafka_protocol::error::ResponseError;
@@ -28,7 +29,6 @@ use crate::metadata::image::{Image, METADATA_VERSION, Replay};
 use crate::metadata::log::Voters;
 use crate::metadata::records::{AbortTransaction, Levels, Record, RemoveTopic};
 use crate::metadata::uuid_text;
-use crate::semaphore::Semaphore;
 
 mod snapshots;
 
@@ -127,8 +127,8 @@ pub struct Controller {
     publisher: Rc<dyn Publisher>,
     directory: Rc<dyn Directory>,
     runtime: Rc<dyn Runtime>,
-    /// One permit: whoever holds it writes.
-    turn: Semaphore,
+    /// Whoever holds it writes.
+    turn: Turn,
     state: RefCell<State>,
     broker_epoch: Cell<i64>,
 }
@@ -173,11 +173,11 @@ impl Controller {
             publisher,
             directory,
             runtime,
-            turn: Semaphore::new(1),
+            turn: Turn::default(),
             state: RefCell::new(state),
             broker_epoch: Cell::new(-1),
         });
-        let _turn = controller.turn.acquire(1).await;
+        let _turn = controller.turn.take().await;
         controller.begin(&opened, listeners).await?;
         let image = Arc::new(controller.image());
         controller.publisher.publish(image).await;
@@ -210,8 +210,8 @@ impl Controller {
     ) -> Made<T> {
         let answer: Rc<RefCell<Option<Made<T>>>> = Rc::default();
         // Held by the task, and free again when it is done.
-        let done = Semaphore::new(1);
-        let running = done.try_acquire(1).expect("it is new");
+        let done = Turn::default();
+        let running = done.try_take().expect("it is new");
         let (controller, slot) = (self.clone(), answer.clone());
         // A task of its own: the caller may go away between the append and the publication.
         self.runtime.spawn(
@@ -222,12 +222,12 @@ impl Controller {
             }
             .boxed_local(),
         );
-        drop(done.acquire(1).await);
-        answer.take().expect("set before the permit was returned")
+        drop(done.take().await);
+        answer.take().expect("set before the turn ended")
     }
 
     async fn decide_in_turn<T>(&self, decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T>) -> Made<T> {
-        let _turn = self.turn.acquire(1).await;
+        let _turn = self.turn.take().await;
         if self.state.borrow().ended {
             return Err(AdminError::new(ResponseError::NotController, "The controller has stopped."));
         }
@@ -258,7 +258,7 @@ impl Controller {
 
     /// Leaves the partitions to whoever starts next on the directory, and writes no more.
     pub async fn stop(&self) -> Result<(), ControllerError> {
-        let _turn = self.turn.acquire(1).await;
+        let _turn = self.turn.take().await;
         if self.state.borrow().ended {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Permits of one core, handed out in order: credits of a link, bytes of request memory.
+//! Permits of one core, handed out in order: of memory, of room on the way to another core.
 //!
 //! Of one thread. Who asks first is served first, also when somebody behind asks for less; so nobody starves.
 
