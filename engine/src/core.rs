@@ -27,6 +27,8 @@ pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
+/// Extents that are evicted for a whole chunk although there is room for it, because none is ready.
+const WARM_EVICTIONS_MAX: usize = 2;
 
 /// So many files of sealed segments stay open for readers.
 const OPEN_FILES_MAX: usize = 512;
@@ -176,7 +178,8 @@ impl Core {
     }
 
     /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is
-    /// no room; `None` if nothing is clean, or what is clean is being read.
+    /// no room, and some of them rather than ask for memory that nobody has used yet, which costs more than the bytes
+    /// that are to go there; `None` if nothing is clean, or what is clean is being read.
     pub(crate) fn take_extent(
         &self,
         partition: &Partition,
@@ -187,16 +190,24 @@ impl Core {
         if self.is_starving() && !self.admitting.get() {
             return None;
         }
-        let mut still_read = 0;
+        let (mut still_read, mut evicted) = (0, 0);
         let region = loop {
             if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
                 break region;
             }
+            let may_grow = bytes_wanted < CHUNK_BYTES || evicted >= WARM_EVICTIONS_MAX;
+            if may_grow && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
+                break region;
+            }
             match self.evict_one(partition, log) {
-                Some(true) => {}
+                Some(true) => evicted += 1,
                 // Evicting more of what is read frees nothing either, for now.
                 Some(false) if still_read < READ_EVICTIONS_MAX => still_read += 1,
-                Some(false) | None => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
+                Some(false) | None => {
+                    let mut cache = self.cache.borrow_mut();
+                    let new = cache.heap_extent(bytes_wanted);
+                    break new.or_else(|| cache.smaller_extent(bytes_wanted))?;
+                }
             }
         };
         let owner = (Rc::downgrade(partition.inner()), log.active().base);

@@ -44,8 +44,7 @@ impl Cache {
         Self { bytes_max, pool, carved, heap_bytes: 0, heap_retired: Vec::new() }
     }
 
-    /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one. While no
-    /// chunk is ready it may be a smaller one, of ordinary memory.
+    /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one at once.
     pub(crate) fn extent(&mut self, bytes_wanted: usize) -> Option<Region> {
         let class = class_of(bytes_wanted);
         if let Some(region) = self.free_extent(class) {
@@ -57,6 +56,10 @@ impl Cache {
                 carved.collect(RETIRED_CHECKS);
             }
         }
+        if class < self.carved.len() {
+            // What is given back of small extents makes a whole chunk late, so there is nothing to wait for.
+            self.pool.hurry();
+        }
         if self.bytes_used() + CHUNK_BYTES <= self.bytes_max
             && let Some(chunk) = self.pool.take()
         {
@@ -65,7 +68,7 @@ impl Cache {
                 None => Some(chunk.into_region()),
             };
         }
-        self.heap_extent(EXTENT_CLASSES[class].min(HEAP_EXTENT_BYTES_MAX))
+        None
     }
 
     /// A smaller extent than asked for, where there is no other: the largest that is free.
@@ -78,12 +81,15 @@ impl Cache {
         self.carved.get_mut(class)?.take(RETIRED_CHECKS)
     }
 
-    /// There is room, but no chunk ready: the helper thread is preparing one.
-    fn heap_extent(&mut self, bytes: usize) -> Option<Region> {
+    /// An extent of ordinary memory, which may be smaller than asked for: for when there is room, but no chunk ready,
+    /// since the helper thread is preparing one.
+    pub(crate) fn heap_extent(&mut self, bytes_wanted: usize) -> Option<Region> {
+        let bytes = EXTENT_CLASSES[class_of(bytes_wanted)].min(HEAP_EXTENT_BYTES_MAX);
         self.sweep_heap();
         if self.bytes_used() + bytes > self.bytes_max {
             return None;
         }
+        self.pool.hurry();
         self.heap_bytes += bytes;
         Some(Region::on_heap(bytes))
     }

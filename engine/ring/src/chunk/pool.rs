@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::CHUNK_BYTES;
 use super::mapping::Mapping;
@@ -16,6 +17,11 @@ use crate::helper::Helper;
 
 /// Chunks that are prepared ahead of their use, since preparing one takes 0.1 ms, and the helper has other work.
 const READY_AHEAD: usize = 8;
+/// Of so many parts of the time growing may take one, while there is other memory: the first use of a chunk's memory
+/// takes 0.1 ms where it is at hand, and 4 ms of a core that nobody gets meanwhile where a hypervisor has to find it.
+const GROWTH_SHARE: u32 = 50;
+/// So many chunks get their first memory as fast as they are asked for: what readers that keep up may be behind.
+const GROWTH_FREE: usize = 128;
 /// Retired chunks that are looked at for one that no connection pins.
 const RETIRED_CHECKS: usize = 16;
 /// At most this share of the pool may be pinned by connections, and above it in ghosts everything is sent by copy: so
@@ -65,6 +71,8 @@ struct PoolShared {
     ghosts: AtomicUsize,
     /// Chunks with pins.
     pinned: AtomicUsize,
+    /// How long it took to give a chunk its first memory, the last time, in nanoseconds.
+    growth_nanos: AtomicU64,
 }
 
 #[derive(Default)]
@@ -93,6 +101,8 @@ pub struct ChunkPool {
     retired: VecDeque<u32>,
     /// Punched, and pinned by connections.
     ghosts: Vec<u32>,
+    /// Not before then another chunk gets its first memory, unless there is no other.
+    grows_again: Instant,
     huge: bool,
 }
 
@@ -118,7 +128,7 @@ impl ChunkPool {
         pool.shared.chunks[0].huge.store(huge, Ordering::Relaxed);
         pool.ready.push_back(0);
         pool.raw.extend((1..count as u32).rev());
-        pool.prepare_ahead();
+        pool.prepare_ahead(true);
         Ok(pool)
     }
 
@@ -132,6 +142,7 @@ impl ChunkPool {
             punched: Returns::new(count),
             ghosts: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
+            growth_nanos: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -142,16 +153,18 @@ impl ChunkPool {
             in_use: 0,
             retired: VecDeque::new(),
             ghosts: Vec::new(),
+            grows_again: Instant::now(),
             huge: false,
         }
     }
 
-    /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon.
+    /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon. Chunks that never
+    /// had memory get it slowly; see [`ChunkPool::hurry`].
     pub fn take(&mut self) -> Option<Chunk> {
         self.collect();
         let index = self.ready.pop_front();
         // Also when there was none: else there never would be.
-        self.prepare_ahead();
+        self.prepare_ahead(false);
         let index = index?;
         self.in_use += 1;
         let memory = ChunkMemory {
@@ -164,6 +177,12 @@ impl ChunkPool {
             index,
         };
         Some(Chunk { memory: Arc::new(memory.with_base()) })
+    }
+
+    /// Has chunks prepared as fast as it goes: there is no other memory than that which nobody has used yet.
+    pub fn hurry(&mut self) {
+        self.collect();
+        self.prepare_ahead(true);
     }
 
     /// The chunks by state, now.
@@ -217,18 +236,37 @@ impl ChunkPool {
 
     /// Has chunks prepared until enough are ready or getting ready: those that nobody pins, those without memory,
     /// and then those that connections pin, which become ghosts first.
-    fn prepare_ahead(&mut self) {
+    fn prepare_ahead(&mut self, hurries: bool) {
         while self.helper.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
             if let Some(index) = self.unpinned_retired() {
                 self.exchange(index);
-            } else if let Some(index) = self.raw.pop() {
-                self.prepare(index);
+            } else if !self.raw.is_empty() {
+                if !hurries && !self.may_grow() {
+                    return;
+                }
+                if let Some(index) = self.raw.pop() {
+                    self.prepare(index);
+                }
             } else if let Some(index) = self.retired.pop_front() {
                 self.exchange(index);
             } else {
                 return;
             }
         }
+    }
+
+    /// Whether another chunk may get its first memory; says yes once in a while.
+    fn may_grow(&mut self) -> bool {
+        if self.shared.chunks.len() - self.raw.len() < GROWTH_FREE {
+            return true;
+        }
+        let now = Instant::now();
+        let may = now >= self.grows_again;
+        if may {
+            let took = Duration::from_nanos(self.shared.growth_nanos.load(Ordering::Relaxed));
+            self.grows_again = now + took * GROWTH_SHARE;
+        }
+        may
     }
 
     fn unpinned_retired(&mut self) -> Option<u32> {
@@ -261,7 +299,12 @@ impl ChunkPool {
     }
 
     fn prepare(&mut self, index: u32) {
-        self.on_helper(move |shared, mapping, wants_huge| populate(shared, mapping, index, wants_huge));
+        self.on_helper(move |shared, mapping, wants_huge| {
+            let began = Instant::now();
+            populate(shared, mapping, index, wants_huge);
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            shared.growth_nanos.store(nanos, Ordering::Relaxed);
+        });
     }
 
     /// Has the helper do something for a chunk that ends with the chunk in `prepared` or `punched`.

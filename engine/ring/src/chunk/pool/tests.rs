@@ -178,3 +178,17 @@ fn no_more_than_a_quarter_is_pinned() {
     drop(again);
     assert!(regions[2].1.file_range().is_some());
 }
+
+#[test]
+fn beyond_the_first_chunks_the_pool_grows_once_in_a_while() {
+    let mut pool = ChunkPool::new(GROWTH_FREE + 2, None, None);
+    pool.raw.extend(0..3);
+    let an_hour = Duration::from_secs(3600);
+    pool.shared.growth_nanos.store(an_hour.as_nanos() as u64, Ordering::Relaxed);
+    assert!(pool.may_grow() && pool.may_grow(), "all but one of the first ones have memory");
+    pool.raw.pop();
+    assert!(pool.may_grow());
+    assert!(!pool.may_grow());
+    let waits = pool.grows_again - Instant::now();
+    assert!(waits > an_hour * (GROWTH_SHARE - 1), "{waits:?}");
+}
