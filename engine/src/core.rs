@@ -200,10 +200,12 @@ impl Core {
                 break region;
             }
             match self.evict_one(partition, log) {
-                Some(true) => evicted += 1,
                 // Evicting more of what is read frees nothing either, for now.
-                Some(false) if still_read < READ_EVICTIONS_MAX => still_read += 1,
-                Some(false) | None => {
+                Some(is_free) if is_free || still_read < READ_EVICTIONS_MAX => {
+                    evicted += 1;
+                    still_read += usize::from(!is_free);
+                }
+                Some(_) | None => {
                     let mut cache = self.cache.borrow_mut();
                     let new = cache.heap_extent(bytes_wanted);
                     break new.or_else(|| cache.smaller_extent(bytes_wanted))?;
