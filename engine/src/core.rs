@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flumen_ring::{CHUNK_BYTES, Region};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, is_whole};
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
@@ -23,7 +23,7 @@ use flumen_ring::gate::{Broadcast, Turn};
 use flumen_ring::semaphore::Semaphore;
 
 /// Bytes that cold reads of one core may hold while they are under way.
-pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
+const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
@@ -195,8 +195,8 @@ impl Core {
             if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
                 break region;
             }
-            let may_grow = bytes_wanted < CHUNK_BYTES || evicted >= WARM_EVICTIONS_MAX;
-            if may_grow && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
+            let prefers_warm = is_whole(bytes_wanted) && evicted < WARM_EVICTIONS_MAX;
+            if !prefers_warm && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
                 break region;
             }
             match self.evict_one(partition, log) {
@@ -205,11 +205,9 @@ impl Core {
                     evicted += 1;
                     still_read += usize::from(!is_free);
                 }
-                Some(_) | None => {
-                    let mut cache = self.cache.borrow_mut();
-                    let new = cache.heap_extent(bytes_wanted);
-                    break new.or_else(|| cache.smaller_extent(bytes_wanted))?;
-                }
+                // Nothing is warm.
+                _ if prefers_warm => evicted = WARM_EVICTIONS_MAX,
+                _ => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
             }
         };
         let owner = (Rc::downgrade(partition.inner()), log.active().base);

@@ -21,45 +21,33 @@ pub const FREE_BYTES: usize = 16 << 10;
 /// The request memory of one core.
 pub struct RequestMemory {
     produce: Semaphore,
-    produce_bytes: usize,
     other: Semaphore,
-    other_bytes: usize,
 }
 
 impl RequestMemory {
     /// `bytes` of memory, at least a few large requests' worth.
     pub fn new(bytes: usize) -> Self {
         let other_bytes = bytes / 8;
-        let produce_bytes = bytes - other_bytes;
-        Self {
-            produce: Semaphore::new(produce_bytes),
-            produce_bytes,
-            other: Semaphore::new(other_bytes),
-            other_bytes,
-        }
+        Self { produce: Semaphore::new(bytes - other_bytes), other: Semaphore::new(other_bytes) }
     }
 
     /// Waits for memory for a request of `bytes`. One that is larger than all of it gets all of it.
     pub async fn reserve(&self, bytes: usize, is_produce: bool) -> Permit {
-        let (semaphore, all) = self.share(is_produce);
-        semaphore.acquire(bytes.min(all)).await
+        self.share(is_produce).acquire(bytes).await
     }
 
     /// Whether somebody waits for memory of that kind.
     pub fn is_wanted(&self, is_produce: bool) -> bool {
-        self.share(is_produce).0.is_wanted()
+        self.share(is_produce).is_wanted()
     }
 
-    fn share(&self, is_produce: bool) -> (&Semaphore, usize) {
-        match is_produce {
-            true => (&self.produce, self.produce_bytes),
-            false => (&self.other, self.other_bytes),
-        }
+    fn share(&self, is_produce: bool) -> &Semaphore {
+        if is_produce { &self.produce } else { &self.other }
     }
 
     /// How many bytes are taken.
     pub fn used_bytes(&self) -> usize {
-        self.produce_bytes - self.produce.available() + self.other_bytes - self.other.available()
+        self.produce.held() + self.other.held()
     }
 }
 

@@ -349,6 +349,19 @@ impl Ring {
 }
 
 #[cfg(test)]
+impl Ring {
+    /// From now on some task is always ready, so that a turn of the reactor has many polls.
+    pub(crate) fn keep_busy(&self) {
+        let ring = self.clone();
+        self.spawn(async move {
+            loop {
+                ring.yield_now().await;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -380,13 +393,7 @@ mod tests {
     fn a_turn_ends_when_the_kernel_was_asked() {
         let reactor = reactor();
         let ring = reactor.ring();
-        let busy = ring.clone();
-        // Somebody else is always ready.
-        ring.spawn(async move {
-            loop {
-                busy.yield_now().await;
-            }
-        });
+        ring.keep_busy();
         for _ in 0..3 {
             let polls = ring.stats().polls;
             reactor.run(ring.next_turn());

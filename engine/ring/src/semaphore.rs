@@ -15,7 +15,8 @@ pub struct Semaphore {
 }
 
 struct Shared {
-    /// Invariant: `available` and the permits held add up to what there was at first.
+    all: usize,
+    /// Invariant: `available` and the permits held add up to `all`.
     available: Cell<usize>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
@@ -29,12 +30,13 @@ struct Waiter {
 impl Semaphore {
     /// A semaphore of `permits`.
     pub fn new(permits: usize) -> Self {
-        Self { shared: Rc::new(Shared { available: Cell::new(permits), waiting: RefCell::default() }) }
+        let available = Cell::new(permits);
+        Self { shared: Rc::new(Shared { all: permits, available, waiting: RefCell::default() }) }
     }
 
-    /// Waits for its turn and for so many permits. More than there are at all is never granted: the caller
-    /// bounds what it asks for.
+    /// Waits for its turn and for so many permits. Who asks for more than there are at all gets all of them.
     pub fn acquire(&self, permits: usize) -> Acquire {
+        let permits = permits.min(self.shared.all);
         Acquire { shared: self.shared.clone(), permits, state: AcquireState::New }
     }
 
@@ -49,9 +51,9 @@ impl Semaphore {
         !self.shared.waiting.borrow().is_empty()
     }
 
-    /// How many permits nobody holds.
-    pub fn available(&self) -> usize {
-        self.shared.available.get()
+    /// How many permits are held.
+    pub fn held(&self) -> usize {
+        self.shared.all - self.shared.available.get()
     }
 }
 
@@ -89,24 +91,9 @@ pub struct Permit {
     permits: usize,
 }
 
-impl Permit {
-    /// How many.
-    pub fn permits(&self) -> usize {
-        self.permits
-    }
-
-    /// Joins permits of the same semaphore.
-    pub fn merge(&mut self, mut other: Permit) {
-        assert!(Rc::ptr_eq(&self.shared, &other.shared), "permits of one semaphore");
-        self.permits += std::mem::take(&mut other.permits);
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.permits > 0 {
-            self.shared.give_back(self.permits);
-        }
+        self.shared.give_back(self.permits);
     }
 }
 
@@ -190,9 +177,22 @@ mod tests {
         drop(held);
         assert!(!semaphore.is_wanted());
         let (large, small) = (poll(&mut large).expect("granted"), poll(&mut small).expect("granted"));
-        assert_eq!(semaphore.available(), 4);
+        assert_eq!(semaphore.held(), 6);
         drop((large, small));
-        assert_eq!(semaphore.available(), 10);
+        assert_eq!(semaphore.held(), 0);
+    }
+
+    #[test]
+    fn who_asks_for_more_than_there_is_gets_all() {
+        let semaphore = Semaphore::new(10);
+        let held = semaphore.try_acquire(1).expect("one");
+        let mut all = semaphore.acquire(11);
+        assert!(poll(&mut all).is_none());
+        drop(held);
+        let all = poll(&mut all).expect("nobody holds any");
+        assert_eq!(semaphore.held(), 10);
+        drop(all);
+        assert_eq!(semaphore.held(), 0);
     }
 
     #[test]
@@ -208,6 +208,6 @@ mod tests {
         drop(second);
         drop(third);
         drop(held);
-        assert_eq!(semaphore.available(), 2, "granted and never taken still comes back");
+        assert_eq!(semaphore.held(), 0, "granted and never taken still comes back");
     }
 }

@@ -56,19 +56,18 @@ impl Cache {
                 carved.collect(RETIRED_CHECKS);
             }
         }
-        if class < self.carved.len() {
+        if self.bytes_used() + CHUNK_BYTES > self.bytes_max {
+            return None;
+        }
+        if !is_whole(bytes_wanted) {
             // What is given back of small extents makes a whole chunk late, so there is nothing to wait for.
             self.pool.hurry();
         }
-        if self.bytes_used() + CHUNK_BYTES <= self.bytes_max
-            && let Some(chunk) = self.pool.take()
-        {
-            return match self.carved.get_mut(class) {
-                Some(carved) => Some(carved.carve(chunk)),
-                None => Some(chunk.into_region()),
-            };
-        }
-        None
+        let chunk = self.pool.take()?;
+        Some(match self.carved.get_mut(class) {
+            Some(carved) => carved.carve(chunk),
+            None => chunk.into_region(),
+        })
     }
 
     /// A smaller extent than asked for, where there is no other: the largest that is free.
@@ -81,8 +80,8 @@ impl Cache {
         self.carved.get_mut(class)?.take(RETIRED_CHECKS)
     }
 
-    /// An extent of ordinary memory, which may be smaller than asked for: for when there is room, but no chunk ready,
-    /// since the helper thread is preparing one.
+    /// An extent of ordinary memory, which may be smaller than asked for: for when there is room, but no chunk ready. The
+    /// helper thread prepares some meanwhile, as fast as it can.
     pub(crate) fn heap_extent(&mut self, bytes_wanted: usize) -> Option<Region> {
         let bytes = EXTENT_CLASSES[class_of(bytes_wanted)].min(HEAP_EXTENT_BYTES_MAX);
         self.sweep_heap();
@@ -129,6 +128,11 @@ impl Cache {
     pub(crate) fn bytes_max(&self) -> usize {
         self.bytes_max
     }
+}
+
+/// Whether an extent for so many bytes is a whole chunk.
+pub(crate) fn is_whole(bytes_wanted: usize) -> bool {
+    class_of(bytes_wanted) + 1 == EXTENT_CLASSES.len()
 }
 
 fn class_of(bytes_wanted: usize) -> usize {

@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 use super::log::{Log, Point, Status};
 use super::{Partition, segment_path};
 use crate::batch::{BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
-use crate::core::{COLD_READ_BYTES_MAX, count};
+use crate::core::count;
 use crate::layout::SegmentFileKind;
 use crate::read::{AbortedTransaction, Read, ReadError, ReadLimit};
 use crate::segment::{BLOCK_BYTES, Segment, align_down};
@@ -230,7 +230,7 @@ impl Partition {
         let length =
             (slack + cold.length).min(written.saturating_sub(from)).next_multiple_of(BLOCK_BYTES) as usize;
         let core = self.core();
-        let _permit = core.cold_reads.acquire(length.min(COLD_READ_BYTES_MAX)).await;
+        let _permit = core.cold_reads.acquire(length).await;
         let (result, buffer) = file.read(AlignedBuffer::recycled(length), from, length).await;
         let read = result.map_err(ReadError::Storage)?;
         count(&core.counters.cold_bytes_read, read as u64);

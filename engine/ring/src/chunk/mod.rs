@@ -14,6 +14,9 @@
 //!   +------------------------------------ ghost
 //! ```
 //!
+//! The first chunks are prepared as fast as they are asked for, further ones once in a while, unless somebody hurries:
+//! see `docs/decisions/grow-the-cache-slowly.md`.
+//!
 //! **Invariants.** A page that `sendfile` handed to a socket is never written again: the network may refer to it
 //! long after the peer acknowledged it. So a chunk that was sent is punched whole, which takes its pages out of
 //! the file and leaves them to whoever still refers to them; never a part of it, which would split the huge page.

@@ -240,13 +240,10 @@ impl ChunkPool {
         while self.helper.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
             if let Some(index) = self.unpinned_retired() {
                 self.exchange(index);
-            } else if !self.raw.is_empty() {
-                if !hurries && !self.may_grow() {
-                    return;
-                }
-                if let Some(index) = self.raw.pop() {
-                    self.prepare(index);
-                }
+            } else if !self.raw.is_empty() && !hurries && !self.may_grow() {
+                return;
+            } else if let Some(index) = self.raw.pop() {
+                self.prepare(index);
             } else if let Some(index) = self.retired.pop_front() {
                 self.exchange(index);
             } else {

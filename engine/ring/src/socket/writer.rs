@@ -201,12 +201,7 @@ impl Socket {
     }
 
     async fn write_turn(&self) -> WriteTurn<'_> {
-        let free = self.connection.turn.try_take();
-        let turn = match free {
-            Some(turn) => turn,
-            None => self.connection.turn.take().await,
-        };
-        WriteTurn { socket: self, finished: false, _turn: turn }
+        WriteTurn { socket: self, finished: false, _turn: self.connection.turn.take().await }
     }
 
     /// Sends the pieces by copy. If the peer is slow, slices among them and in `rest`, which is sent after them, are

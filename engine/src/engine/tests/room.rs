@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::segment::Segment;
 use crate::write_behind::{self, Extent};
+use flumen_ring::CHUNK_BYTES;
 
 #[test]
 fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
@@ -86,6 +87,27 @@ fn an_exact_partition_needs_little_more_than_its_bytes() {
             append(&partition, batch(1, 100, fill)).await;
         }
         assert_eq!(disk.stats().faults, 0, "no room was asked for that is not needed");
+    });
+}
+
+#[test]
+fn what_is_old_goes_before_other_memory_is_used_for_a_whole_chunk() {
+    const CHUNKS: usize = 3;
+    let mut world = World::new(25);
+    // Beyond the chunks there is room for as much of ordinary memory, nearly.
+    let roomy = EngineConfig { cache_bytes: (CHUNKS + 1) * CHUNK_BYTES - 1, ..config() };
+    world.live_with(vec![open(0)], roomy, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..14u8 {
+            // So much of each is left for the next extent that it is a whole chunk.
+            append(&partition, batch(1, 1_000_000, fill)).await;
+            // Long enough to be written, and too short to be quiet.
+            runtime.sleep(Duration::from_millis(600)).await;
+            let used = engine.stats().cache_bytes_used;
+            assert!(used <= (CHUNKS * CHUNK_BYTES) as u64, "{used} after {fill}");
+        }
+        let expected: Vec<(i64, u8)> = (0..14).map(|fill| (i64::from(fill), fill)).collect();
+        assert_eq!(read_all(&partition, 0).await, expected);
     });
 }
 

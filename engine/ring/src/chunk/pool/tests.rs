@@ -192,3 +192,21 @@ fn beyond_the_first_chunks_the_pool_grows_once_in_a_while() {
     let waits = pool.grows_again - Instant::now();
     assert!(waits > an_hour * (GROWTH_SHARE - 1), "{waits:?}");
 }
+
+#[test]
+fn who_hurries_has_chunks_prepared_that_would_have_to_wait() {
+    let mut pool = memfd_pool(GROWTH_FREE + READY_AHEAD);
+    wait_for(&mut pool, |stats| stats.ready == READY_AHEAD);
+    // As if all but two had been used.
+    pool.raw.truncate(2);
+    pool.grows_again = Instant::now() + Duration::from_secs(3600);
+    let _taken: Vec<_> = (0..READY_AHEAD).map(|_| pool.take().expect("ready")).collect();
+    assert!(pool.take().is_none());
+    assert_eq!((pool.raw.len(), pool.preparing), (2, 0), "it is too early");
+    pool.hurry();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while pool.take().is_none() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
