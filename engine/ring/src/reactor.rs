@@ -6,18 +6,17 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::doorbell::Doorbell;
 use crate::driver::{Aftermath, Driver};
 use crate::error::SetupError;
 use crate::executor::{Executor, JoinHandle, Polled};
-use crate::gate::Broadcast;
-use crate::socket::{PinnedConnections, Writers};
+use crate::socket::{Bulk, PinnedConnections, Writers};
 use crate::timer::{Sleep, Timers};
 
 /// A poll longer than this is counted: tasks yield before.
@@ -80,10 +79,24 @@ struct Shared {
     bell: Arc<Doorbell>,
     pinned: PinnedConnections,
     writers: Writers,
+    bulk: Bulk,
     counters: Counters,
-    /// Raised at the end of each of the reactor's turns.
-    turned: Broadcast,
+    leisure: RefCell<LeisureState>,
     timer_number: Cell<u64>,
+}
+
+/// Whether a task waits for the core to have nothing else to do.
+#[derive(Default)]
+enum LeisureState {
+    #[default]
+    Unwanted,
+    Awaited(Waker),
+    Come,
+}
+
+/// The wait of [`Ring::leisure`].
+pub(crate) struct Leisure<'a> {
+    state: &'a RefCell<LeisureState>,
 }
 
 /// The reactor of one thread. Dropping it drops its tasks.
@@ -124,8 +137,9 @@ impl Reactor {
             bell,
             pinned: PinnedConnections::default(),
             writers: Writers::default(),
+            bulk: Bulk::default(),
             counters: Counters::default(),
-            turned: Broadcast::default(),
+            leisure: RefCell::default(),
             timer_number: Cell::new(0),
         };
         Ok(Self { ring: Ring { shared: Rc::new(shared), _not_send: PhantomData } })
@@ -152,13 +166,15 @@ impl Reactor {
                 shared.timers.fire(Instant::now());
             }
             shared.wake_waiting();
-            let idle = shared.executor.is_idle() && !shared.turned.is_awaited();
-            let sleep = idle && shared.may_sleep();
+            let idle = shared.executor.is_idle();
+            let sleep = idle && !shared.is_leisure_awaited() && shared.may_sleep();
             let deadline = if sleep { shared.timers.next_deadline() } else { None };
             shared.driver.borrow_mut().turn(sleep, deadline, &mut aftermath);
             shared.bell.flag().awake();
             aftermath.run();
-            shared.turned.raise();
+            if idle && shared.executor.is_idle() {
+                shared.grant_leisure();
+            }
         }
     }
 }
@@ -213,6 +229,18 @@ impl Shared {
         }
     }
 
+    fn is_leisure_awaited(&self) -> bool {
+        matches!(*self.leisure.borrow(), LeisureState::Awaited(_))
+    }
+
+    fn grant_leisure(&self) {
+        if self.is_leisure_awaited()
+            && let LeisureState::Awaited(waker) = self.leisure.replace(LeisureState::Come)
+        {
+            waker.wake();
+        }
+    }
+
     /// Announces the sleep, then looks a last time at what other threads may have left here.
     fn may_sleep(&self) -> bool {
         self.bell.flag().announce();
@@ -224,6 +252,25 @@ impl Shared {
             self.counters.sleeps.set(self.counters.sleeps.get() + 1);
         }
         !waiting
+    }
+}
+
+impl Future for Leisure<'_> {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, LeisureState::Come) {
+            *state = LeisureState::Unwanted;
+            return Poll::Ready(());
+        }
+        *state = LeisureState::Awaited(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Leisure<'_> {
+    fn drop(&mut self) {
+        self.state.replace(LeisureState::Unwanted);
     }
 }
 
@@ -293,12 +340,10 @@ impl Ring {
         })
     }
 
-    /// Completes in the reactor's next turn: the kernel has got what was queued before, and what it had done was
-    /// looked at. For work that would keep the core from both for too long: after [`Ring::yield_now`] it may go on
-    /// before.
-    pub fn next_turn(&self) -> impl Future<Output = ()> + use<> {
-        let shared = self.shared.clone();
-        async move { shared.turned.wait().await }
+    /// Completes when the core has nothing else to do: every ready task had its turn, and what the kernel had done was
+    /// looked at. Whoever waits for it keeps the core from sleeping, not from working. One task at a time.
+    pub(crate) fn leisure(&self) -> Leisure<'_> {
+        Leisure { state: &self.shared.leisure }
     }
 
     /// What was counted since the start.
@@ -327,6 +372,10 @@ impl Ring {
 
     pub(crate) fn writers(&self) -> &Writers {
         &self.shared.writers
+    }
+
+    pub(crate) fn bulk(&self) -> &Bulk {
+        &self.shared.bulk
     }
 
     pub(crate) fn bell(&self) -> &Arc<Doorbell> {
@@ -390,37 +439,44 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_when_the_kernel_was_asked() {
+    fn leisure_comes_behind_everything_that_is_ready() {
         let reactor = reactor();
         let ring = reactor.ring();
+        let yields = Rc::new(Cell::new(0));
+        ring.spawn({
+            let (ring, yields) = (ring.clone(), yields.clone());
+            async move {
+                for _ in 0..3 * POLLS_PER_TURN {
+                    ring.yield_now().await;
+                    yields.set(yields.get() + 1);
+                }
+            }
+        });
+        reactor.run(ring.leisure());
+        assert_eq!(yields.get(), 3 * POLLS_PER_TURN);
         ring.keep_busy();
-        for _ in 0..3 {
-            let polls = ring.stats().polls;
-            reactor.run(ring.next_turn());
-            // One turn's, and how the next one begins.
-            let polls = ring.stats().polls - polls;
-            assert!((POLLS_PER_TURN as u64..2 * POLLS_PER_TURN as u64).contains(&polls), "{polls} polls");
-        }
+        let waited = reactor.run(ring.timeout(Duration::from_millis(20), ring.leisure()));
+        assert!(waited.is_none(), "there is always something to do");
     }
 
     #[test]
-    fn who_waits_for_a_turn_keeps_the_reactor_from_sleep() {
+    fn who_waits_for_leisure_keeps_the_reactor_from_sleep() {
         let reactor = reactor();
         let ring = reactor.ring();
         let started = Instant::now();
         let sleeps = ring.stats().sleeps;
         reactor.run(async {
             for _ in 0..100 {
-                ring.next_turn().await;
+                ring.leisure().await;
             }
         });
         assert_eq!(ring.stats().sleeps, sleeps);
         assert!(started.elapsed() < Duration::from_secs(1));
         // Asked for, and given up: no reason to stay awake.
         reactor.run(async {
-            let mut turn = pin!(ring.next_turn());
+            let mut leisure = pin!(ring.leisure());
             poll_fn(|context| {
-                assert!(turn.as_mut().poll(context).is_pending());
+                assert!(leisure.as_mut().poll(context).is_pending());
                 Poll::Ready(())
             })
             .await;

@@ -5,6 +5,7 @@
 //! `sendfile` never overlap. A write that is dropped half-way shuts the connection down, since the stream's
 //! framing is lost.
 
+mod bulk;
 mod patience;
 mod pins;
 mod writer;
@@ -25,6 +26,7 @@ use crate::listener::{new_socket, set_option};
 use crate::op::{CANCEL, Operation};
 use crate::reactor::Ring;
 use crate::transfer::BufferMut;
+pub(crate) use bulk::Bulk;
 pub(crate) use patience::Writers;
 use patience::Writing;
 pub(crate) use pins::PinnedConnections;

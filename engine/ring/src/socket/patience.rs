@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Connection;
+use super::bulk::BulkTurn;
 use crate::driver::OperationKey;
-use crate::gate::{Turn, TurnGuard};
 use crate::reactor::Ring;
 use crate::transfer::SendPiece;
 
@@ -27,12 +27,6 @@ const PROGRESS_BYTES: u64 = 512 << 10;
 const LOOKS_MAX: u64 = 2;
 /// Bytes exchanged before others have their turn.
 const EXCHANGE_TURN_BYTES: usize = 256 << 10;
-
-/// Bytes sent by copy before others have their turn: some hundred microseconds. Shorter turns cost more for each byte.
-pub(super) const COPY_TURN_BYTES: usize = 1 << 20;
-
-/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn.
-const SHORT_COPY_TURN_BYTES: usize = 256 << 10;
 
 /// How an answer is getting on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,7 +87,7 @@ impl Connection {
         self.writing.standing.set(Standing::Exchanged);
         // Hundreds of answers are found slow at one look. If all were copied at once, whoever else wants the core
         // would wait for a turn of each of them.
-        let _turn = self.ring.writers().bulk.take().await;
+        let turn = BulkTurn::wait(&self.ring).await;
         let mut exchanged = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let SendPiece::Slice(slice) = piece else {
@@ -101,8 +95,8 @@ impl Connection {
                 continue;
             };
             for part in slice.chunks(EXCHANGE_TURN_BYTES) {
-                exchanged.push(SendPiece::Bytes(Bytes::copy_from_slice(part)));
-                self.ring.next_turn().await;
+                let copy = turn.part(|| Bytes::copy_from_slice(part)).await;
+                exchanged.push(SendPiece::Bytes(copy));
             }
         }
         exchanged
@@ -120,7 +114,8 @@ impl Connection {
         };
         let acknowledged = self.acknowledged();
         let progress = acknowledged.saturating_sub(self.writing.acknowledged.replace(acknowledged));
-        if progress >= PROGRESS_BYTES {
+        // Without an operation it is our core that keeps it waiting (`BulkTurn`).
+        if progress >= PROGRESS_BYTES || self.writing.operation.get().is_none() {
             self.writing.standing.set(Standing::Moving { since: look });
         } else if look - since >= LOOKS_MAX {
             self.writing.standing.set(Standing::Overdue);
@@ -139,24 +134,9 @@ pub(crate) struct Writers {
     /// How often they were looked after.
     looks: Cell<u64>,
     sweeping: Cell<bool>,
-    /// Lets one connection move many bytes at a time, so that in each of the reactor's turns one does.
-    bulk: Turn,
-    /// A small answer was sent since somebody last had that turn.
-    small: Cell<bool>,
 }
 
 impl Writers {
-    /// Notes that a small answer is sent.
-    pub(super) fn note_small(&self) {
-        self.small.set(true);
-    }
-
-    /// Waits for the turn to move many bytes; how many may be copied in it.
-    pub(super) async fn bulk_turn(&self) -> (TurnGuard, usize) {
-        let turn = self.bulk.take().await;
-        (turn, if self.small.replace(false) { SHORT_COPY_TURN_BYTES } else { COPY_TURN_BYTES })
-    }
-
     fn add(&self, ring: &Ring, connection: Weak<Connection>) {
         self.connections.borrow_mut().push(connection);
         if !self.sweeping.replace(true) {
@@ -209,18 +189,6 @@ mod tests {
             }
             let polls = ring.stats().polls - polls;
             assert!(polls > 100 * 2 * PARTS as u64, "{polls} polls");
-        });
-    }
-
-    #[test]
-    fn bulk_has_a_shorter_turn_after_a_small_answer() {
-        let reactor = reactor();
-        reactor.run(async {
-            let writers = Writers::default();
-            assert_eq!(writers.bulk_turn().await.1, COPY_TURN_BYTES);
-            writers.note_small();
-            assert_eq!(writers.bulk_turn().await.1, SHORT_COPY_TURN_BYTES);
-            assert_eq!(writers.bulk_turn().await.1, COPY_TURN_BYTES, "none since");
         });
     }
 }

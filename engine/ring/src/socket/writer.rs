@@ -1,18 +1,16 @@
 //! The writing half of a connection: small pieces by one gathered copy, large slices by `sendfile`.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Buf as _;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::patience::COPY_TURN_BYTES;
-use super::{Connection, Socket};
+use super::Socket;
+use super::bulk::BulkTurn;
 use crate::buffer::Slice;
 use crate::gate::TurnGuard;
 use crate::op::{CANCEL, Operation};
@@ -83,10 +81,10 @@ impl Gathered {
         rest
     }
 
-    /// Whether what is left takes long to copy.
-    fn is_bulk(&self) -> bool {
+    /// How many bytes are left.
+    fn left(&self) -> usize {
         let left: usize = self.pieces[self.piece..].iter().map(|piece| piece.len()).sum();
-        left - self.position >= BULK_BYTES_MIN
+        left - self.position
     }
 
     fn is_sent(&self) -> bool {
@@ -102,17 +100,18 @@ impl Gathered {
         }
     }
 
-    /// Describes what is left to the kernel, at most `turn` bytes of it.
-    fn prepare(&mut self, mut turn: usize) -> *const libc::msghdr {
+    /// Describes what is left to the kernel, at most `bytes_max` of it, and how many bytes that is.
+    fn prepare(&mut self, bytes_max: usize) -> (*const libc::msghdr, usize) {
+        let mut room = bytes_max;
         self.vectors.clear();
         let mut position = self.position;
         for piece in self.pieces[self.piece..].iter().take(PIECES_MAX) {
             let rest = &piece[position..];
             position = 0;
-            let length = rest.len().min(turn);
+            let length = rest.len().min(room);
             self.vectors.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: length });
-            turn -= length;
-            if turn == 0 {
+            room -= length;
+            if room == 0 {
                 break;
             }
         }
@@ -120,24 +119,7 @@ impl Gathered {
         let header = self.header.get_or_insert_with(|| Box::new(unsafe { std::mem::zeroed() }));
         header.msg_iov = self.vectors.as_mut_ptr();
         header.msg_iovlen = self.vectors.len();
-        &raw const **header
-    }
-}
-
-impl Connection {
-    /// Awaits a send, and ends the turn behind the reactor's: what the socket has room for was copied when the kernel
-    /// was told, and the rest may take long.
-    async fn end_with_turn<T>(&self, turn: TurnGuard, sending: impl Future<Output = T>) -> T {
-        let (mut sending, mut turns_end) = (pin!(sending), pin!(self.ring.next_turn()));
-        let mut turn = Some(turn);
-        poll_fn(|context| {
-            let sent = sending.as_mut().poll(context);
-            if sent.is_pending() && turn.is_some() && turns_end.as_mut().poll(context).is_ready() {
-                turn = None;
-            }
-            sent
-        })
-        .await
+        (&raw const **header, bytes_max - room)
     }
 }
 
@@ -176,7 +158,7 @@ impl Socket {
         if !pieces.iter().any(by_file) {
             let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
             if bytes < BULK_BYTES_MIN {
-                self.connection.ring.writers().note_small();
+                self.connection.ring.bulk().note_small();
             }
             return self.send_all(pieces, 0, &mut VecDeque::new()).await;
         }
@@ -224,22 +206,22 @@ impl Socket {
                 gathered = Gathered::new(connection.descriptor.clone(), pieces);
                 continue;
             }
-            let (bulk, turn_bytes) = match gathered.is_bulk() {
-                true => {
-                    let (turn, bytes) = connection.ring.writers().bulk_turn().await;
-                    (Some(turn), bytes)
+            let mut bytes_max = usize::MAX;
+            if gathered.left() >= BULK_BYTES_MIN {
+                bytes_max = self.send_part(&mut gathered, more).await?;
+                if bytes_max == 0 {
+                    continue;
                 }
-                false => (None, COPY_TURN_BYTES),
-            };
+            }
             let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
             let entry = match &gathered.pieces[gathered.piece..] {
                 [piece] => {
                     let rest = &piece[gathered.position..];
-                    let length = rest.len().min(turn_bytes) as u32;
+                    let length = rest.len().min(bytes_max) as u32;
                     opcode::Send::new(Fd(self.raw()), rest.as_ptr(), length).flags(flags).build()
                 }
                 _ => {
-                    let header = gathered.prepare(turn_bytes);
+                    let (header, _) = gathered.prepare(bytes_max);
                     opcode::SendMsg::new(Fd(self.raw()), header).flags(flags as u32).build()
                 }
             };
@@ -247,10 +229,7 @@ impl Socket {
             // the operation owns them all and a share of the descriptor.
             let sending = unsafe { Operation::start(&self.connection.ring, entry, gathered, CANCEL) };
             connection.writing.waits_for(Some(sending.key()));
-            let (completion, returned) = match bulk {
-                None => sending.await,
-                Some(turn) => connection.end_with_turn(turn, sending).await,
-            };
+            let (completion, returned) = sending.await;
             connection.writing.waits_for(None);
             gathered = returned;
             match completion.to_result() {
@@ -272,6 +251,26 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends a part of many bytes by copy, when it is time to. How many of it the socket had no room for: the ring
+    /// sends those as the peer takes them.
+    async fn send_part(&self, gathered: &mut Gathered, more: libc::c_int) -> io::Result<usize> {
+        let turn = BulkTurn::wait(&self.connection.ring).await;
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | more;
+        let (header, bytes) = gathered.prepare(self.connection.ring.bulk().copy_bytes());
+        // Not by the ring: how long it takes has to be known.
+        // SAFETY: the header and what it leads to live in `gathered`, which lives over the call.
+        let result = turn.part(|| to_result(unsafe { libc::sendmsg(self.raw(), header, flags) })).await;
+        match result {
+            Ok(sent) => {
+                self.connection.pins.add_written(sent);
+                gathered.advance(sent);
+                Ok(bytes - sent)
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => Ok(bytes),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits until there is room for more, or until the writer is called off.
     async fn writable(&self) -> io::Result<()> {
         let polling = self.start_poll(libc::POLLOUT)?;
@@ -291,16 +290,17 @@ impl Socket {
     /// Sends a slice by `sendfile`; if the peer is slow, what is left of it by copy, as [`Self::send_all`] does.
     async fn send_by_file(&self, slice: Slice, rest: &mut VecDeque<SendPiece>) -> io::Result<()> {
         let mut sent = 0;
-        let mut sent_in_turn = 0;
         while sent < slice.len() {
             if self.connection.closed.get() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
+            let turn = BulkTurn::wait(&self.connection.ring).await;
             let by_file = slice.chunk().zip(slice.file_range());
             let Some((chunk, (descriptor, start))) =
                 by_file.filter(|_| !self.connection.writing.is_overdue())
             else {
                 // The peer is slow, or too much is pinned since we looked.
+                drop(turn);
                 let left = slice.slice(sent..slice.len());
                 drop(slice);
                 return self.send_all(vec![left.into()], 0, rest).await;
@@ -308,38 +308,32 @@ impl Socket {
             // Before the call: the pages may be on their way when it returns.
             let pin = chunk.pin();
             let mut offset = (start + sent as u64) as libc::off64_t;
-            let length = (slice.len() - sent).min(SENDFILE_TURN_BYTES - sent_in_turn);
+            let length = (slice.len() - sent).min(SENDFILE_TURN_BYTES);
+            let (from, to) = (descriptor.as_raw_fd(), self.raw());
             // SAFETY: both descriptors are open, and `offset` lives over the call. The socket is in
             // non-blocking mode and the pages are in memory (the slice lives), so the call does not wait.
-            let result =
-                unsafe { libc::sendfile64(self.raw(), descriptor.as_raw_fd(), &raw mut offset, length) };
-            if result > 0 {
-                let written = result as usize;
-                self.connection.pins.add_written(written);
-                if !self.connection.pins.extend_last(chunk) {
-                    self.connection.hold(pin);
+            let mut sendfile = || unsafe { libc::sendfile64(to, from, &raw mut offset, length) };
+            let result = turn.part(|| to_result(sendfile())).await;
+            drop(turn);
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.connection.pins.add_written(written);
+                    if !self.connection.pins.extend_last(chunk) {
+                        self.connection.hold(pin);
+                    }
+                    sent += written;
                 }
-                sent += written;
-                sent_in_turn += written;
-                if sent_in_turn >= SENDFILE_TURN_BYTES && sent < slice.len() {
-                    sent_in_turn = 0;
-                    self.connection.ring.next_turn().await;
-                }
-                continue;
-            }
-            if result == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EAGAIN) => {
-                    sent_in_turn = 0;
-                    self.writable().await?;
-                }
-                _ => return Err(error),
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => self.writable().await?,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
+}
+
+/// What a system call said: a count, or -1 and the reason in errno.
+fn to_result(returned: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::last_os_error())
 }
