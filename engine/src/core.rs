@@ -88,6 +88,7 @@ pub(crate) struct Counters {
     pub(crate) commit_groups: Cell<u64>,
     pub(crate) journal_bytes_written: Cell<u64>,
     pub(crate) segment_bytes_written: Cell<u64>,
+    pub(crate) segment_writes: Cell<u64>,
     pub(crate) flushes: Cell<u64>,
     pub(crate) cold_bytes_read: Cell<u64>,
     pub(crate) appends_delayed: Cell<u64>,

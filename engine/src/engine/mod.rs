@@ -125,6 +125,8 @@ pub struct EngineStats {
     pub journal_bytes_written: u64,
     /// Bytes written to segments.
     pub segment_bytes_written: u64,
+    /// In how many writes.
+    pub segment_writes: u64,
     /// Flushes of any file.
     pub flushes: u64,
     /// Bytes read from segments.
@@ -293,6 +295,7 @@ impl Engine {
             commit_groups: counters.commit_groups.get(),
             journal_bytes_written: counters.journal_bytes_written.get(),
             segment_bytes_written: counters.segment_bytes_written.get(),
+            segment_writes: counters.segment_writes.get(),
             flushes: counters.flushes.get(),
             cold_bytes_read: counters.cold_bytes_read.get(),
             appends_delayed: counters.appends_delayed.get(),

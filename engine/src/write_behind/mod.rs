@@ -28,7 +28,7 @@ pub(crate) use write::{
 };
 
 /// A partition with this much in whole blocks is written, in bytes.
-const WRITE_BYTES: u64 = 256 << 10;
+const LARGE_BYTES: u64 = 256 << 10;
 /// A partition without appends for this long is written, and then its small extents go.
 const QUIET: Duration = Duration::from_secs(1);
 /// A partition without appends for this long holds no memory at all.
@@ -66,7 +66,7 @@ impl WriteBehind {
     pub(crate) fn dirtied(&self, partition: &Partition, wants_flush: bool) {
         let enough = {
             let log = partition.inner().log.borrow();
-            crate::segment::align_down(log.active().end) >= log.active().written + WRITE_BYTES
+            crate::segment::align_down(log.active().end) >= log.active().written + LARGE_BYTES
         };
         if !partition.inner().is_written_behind.replace(true) {
             let mut pending = self.pending.borrow_mut();

@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::write::{Extent, flush, write_failed, write_out};
-use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, WRITE_BYTES};
+use super::{Asked, CoreHandle, FORGOTTEN, LARGE_BYTES, QUIET, SETTLED};
 use crate::checkpoint;
 use crate::partition::{Partition, Status};
 use crate::segment::align_down;
@@ -111,7 +111,7 @@ fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) ->
         let flush_due = log.config.flush_ms != i64::MAX
             && dirty
             && now.saturating_sub(log.last_flush) >= Duration::from_millis(log.config.flush_ms.max(0) as u64);
-        let enough = align_down(log.active().end) >= log.active().written + WRITE_BYTES
+        let enough = align_down(log.active().end) >= log.active().written + LARGE_BYTES
             || log.segments.len() > 1 && !log.segments[log.segments.len() - 2].is_sealed;
         if ring_is_full && let Some(entry) = log.journaled.front() {
             oldest.push((entry.sequence, partition.id()));
@@ -179,7 +179,7 @@ async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
             }
             return;
         }
-        Job::Write => Extent::WholeBlocks,
+        Job::Write => Extent::Large(partition.inner().log.borrow().end()),
         Job::WriteAll => Extent::UpTo(partition.inner().log.borrow().end()),
     };
     if let Err(error) = write_out(core, &partition, extent, &turn).await {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use flumen_ring::AlignedBuffer;
 
-use super::CoreHandle;
+use super::{CoreHandle, LARGE_BYTES};
 use crate::Offset;
 use crate::append::AppendError;
 use crate::core::count;
@@ -25,8 +25,10 @@ const GATHER_BYTES_MAX: u64 = 256 << 10;
 /// How much is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Extent {
-    /// Whole blocks only.
-    WholeBlocks,
+    /// What is below this point, for as long as there is enough of it for a large write, and in whole blocks; segments
+    /// that take no more to their end. What comes in meanwhile is left for later: a writer that followed it would write
+    /// every block as soon as it is whole, and nobody else's.
+    Large(Point),
     /// Everything below this point, its partial block padded.
     UpTo(Point),
 }
@@ -229,6 +231,7 @@ async fn take_step(
             drop(source);
             result?;
             count(&core.counters.segment_bytes_written, length as u64);
+            count(&core.counters.segment_writes, 1);
             written_to(core, partition, base, written);
         }
         Step::Seal { base } => seal(core, partition, base).await?,
@@ -369,10 +372,16 @@ fn next_step(log: &Log, extent: Extent) -> Step {
     for segment in log.segments.iter().skip(first) {
         let base = segment.base;
         let target = match extent {
-            Extent::WholeBlocks if base == active => align_down(segment.end),
+            Extent::Large(point) | Extent::UpTo(point) if base > point.segment => return Step::Done,
+            Extent::Large(point) if base == active => {
+                let target = align_down(point.position.0);
+                if target < segment.written + LARGE_BYTES {
+                    return Step::Done;
+                }
+                target
+            }
             Extent::UpTo(point) if base == point.segment => point.position.0,
-            Extent::UpTo(point) if base > point.segment => return Step::Done,
-            Extent::WholeBlocks | Extent::UpTo(_) => segment.end,
+            Extent::Large(_) | Extent::UpTo(_) => segment.end,
         };
         if segment.written < target {
             if segment.file.is_none() {

@@ -19,8 +19,9 @@ fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
         let next = partition.log_end_offset();
         partition.inner().log.borrow_mut().segments.push_back(Segment::new(next));
         let turn = partition.inner().io.take().await;
+        let end = partition.inner().log.borrow().end();
         let written =
-            write_behind::write_out(&engine.inner.core, &partition, Extent::WholeBlocks, &turn).await;
+            write_behind::write_out(&engine.inner.core, &partition, Extent::Large(end), &turn).await;
         written.expect("written");
         drop(turn);
         partition.truncate_to(Offset(2)).await.expect("cut");
@@ -87,6 +88,32 @@ fn an_exact_partition_needs_little_more_than_its_bytes() {
             append(&partition, batch(1, 100, fill)).await;
         }
         assert_eq!(disk.stats().faults, 0, "no room was asked for that is not needed");
+    });
+}
+
+#[test]
+fn a_partition_that_takes_bytes_all_the_time_is_written_in_large_pieces() {
+    const PARTITIONS: i32 = 3;
+    let mut world = World::new(26);
+    let relaxed = |index| open_with(index, |config| config.flush_messages = i64::MAX);
+    world.live((0..PARTITIONS).map(relaxed).collect(), |engine, runtime| async move {
+        let streams = (0..PARTITIONS).map(|index| {
+            let (partition, runtime) = (engine.partition(&open(index).id).expect("open"), runtime.clone());
+            async move {
+                // About as fast as the disk writes blocks.
+                for _ in 0..1000 {
+                    append(&partition, batch(1, 5_000, index as u8)).await;
+                    runtime.sleep(Duration::from_micros(300)).await;
+                }
+            }
+        });
+        futures_util::future::join_all(streams).await;
+        let stats = engine.stats();
+        let mean = stats.segment_bytes_written / stats.segment_writes;
+        assert!(stats.segment_bytes_written > 12_000_000, "{stats:?}");
+        assert!(mean > 200_000, "{mean} bytes in each of {} writes", stats.segment_writes);
+        // Nobody waits for somebody else's writer.
+        assert!(stats.dirty_bytes < 3 * 512 << 10, "{stats:?}");
     });
 }
 
