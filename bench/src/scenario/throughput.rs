@@ -8,10 +8,8 @@ use crate::compare::verdict::Wanted::{AtLeast, AtMost};
 use crate::error::BenchError;
 use crate::load::settings::{LoadSettings, Rate};
 
-/// One part in so many of the machine's memory is Flumen's cache, unless it is told otherwise.
-const CACHE_SHARE: u64 = 4;
-/// No more is written to fill a cache.
-const FILL_BYTES_MAX: u64 = 16 << 30;
+/// What each target has written before it is measured in bulk.
+const FILL_BYTES: u64 = 2 << 30;
 
 /// Two batches of 64 KiB for a partition, and something over, as connections do not keep step.
 const TOUCH_BYTES: u64 = 200_000;
@@ -36,14 +34,12 @@ pub fn tiny_requests(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     Ok(cases)
 }
 
-/// S2: batches of 256 KiB into 8 partitions, in memory. A broker that has just started takes memory for its cache
-/// as it goes, which costs more than all the rest; so each has written for a while before.
+/// S2: batches of 256 KiB into 8 partitions, in memory. What a broker takes when it has just started costs more than
+/// what comes afterwards; so each has written for a while before.
 pub fn bulk_ingest(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     const TOPIC: &str = "bulk";
     let load = LoadSettings { topic: TOPIC.to_owned(), ..bulk(stage, Class::M, 250) };
-    let memory_bytes = stage.limits.environment.memory_bytes;
-    let fill_bytes = (memory_bytes / CACHE_SHARE).min(FILL_BYTES_MAX);
-    stage.field()?.fill(&load, fill_bytes)?;
+    stage.field()?.fill(&load, FILL_BYTES)?;
     let measures = [Measure::CpuPerGb, Measure::ProducedMegabytes, Measure::AckP99, Measure::WrittenPerByte];
     let what = "8 connections, 2 requests in flight, batches of 250 records of 1 KiB, M";
     let mut case = stage.field()?.compare("S2-M", what, &load, &measures)?;
