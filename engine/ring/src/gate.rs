@@ -54,11 +54,6 @@ impl Broadcast {
         }
     }
 
-    /// Whether anybody waits.
-    pub fn is_awaited(&self) -> bool {
-        !self.waiters.borrow().is_empty()
-    }
-
     /// Completes at the next `raise` after this call.
     pub fn wait(&self) -> impl Future<Output = ()> + '_ {
         let epoch = self.epoch.get();

@@ -114,14 +114,15 @@ impl Connection {
         };
         let acknowledged = self.acknowledged();
         let progress = acknowledged.saturating_sub(self.writing.acknowledged.replace(acknowledged));
-        // Without an operation it is our core that keeps it waiting (`BulkTurn`).
-        if progress >= PROGRESS_BYTES || self.writing.operation.get().is_none() {
-            self.writing.standing.set(Standing::Moving { since: look });
-        } else if look - since >= LOOKS_MAX {
-            self.writing.standing.set(Standing::Overdue);
-            if let Some(operation) = self.writing.operation.get() {
-                self.ring.driver().borrow_mut().cancel(operation);
+        match self.writing.operation.get() {
+            Some(operation) if progress < PROGRESS_BYTES => {
+                if look - since >= LOOKS_MAX {
+                    self.writing.standing.set(Standing::Overdue);
+                    self.ring.driver().borrow_mut().cancel(operation);
+                }
             }
+            // It reads, or waits for our own core (`BulkTurn`) and not for its peer.
+            _ => self.writing.standing.set(Standing::Moving { since: look }),
         }
         true
     }
