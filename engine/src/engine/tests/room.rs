@@ -113,7 +113,7 @@ fn a_partition_that_takes_bytes_all_the_time_is_written_in_large_pieces() {
         assert!(stats.segment_bytes_written > 12_000_000, "{stats:?}");
         assert!(mean > 200_000, "{mean} bytes in each of {} writes", stats.segment_writes);
         // Nobody waits for somebody else's writer.
-        assert!(stats.dirty_bytes < 3 * 512 << 10, "{stats:?}");
+        assert!(stats.dirty_bytes < (3 * 512) << 10, "{stats:?}");
     });
 }
 
