@@ -155,19 +155,20 @@ class VolatileDevice(Device):
 
     def fail(self, *kinds: str, within: Path | None = None) -> None:
         """From now on these fail with EIO: "writes", "flushes", "reads"; if `within` is given, of its bytes alone."""
-        places = () if within is None else self.place_of(within)
-        self.tell("break", ",".join(kinds), *places)
+        places = [] if within is None else self.places_of(within)
+        self.tell("break", ",".join(kinds), *(f"{first}-{end}" for first, end in places))
 
     def mend(self) -> None:
         self.tell("mend")
 
     @staticmethod
-    def place_of(file: Path) -> tuple[int, int]:
-        """From where to where on the device the bytes of a file lie that are allocated by now."""
+    def places_of(file: Path) -> list[tuple[int, int]]:
+        """Where on the device the bytes of a file lie that are allocated by now: from, and to. Between two of them there
+        may be other files."""
         listed = run("filefrag", "-b1", "-v", "-e", file)
         extents = re.findall(r"^ *\d+: +\d+\.\. *\d+: +(\d+)\.\. *(\d+):", listed, re.MULTILINE)
         assert extents, listed
-        return min(int(first) for first, _ in extents), max(int(last) for _, last in extents) + 1
+        return [(int(first), int(last) + 1) for first, last in extents]
 
     def end_serving(self) -> None:
         if not self.process:

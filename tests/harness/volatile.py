@@ -71,15 +71,15 @@ class Device:
     cached: list[tuple[int, bytes]] = field(default_factory=list)
     cached_bytes: int = 0
     broken: frozenset[str] = frozenset()
-    broken_from: int = 0
-    broken_to: int = 0
+    broken_places: tuple[tuple[int, int], ...] = ()
     lies: bool = False
     # Writes until the power goes, and the seed of what survives.
     cut_after: tuple[int, int] | None = None
     counts: Counts = field(default_factory=Counts)
 
     def fail_if(self, kind: str, position: int = 0, length: int = 1) -> None:
-        is_there = kind == "flushes" or (position < self.broken_to and position + length > self.broken_from)
+        is_there = kind == "flushes" or any(
+            position < end and position + length > first for first, end in self.broken_places)
         if self.counts.is_off or (kind in self.broken and is_there):
             self.counts.failed += 1
             raise OSError(errno.EIO, f"{kind} fail")
@@ -142,7 +142,8 @@ class Device:
                     self.cut(seed)
             case "break":
                 self.broken = frozenset(words[0].split(","))
-                self.broken_from, self.broken_to = map(int, words[1:] or (0, self.size))
+                places = [tuple(map(int, word.split("-"))) for word in words[1:]]
+                self.broken_places = tuple(places) or ((0, self.size),)
             case "mend":
                 self.broken = frozenset()
             case "lie":
