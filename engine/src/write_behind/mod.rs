@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::PartitionId;
 use crate::partition::Partition;
+use crate::segment::{Segment, align_down};
 use flumen_ring::gate::Signal;
 
 pub(crate) use task::run;
@@ -66,7 +67,7 @@ impl WriteBehind {
     pub(crate) fn dirtied(&self, partition: &Partition, wants_flush: bool) {
         let enough = {
             let log = partition.inner().log.borrow();
-            crate::segment::align_down(log.active().end) >= log.active().written + LARGE_BYTES
+            is_large(log.active(), log.active().end)
         };
         if !partition.inner().is_written_behind.replace(true) {
             let mut pending = self.pending.borrow_mut();
@@ -121,6 +122,11 @@ impl WriteBehind {
         let pending = self.pending.borrow();
         ready.into_keys().filter_map(|id| pending.get(&id).cloned()).collect()
     }
+}
+
+/// Whether there is enough below `end` that is not written, in whole blocks, for a large write.
+fn is_large(segment: &Segment, end: u64) -> bool {
+    align_down(end) >= segment.written + LARGE_BYTES
 }
 
 /// The tasks' view of their core.

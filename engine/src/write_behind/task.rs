@@ -6,10 +6,9 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::write::{Extent, flush, write_failed, write_out};
-use super::{Asked, CoreHandle, FORGOTTEN, LARGE_BYTES, QUIET, SETTLED};
+use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large};
 use crate::checkpoint;
 use crate::partition::{Partition, Status};
-use crate::segment::align_down;
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// How often what is pending is looked at, while there is any.
@@ -111,7 +110,7 @@ fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) ->
         let flush_due = log.config.flush_ms != i64::MAX
             && dirty
             && now.saturating_sub(log.last_flush) >= Duration::from_millis(log.config.flush_ms.max(0) as u64);
-        let enough = align_down(log.active().end) >= log.active().written + LARGE_BYTES
+        let enough = is_large(log.active(), log.active().end)
             || log.segments.len() > 1 && !log.segments[log.segments.len() - 2].is_sealed;
         if ring_is_full && let Some(entry) = log.journaled.front() {
             oldest.push((entry.sequence, partition.id()));

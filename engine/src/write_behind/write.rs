@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use flumen_ring::AlignedBuffer;
 
-use super::{CoreHandle, LARGE_BYTES};
+use super::{CoreHandle, is_large};
 use crate::Offset;
 use crate::append::AppendError;
 use crate::core::count;
@@ -374,11 +374,10 @@ fn next_step(log: &Log, extent: Extent) -> Step {
         let target = match extent {
             Extent::Large(point) | Extent::UpTo(point) if base > point.segment => return Step::Done,
             Extent::Large(point) if base == active => {
-                let target = align_down(point.position.0);
-                if target < segment.written + LARGE_BYTES {
+                if !is_large(segment, point.position.0) {
                     return Step::Done;
                 }
-                target
+                align_down(point.position.0)
             }
             Extent::UpTo(point) if base == point.segment => point.position.0,
             Extent::Large(_) | Extent::UpTo(_) => segment.end,

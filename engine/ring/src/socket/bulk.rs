@@ -14,10 +14,11 @@ use crate::gate::{Turn, TurnGuard};
 use crate::reactor::Ring;
 
 /// Bytes sent by copy before others have their turn: some hundred microseconds. Shorter turns cost more for each byte.
-pub(super) const COPY_TURN_BYTES: usize = 1 << 20;
+const COPY_TURN_BYTES: usize = 1 << 20;
 
-/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn.
-const SHORT_COPY_TURN_BYTES: usize = 256 << 10;
+/// The same where other connections have sent small answers meanwhile, whose peers wait for each turn; and where longer
+/// turns save nothing.
+pub(super) const SHORT_TURN_BYTES: usize = 256 << 10;
 
 /// For how many times as long as a turn took the next one waits while there is something else to do.
 const REST: u32 = 4;
@@ -46,7 +47,7 @@ impl Bulk {
 
     /// How many bytes may be copied in one part.
     pub(super) fn copy_bytes(&self) -> usize {
-        if self.small.replace(false) { SHORT_COPY_TURN_BYTES } else { COPY_TURN_BYTES }
+        if self.small.replace(false) { SHORT_TURN_BYTES } else { COPY_TURN_BYTES }
     }
 
     fn note_part(&self, started: Instant, ended: Instant) {
@@ -94,7 +95,7 @@ mod tests {
         let bulk = Bulk::default();
         assert_eq!(bulk.copy_bytes(), COPY_TURN_BYTES);
         bulk.note_small();
-        assert_eq!(bulk.copy_bytes(), SHORT_COPY_TURN_BYTES);
+        assert_eq!(bulk.copy_bytes(), SHORT_TURN_BYTES);
         assert_eq!(bulk.copy_bytes(), COPY_TURN_BYTES, "none since");
     }
 
@@ -144,18 +145,19 @@ mod tests {
         let reactor = reactor();
         let ring = reactor.ring();
         let order = Rc::new(std::cell::RefCell::new(Vec::new()));
-        for number in 0..3 {
+        let working = [0, 1, 2].map(|number| {
             let (ring, order) = (ring.clone(), order.clone());
-            ring.clone().spawn(async move {
+            ring.clone().spawn_with(async move {
                 let turn = BulkTurn::wait(&ring).await;
                 for _ in 0..2 {
                     turn.part(|| order.borrow_mut().push(number)).await;
                 }
-            });
-        }
-        reactor.run(ring.sleep(Duration::from_millis(20)));
+            })
+        });
+        working.into_iter().for_each(|work| reactor.run(work));
         assert_eq!(*order.borrow(), [0, 0, 1, 1, 2, 2]);
         let sleeps = ring.stats().sleeps;
+        // How often the core wakes in that time is what is looked at.
         reactor.run(ring.sleep(Duration::from_millis(20)));
         assert!((1..10).contains(&(ring.stats().sleeps - sleeps)));
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Connection;
-use super::bulk::BulkTurn;
+use super::bulk::{BulkTurn, SHORT_TURN_BYTES};
 use crate::driver::OperationKey;
 use crate::reactor::Ring;
 use crate::transfer::SendPiece;
@@ -25,9 +25,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 const PROGRESS_BYTES: u64 = 512 << 10;
 /// Looks without progress, the first of which may come at once, after which slices are exchanged.
 const LOOKS_MAX: u64 = 2;
-/// Bytes exchanged before others have their turn.
-const EXCHANGE_TURN_BYTES: usize = 256 << 10;
-
 /// How an answer is getting on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Standing {
@@ -94,7 +91,7 @@ impl Connection {
                 exchanged.push(piece);
                 continue;
             };
-            for part in slice.chunks(EXCHANGE_TURN_BYTES) {
+            for part in slice.chunks(SHORT_TURN_BYTES) {
                 let copy = turn.part(|| Bytes::copy_from_slice(part)).await;
                 exchanged.push(SendPiece::Bytes(copy));
             }
@@ -169,6 +166,28 @@ mod tests {
     use crate::Region;
 
     #[test]
+    fn who_waits_for_our_own_core_is_not_slow() {
+        let reactor = reactor();
+        let ring = reactor.ring();
+        reactor.run(async {
+            let (socket, _peer) = pair(&ring).await;
+            let connection = &socket.connection;
+            connection.begin_writing();
+            for look in 1..=3 * LOOKS_MAX {
+                assert!(connection.look_after(look));
+                assert!(!connection.writing.is_overdue(), "nothing was asked of the peer");
+            }
+            let polling = socket.start_poll(libc::POLLIN).expect("open");
+            connection.writing.waits_for(Some(polling.key()));
+            for look in 3 * LOOKS_MAX + 1..=4 * LOOKS_MAX {
+                assert!(!connection.writing.is_overdue());
+                assert!(connection.look_after(look));
+            }
+            assert!(connection.writing.is_overdue(), "the peer took nothing");
+        });
+    }
+
+    #[test]
     fn slow_answers_are_exchanged_one_after_the_other_a_part_in_each_turn_of_the_reactor() {
         const PARTS: usize = 4;
         let reactor = reactor();
@@ -176,8 +195,8 @@ mod tests {
         ring.keep_busy();
         reactor.run(async {
             let (one, other) = pair(&ring).await;
-            let mut region = Region::on_heap(PARTS * EXCHANGE_TURN_BYTES);
-            let slice = region.append_with(PARTS * EXCHANGE_TURN_BYTES, |_| ());
+            let mut region = Region::on_heap(PARTS * SHORT_TURN_BYTES);
+            let slice = region.append_with(PARTS * SHORT_TURN_BYTES, |_| ());
             let polls = ring.stats().polls;
             let exchanges = [one, other].map(|socket| {
                 let slice = slice.clone();

@@ -10,7 +10,7 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::Socket;
-use super::bulk::BulkTurn;
+use super::bulk::{BulkTurn, SHORT_TURN_BYTES};
 use crate::buffer::Slice;
 use crate::gate::TurnGuard;
 use crate::op::{CANCEL, Operation};
@@ -18,9 +18,6 @@ use crate::transfer::SendPiece;
 
 /// Pieces of one system call: the kernel's UIO_MAXIOV.
 const PIECES_MAX: usize = 1024;
-
-/// Bytes that one connection sends by `sendfile` before others have their turn.
-const SENDFILE_TURN_BYTES: usize = 256 << 10;
 
 /// From so many bytes on a copy has to wait for its turn among all connections of the core.
 const BULK_BYTES_MIN: usize = 64 << 10;
@@ -308,7 +305,7 @@ impl Socket {
             // Before the call: the pages may be on their way when it returns.
             let pin = chunk.pin();
             let mut offset = (start + sent as u64) as libc::off64_t;
-            let length = (slice.len() - sent).min(SENDFILE_TURN_BYTES);
+            let length = (slice.len() - sent).min(SHORT_TURN_BYTES);
             let (from, to) = (descriptor.as_raw_fd(), self.raw());
             // SAFETY: both descriptors are open, and `offset` lives over the call. The socket is in
             // non-blocking mode and the pages are in memory (the slice lives), so the call does not wait.
