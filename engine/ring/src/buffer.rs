@@ -93,9 +93,16 @@ impl Drop for AlignedBuffer {
         if recycling::keep(self.pointer, self.capacity) {
             return;
         }
-        // SAFETY: allocated with this very layout.
-        unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
+        // SAFETY: it was allocated with this capacity, and nobody else holds it.
+        unsafe { free(self.pointer, self.capacity) }
     }
+}
+
+/// # Safety
+/// `pointer` is the memory of a buffer of this capacity, and nobody uses it any more.
+unsafe fn free(pointer: NonNull<u8>, capacity: usize) {
+    // SAFETY: it was allocated with this very layout.
+    unsafe { dealloc(pointer.as_ptr(), AlignedBuffer::layout(capacity)) }
 }
 
 impl fmt::Debug for AlignedBuffer {
@@ -110,7 +117,7 @@ mod recycling {
     use std::cell::RefCell;
     use std::ptr::NonNull;
 
-    use super::{AlignedBuffer, BUFFER_ALIGNMENT};
+    use super::{BUFFER_ALIGNMENT, free};
 
     /// What a thread keeps at most, in bytes: what two consumers of a few partitions have under way from the disk.
     const KEPT_BYTES_MAX: usize = 32 << 20;
@@ -134,6 +141,10 @@ mod recycling {
             .then_some(class)
     }
 
+    fn capacity_of(class: usize) -> usize {
+        BUFFER_ALIGNMENT << class
+    }
+
     /// Memory of exactly this capacity, initialised.
     pub(super) fn take(capacity: usize) -> Option<NonNull<u8>> {
         let class = class_of(capacity)?;
@@ -152,8 +163,10 @@ mod recycling {
         // A thread that ends keeps nothing.
         let kept = KEPT.try_with(|kept| {
             let kept = &mut *kept.borrow_mut();
-            if kept.bytes + capacity > KEPT_BYTES_MAX {
-                return false;
+            while kept.bytes + capacity > KEPT_BYTES_MAX {
+                if !kept.free_one(class) {
+                    return false;
+                }
             }
             kept.bytes += capacity;
             kept.classes[class].push(pointer);
@@ -162,13 +175,26 @@ mod recycling {
         kept.unwrap_or(false)
     }
 
+    impl Kept {
+        /// Frees a buffer of the class that has most, unless that is `own`: what is used now takes the place of what was
+        /// used once.
+        fn free_one(&mut self, own: usize) -> bool {
+            let bytes = |class: &usize| self.classes[*class].len() * capacity_of(*class);
+            let Some(most) = (0..CLASSES).max_by_key(bytes).filter(|most| *most != own) else { return false };
+            let Some(pointer) = self.classes[most].pop() else { return false };
+            self.bytes -= capacity_of(most);
+            // SAFETY: what is kept in a class was allocated with its capacity, and is in no other hands.
+            unsafe { free(pointer, capacity_of(most)) }
+            true
+        }
+    }
+
     impl Drop for Kept {
         fn drop(&mut self) {
             for (class, pointers) in self.classes.iter_mut().enumerate() {
                 for pointer in pointers.drain(..) {
-                    let capacity = BUFFER_ALIGNMENT << class;
-                    // The list is going away, so this frees it for good.
-                    drop(AlignedBuffer { pointer, length: capacity, capacity });
+                    // SAFETY: as above.
+                    unsafe { free(pointer, capacity_of(class)) }
                 }
             }
         }
@@ -415,6 +441,11 @@ mod tests {
         // Large ones, and many, are given back.
         drop(AlignedBuffer::recycled(64 << 20));
         drop((0..100).map(|_| AlignedBuffer::recycled(1 << 20)).collect::<Vec<_>>());
+        // What is kept of them makes room for what is used now.
+        let now = AlignedBuffer::recycled(100_000);
+        let address = now.as_ptr();
+        drop(now);
+        assert_eq!(AlignedBuffer::recycled(100_000).as_ptr(), address);
     }
 
     #[test]
