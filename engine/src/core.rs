@@ -16,6 +16,7 @@ use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
+use crate::segment::Segment;
 use crate::storage::{DataFile, Directory, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{LogConfig, Offset, PartitionId};
@@ -91,6 +92,7 @@ pub(crate) struct Counters {
     pub(crate) segment_writes: Cell<u64>,
     pub(crate) flushes: Cell<u64>,
     pub(crate) cold_bytes_read: Cell<u64>,
+    pub(crate) missed_bytes_read: Cell<u64>,
     pub(crate) appends_delayed: Cell<u64>,
 }
 
@@ -176,6 +178,14 @@ impl Core {
     /// fsync of a folder; fails as [`Core::sync`].
     pub(crate) async fn sync_directory(&self, path: &Path) -> Result<(), StorageError> {
         self.directory.sync_directory(path).await.inspect_err(|error| self.take_offline(error))
+    }
+
+    /// Whether a cache that takes all the memory that it may take would still hold what is at `position`, by what was
+    /// appended since on this core.
+    pub(crate) fn is_recent(&self, segment: &Segment, position: u64) -> bool {
+        let Some(appended_at) = segment.appended_at else { return false };
+        let later = self.counters.bytes_appended.get() - appended_at;
+        later + segment.end.saturating_sub(position) < self.config.cache_bytes as u64
     }
 
     /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is

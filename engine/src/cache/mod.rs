@@ -35,13 +35,15 @@ pub(crate) struct Cache {
     heap_bytes: usize,
     /// Heap extents that were given back while somebody read them.
     heap_retired: Vec<Region>,
+    /// Bytes that readers missed, less than a chunk.
+    missed_bytes: usize,
 }
 
 impl Cache {
     /// A cache of at most `bytes_max` bytes, of the chunks of `pool` as far as they go.
     pub(crate) fn new(pool: ChunkPool, bytes_max: usize) -> Self {
         let carved = [EXTENT_CLASSES[0], EXTENT_CLASSES[1], EXTENT_CLASSES[2]].map(Carved::new);
-        Self { bytes_max, pool, carved, heap_bytes: 0, heap_retired: Vec::new() }
+        Self { bytes_max, pool, carved, heap_bytes: 0, heap_retired: Vec::new(), missed_bytes: 0 }
     }
 
     /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one at once.
@@ -115,6 +117,14 @@ impl Cache {
         }
         // A whole chunk goes back to the pool with its last slice.
         is_free
+    }
+
+    /// Readers had to read `bytes` from the disk that this cache would still hold, had it taken all the memory that it
+    /// may take: it takes more of it soon.
+    pub(crate) fn miss(&mut self, bytes: usize) {
+        self.missed_bytes += bytes;
+        self.pool.miss(self.missed_bytes / CHUNK_BYTES);
+        self.missed_bytes %= CHUNK_BYTES;
     }
 
     /// Bytes that are out, with those that wait for their readers and what is not used of carved chunks.

@@ -131,6 +131,8 @@ pub struct EngineStats {
     pub flushes: u64,
     /// Bytes read from segments.
     pub cold_bytes_read: u64,
+    /// Those of them that a cache which takes all the memory that it may take would have held.
+    pub missed_bytes_read: u64,
     /// Appends that had to wait for room.
     pub appends_delayed: u64,
     /// Bytes of cache that extents take now.
@@ -298,6 +300,7 @@ impl Engine {
             segment_writes: counters.segment_writes.get(),
             flushes: counters.flushes.get(),
             cold_bytes_read: counters.cold_bytes_read.get(),
+            missed_bytes_read: counters.missed_bytes_read.get(),
             appends_delayed: counters.appends_delayed.get(),
             cache_bytes_used: core.cache.borrow_mut().bytes_used() as u64,
             dirty_bytes: core.dirty_bytes.get(),

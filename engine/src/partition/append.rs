@@ -278,6 +278,7 @@ impl Partition {
         let core = self.core();
         count(&core.counters.batches_appended, batch_count);
         count(&core.counters.bytes_appended, bytes);
+        log.active_mut().appended_at = Some(core.counters.bytes_appended.get());
         core.dirty_bytes.set(core.dirty_bytes.get() + bytes);
         log.dirty_since.get_or_insert(now);
         log.last_append = now;

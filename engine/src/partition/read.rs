@@ -218,10 +218,15 @@ impl Partition {
 
     async fn read_cold(&self, cold: &Cold) -> Result<Slice, ReadError> {
         let file = self.segment_file(cold.segment).await?;
-        let written = {
+        let core = self.core();
+        let (written, is_missed) = {
             let log = self.inner.log.borrow();
             match log.segment(cold.segment) {
-                Some(segment) if log.cuts == cold.cuts => segment.written,
+                Some(segment) if log.cuts == cold.cuts => {
+                    // What a quiet partition gave back is not what memory was too short for.
+                    let was_evicted = log.active().has_extents();
+                    (segment.written, was_evicted && core.is_recent(segment, cold.start))
+                }
                 _ => return Ok(Slice::from_buffer(AlignedBuffer::recycled(0), 0)),
             }
         };
@@ -229,11 +234,14 @@ impl Partition {
         let slack = cold.start - from;
         let length =
             (slack + cold.length).min(written.saturating_sub(from)).next_multiple_of(BLOCK_BYTES) as usize;
-        let core = self.core();
         let _permit = core.cold_reads.acquire(length).await;
         let (result, buffer) = file.read(AlignedBuffer::recycled(length), from, length).await;
         let read = result.map_err(ReadError::Storage)?;
         count(&core.counters.cold_bytes_read, read as u64);
+        if is_missed {
+            count(&core.counters.missed_bytes_read, read as u64);
+            core.cache.borrow_mut().miss(read);
+        }
         let sound = read.min(written.saturating_sub(from) as usize);
         if self.inner.log.borrow().cuts != cold.cuts {
             // What was read may be gone, or not be what it was: it is looked for anew.

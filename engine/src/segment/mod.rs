@@ -68,6 +68,8 @@ pub(crate) struct Segment {
     pub(crate) first_timestamp: Option<Timestamp>,
     /// Offsets and times to positions; `None` for an older segment that nobody looked into yet.
     pub(crate) lookup: Option<Lookup>,
+    /// What its core had appended in all, in bytes, when this was last appended to; `None` in an earlier life.
+    pub(crate) appended_at: Option<u64>,
     /// The producers as of its base, to be written beside it.
     pub(crate) snapshot: Option<Vec<u8>>,
     extents: VecDeque<Extent>,
@@ -116,6 +118,7 @@ impl Segment {
             largest: (Timestamp(-1), base),
             first_timestamp: None,
             lookup: Some(Lookup::new(base, Position(0), base)),
+            appended_at: None,
             snapshot: None,
             extents: VecDeque::new(),
             tail: Vec::new(),

@@ -20,6 +20,8 @@ const READY_AHEAD: usize = 8;
 /// Of so many parts of the time growing may take one, while there is other memory: the first use of a chunk's memory
 /// takes 0.1 ms where it is at hand, and 4 ms of a core that nobody gets meanwhile where a hypervisor has to find it.
 const GROWTH_SHARE: u32 = 50;
+/// The same, while readers miss what a larger pool would hold.
+const MISSED_GROWTH_SHARE: u32 = 4;
 /// So many chunks get their first memory as fast as they are asked for: what readers that keep up may be behind.
 const GROWTH_FREE: usize = 128;
 /// Retired chunks that are looked at for one that no connection pins.
@@ -103,6 +105,8 @@ pub struct ChunkPool {
     ghosts: Vec<u32>,
     /// Not before then another chunk gets its first memory, unless there is no other.
     grows_again: Instant,
+    /// Chunks that readers missed: so many may get their first memory at a faster pace.
+    missed: usize,
     huge: bool,
 }
 
@@ -154,6 +158,7 @@ impl ChunkPool {
             retired: VecDeque::new(),
             ghosts: Vec::new(),
             grows_again: Instant::now(),
+            missed: 0,
             huge: false,
         }
     }
@@ -183,6 +188,11 @@ impl ChunkPool {
     pub fn hurry(&mut self) {
         self.collect();
         self.prepare_ahead(true);
+    }
+
+    /// A reader missed what `chunks` more of them would have held: as many get their memory sooner.
+    pub fn miss(&mut self, chunks: usize) {
+        self.missed = (self.missed + chunks).min(self.raw.len());
     }
 
     /// The chunks by state, now.
@@ -261,7 +271,9 @@ impl ChunkPool {
         let may = now >= self.grows_again;
         if may {
             let took = Duration::from_nanos(self.shared.growth_nanos.load(Ordering::Relaxed));
-            self.grows_again = now + took * GROWTH_SHARE;
+            let share = if self.missed > 0 { MISSED_GROWTH_SHARE } else { GROWTH_SHARE };
+            self.missed = self.missed.saturating_sub(1);
+            self.grows_again = now + took * share;
         }
         may
     }

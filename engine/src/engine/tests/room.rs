@@ -139,6 +139,37 @@ fn what_is_old_goes_before_other_memory_is_used_for_a_whole_chunk() {
 }
 
 #[test]
+fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
+    let mut world = World::new(26);
+    let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
+    world.live_with(vec![open(0)], roomy, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..14u8 {
+            append(&partition, batch(1, 1_000_000, fill)).await;
+            runtime.sleep(Duration::from_millis(600)).await;
+        }
+        let read_at = async |offset: i64| {
+            let before = engine.stats();
+            partition.read(Offset(offset), 1 << 20, true, ReadLimit::HighWatermark).await.expect("read");
+            let after = engine.stats();
+            (
+                after.cold_bytes_read > before.cold_bytes_read,
+                after.missed_bytes_read > before.missed_bytes_read,
+            )
+        };
+        assert_eq!(read_at(13).await, (false, false), "it is in memory");
+        assert_eq!(read_at(0).await, (true, false), "13 MB behind the end, of 8 that there may be");
+        assert_eq!(
+            read_at(7).await,
+            (true, true),
+            "6 to 7 MB behind the end, and two of three chunks are whole"
+        );
+        runtime.sleep(Duration::from_secs(120)).await;
+        assert_eq!(read_at(13).await, (true, false), "given back because nobody came");
+    });
+}
+
+#[test]
 fn what_is_let_in_by_memory_that_the_log_itself_gave_back_is_written() {
     let mut world = World::new(24);
     let relaxed = open_with(0, |config| config.flush_messages = 2);

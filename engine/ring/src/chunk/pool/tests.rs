@@ -194,6 +194,23 @@ fn beyond_the_first_chunks_the_pool_grows_once_in_a_while() {
 }
 
 #[test]
+fn what_readers_miss_makes_the_pool_grow_sooner() {
+    let mut pool = ChunkPool::new(GROWTH_FREE + 3, None, None);
+    pool.raw.extend(0..3);
+    let an_hour = Duration::from_secs(3600);
+    pool.shared.growth_nanos.store(an_hour.as_nanos() as u64, Ordering::Relaxed);
+    pool.miss(1);
+    assert!(pool.may_grow());
+    let waits = pool.grows_again - Instant::now();
+    assert!(waits <= an_hour * MISSED_GROWTH_SHARE, "{waits:?}");
+    pool.grows_again = Instant::now();
+    assert!(pool.may_grow(), "nothing is missed any more");
+    assert!(pool.grows_again - Instant::now() > an_hour * (GROWTH_SHARE - 1));
+    pool.miss(1 << 20);
+    assert_eq!(pool.missed, 3, "there are no more");
+}
+
+#[test]
 fn who_hurries_has_chunks_prepared_that_would_have_to_wait() {
     let mut pool = memfd_pool(GROWTH_FREE + READY_AHEAD);
     wait_for(&mut pool, |stats| stats.ready == READY_AHEAD);
