@@ -57,7 +57,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Bytes published and not yet in their segments, all partitions.
     pub(crate) dirty_bytes: Cell<u64>,
-    /// One fdatasync at a time: more of them would queue up in the kernel's workers, and the commit's behind them.
+    /// One fdatasync at a time beside the commit's: more of them would queue up in the kernel's workers, and the commit's
+    /// behind them.
     sync_lane: Turn,
     /// Bytes that cold reads may hold while they are under way.
     pub(crate) cold_reads: Semaphore,
@@ -145,6 +146,11 @@ impl Core {
     /// unknown from then on.
     pub(crate) async fn sync(&self, file: &Rc<dyn DataFile>) -> Result<(), StorageError> {
         let _lane = self.sync_lane.take().await;
+        self.sync_for_commit(file).await
+    }
+
+    /// The same for the commit, which does one after the other, and waits for nobody else's: producers wait for it.
+    pub(crate) async fn sync_for_commit(&self, file: &Rc<dyn DataFile>) -> Result<(), StorageError> {
         count(&self.counters.flushes, 1);
         file.sync_data().await.inspect_err(|error| self.take_offline(error))
     }

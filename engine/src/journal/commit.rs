@@ -109,7 +109,7 @@ async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
         }
     }
     if let Some(tail_sequence) = tail_sequence {
-        core.sync(&core.journal.file).await?;
+        core.sync_for_commit(&core.journal.file).await?;
         committed(core, &members, &entries, tail_sequence);
     }
     if let Some(error) = failed.iter().flatten().next() {
@@ -179,7 +179,7 @@ async fn write_revocation(
     let length = group_bytes(entries.len(), 0);
     let position = core.journal.ring.borrow().place(length, true).ok_or_else(|| error.clone())?;
     let tail_sequence = write_group(core, &[], &entries, position, length).await?;
-    core.sync(&core.journal.file).await?;
+    core.sync_for_commit(&core.journal.file).await?;
     committed(core, &[], &entries, tail_sequence);
     let sequence = core.journal.newest.get().0;
     for (partition, end) in ends {
@@ -193,7 +193,7 @@ async fn write_empty_group(core: &Rc<Core>) -> Result<(), StorageError> {
     let length = group_bytes(0, 0);
     let position = core.journal.ring.borrow().place(length, false).expect("a block is kept in reserve");
     let tail_sequence = write_group(core, &[], &[], position, length).await?;
-    core.sync(&core.journal.file).await?;
+    core.sync_for_commit(&core.journal.file).await?;
     committed(core, &[], &[], tail_sequence);
     Ok(())
 }
@@ -404,7 +404,7 @@ async fn flush_member(core: &Rc<Core>, member: &Member) -> Result<(), StorageErr
     if matches!(member.way, Way::Exact(_)) {
         write_behind::cut_exact(core, &member.partition, &file, end).await?;
     }
-    core.sync(&file).await?;
+    core.sync_for_commit(&file).await?;
     write_behind::flushed(core, &member.partition, end);
     Ok(())
 }
