@@ -28,8 +28,10 @@ const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
-/// Extents that are evicted for a whole chunk although there is room for it, because none is ready.
+/// Whole chunks that are evicted for another although there is room for it, because none is ready.
 const WARM_EVICTIONS_MAX: usize = 2;
+/// The same for smaller extents: not each one that is evicted is of the size that is asked for.
+const WARM_SMALL_EVICTIONS_MAX: usize = 16;
 
 /// So many files of sealed segments stay open for readers.
 const OPEN_FILES_MAX: usize = 512;
@@ -208,11 +210,12 @@ impl Core {
             return None;
         }
         let (mut still_read, mut evicted) = (0, 0);
+        let mut warm_max = if is_whole(bytes_wanted) { WARM_EVICTIONS_MAX } else { WARM_SMALL_EVICTIONS_MAX };
         let region = loop {
             if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
                 break region;
             }
-            let prefers_warm = is_whole(bytes_wanted) && evicted < WARM_EVICTIONS_MAX;
+            let prefers_warm = evicted < warm_max;
             if !prefers_warm && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
                 break region;
             }
@@ -223,7 +226,7 @@ impl Core {
                     still_read += usize::from(!is_free);
                 }
                 // Nothing is warm.
-                _ if prefers_warm => evicted = WARM_EVICTIONS_MAX,
+                _ if prefers_warm => warm_max = 0,
                 _ => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
             }
         };

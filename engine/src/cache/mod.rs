@@ -61,10 +61,6 @@ impl Cache {
         if self.bytes_used() + CHUNK_BYTES > self.bytes_max {
             return None;
         }
-        if !is_whole(bytes_wanted) {
-            // What is given back of small extents makes a whole chunk late, so there is nothing to wait for.
-            self.pool.hurry();
-        }
         let chunk = self.pool.take()?;
         Some(match self.carved.get_mut(class) {
             Some(carved) => carved.carve(chunk),
