@@ -17,13 +17,15 @@ use crate::helper::Helper;
 
 /// Chunks that are prepared ahead of their use, since preparing one takes 0.1 ms, and the helper has other work.
 const READY_AHEAD: usize = 8;
+/// The same of chunks that never had memory, where there is no other: each may keep its core from everything else for as
+/// long as that takes, one after the other.
+const HURRIED_AHEAD: usize = 2;
 /// Of so many parts of the time growing may take one, while there is other memory: the first use of a chunk's memory
 /// takes 0.1 ms where it is at hand, and 4 ms of a core that nobody gets meanwhile where a hypervisor has to find it.
-const GROWTH_SHARE: u32 = 50;
-/// The same, while readers miss what a larger pool would hold.
-const MISSED_GROWTH_SHARE: u32 = 4;
-/// So many chunks get their first memory as fast as they are asked for: what readers that keep up may be behind.
-const GROWTH_FREE: usize = 128;
+const GROWTH_SHARE: u32 = 4;
+/// So many chunks get their first memory as they are asked for: what readers that keep up may be behind. The others when
+/// readers missed something, or there is no other memory.
+const EARLY_CHUNKS: usize = 32;
 /// Retired chunks that are looked at for one that no connection pins.
 const RETIRED_CHECKS: usize = 16;
 /// At most this share of the pool may be pinned by connections, and above it in ghosts everything is sent by copy: so
@@ -105,7 +107,7 @@ pub struct ChunkPool {
     ghosts: Vec<u32>,
     /// Not before then another chunk gets its first memory, unless there is no other.
     grows_again: Instant,
-    /// Chunks that readers missed: so many may get their first memory at a faster pace.
+    /// Chunks that readers missed: so many may get their first memory.
     missed: usize,
     huge: bool,
 }
@@ -164,7 +166,7 @@ impl ChunkPool {
     }
 
     /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon. Chunks that never
-    /// had memory get it slowly; see [`ChunkPool::hurry`].
+    /// had memory get it one at a time, and only if they are missed; see [`ChunkPool::miss`] and [`ChunkPool::hurry`].
     pub fn take(&mut self) -> Option<Chunk> {
         self.collect();
         let index = self.ready.pop_front();
@@ -184,13 +186,13 @@ impl ChunkPool {
         Some(Chunk { memory: Arc::new(memory.with_base()) })
     }
 
-    /// Has chunks prepared as fast as it goes: there is no other memory than that which nobody has used yet.
+    /// Has chunks prepared now: there is no other memory than that which nobody has used yet.
     pub fn hurry(&mut self) {
         self.collect();
         self.prepare_ahead(true);
     }
 
-    /// A reader missed what `chunks` more of them would have held: as many get their memory sooner.
+    /// A reader missed what `chunks` more of them would have held: as many may get their memory.
     pub fn miss(&mut self, chunks: usize) {
         self.missed = (self.missed + chunks).min(self.raw.len());
     }
@@ -248,9 +250,10 @@ impl ChunkPool {
     /// and then those that connections pin, which become ghosts first.
     fn prepare_ahead(&mut self, hurries: bool) {
         while self.helper.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
+            let must_wait = !hurries || self.ready.len() + self.preparing >= HURRIED_AHEAD;
             if let Some(index) = self.unpinned_retired() {
                 self.exchange(index);
-            } else if !self.raw.is_empty() && !hurries && !self.may_grow() {
+            } else if !self.raw.is_empty() && must_wait && !self.may_grow() {
                 return;
             } else if let Some(index) = self.raw.pop() {
                 self.prepare(index);
@@ -264,18 +267,17 @@ impl ChunkPool {
 
     /// Whether another chunk may get its first memory; says yes once in a while.
     fn may_grow(&mut self) -> bool {
-        if self.shared.chunks.len() - self.raw.len() < GROWTH_FREE {
-            return true;
-        }
+        let is_early = self.shared.chunks.len() - self.raw.len() < EARLY_CHUNKS;
         let now = Instant::now();
-        let may = now >= self.grows_again;
-        if may {
-            let took = Duration::from_nanos(self.shared.growth_nanos.load(Ordering::Relaxed));
-            let share = if self.missed > 0 { MISSED_GROWTH_SHARE } else { GROWTH_SHARE };
-            self.missed = self.missed.saturating_sub(1);
-            self.grows_again = now + took * share;
+        if !(is_early || self.missed > 0) || now < self.grows_again {
+            return false;
         }
-        may
+        if !is_early {
+            self.missed -= 1;
+        }
+        let took = Duration::from_nanos(self.shared.growth_nanos.load(Ordering::Relaxed));
+        self.grows_again = now + took * GROWTH_SHARE;
+        true
     }
 
     fn unpinned_retired(&mut self) -> Option<u32> {

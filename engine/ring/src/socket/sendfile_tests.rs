@@ -31,6 +31,12 @@ fn with_pool(chunks: usize, test: impl AsyncFnOnce(&Ring, &mut ChunkPool)) {
     let ring = reactor.ring();
     let helper = Helper::start("test-helper").expect("a thread");
     let mut pool = ChunkPool::memfd(chunks, &helper).expect("a pool");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while pool.stats().ready < chunks.min(8) {
+        assert!(Instant::now() < deadline, "{:?}", pool.stats());
+        pool.hurry();
+        std::thread::yield_now();
+    }
     reactor.run(test(&ring, &mut pool));
 }
 
