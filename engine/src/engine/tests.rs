@@ -225,6 +225,31 @@ fn the_ring_is_passed_many_times_and_segments_roll() {
 }
 
 #[test]
+fn a_commit_waits_for_nobody_elses_flush() {
+    const FLUSHES: usize = 40;
+    let mut world = World::new(28);
+    world.live(vec![open(0), open(1)], |engine, runtime| async move {
+        let partitions = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
+        append(&partitions[0], batch(1, 100, 0)).await;
+        // Until it has a file.
+        runtime.sleep(Duration::from_secs(10)).await;
+        let file = partitions[0].segment_file(Offset(0)).await.expect("open");
+        let flushed = Rc::new(std::cell::Cell::new(0));
+        for _ in 0..FLUSHES {
+            let (engine, file, flushed) = (engine.clone(), file.clone(), flushed.clone());
+            runtime.spawn(Box::pin(async move {
+                engine.inner.core.sync(&file).await.expect("flushed");
+                flushed.set(flushed.get() + 1);
+            }));
+        }
+        append(&partitions[1], batch(1, 100, 0)).await;
+        assert!(flushed.get() < FLUSHES / 2, "{} were before it", flushed.get());
+        runtime.sleep(Duration::from_secs(10)).await;
+        assert_eq!(flushed.get(), FLUSHES);
+    });
+}
+
+#[test]
 fn an_idle_engine_writes_everything_and_then_rests() {
     let mut world = World::new(4);
     world.live(vec![open(0)], |engine, runtime| async move {

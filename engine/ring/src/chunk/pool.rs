@@ -166,7 +166,8 @@ impl ChunkPool {
     }
 
     /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon. Chunks that never
-    /// had memory get it one at a time, and only if they are missed; see [`ChunkPool::miss`] and [`ChunkPool::hurry`].
+    /// had memory get it one at a time, beyond the first ones only if they are missed; see [`ChunkPool::miss`] and
+    /// [`ChunkPool::hurry`].
     pub fn take(&mut self) -> Option<Chunk> {
         self.collect();
         let index = self.ready.pop_front();

@@ -25,6 +25,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 const PROGRESS_BYTES: u64 = 512 << 10;
 /// Looks without progress, the first of which may come at once, after which slices are exchanged.
 const LOOKS_MAX: u64 = 2;
+
 /// How an answer is getting on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Standing {

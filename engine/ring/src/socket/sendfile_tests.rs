@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::tests::{pair, reactor};
 use super::*;
-use crate::{CHUNK_BYTES, ChunkPool, ChunkStats, Helper, SendPiece, Slice};
+use crate::{CHUNK_BYTES, ChunkPool, ChunkStats, SendPiece, Slice};
 
 /// A byte that tells where in which stream it belongs.
 fn pattern(stream: usize, position: usize) -> u8 {
@@ -29,14 +29,7 @@ async fn take_filled(ring: &Ring, pool: &mut ChunkPool, stream: usize, start: us
 fn with_pool(chunks: usize, test: impl AsyncFnOnce(&Ring, &mut ChunkPool)) {
     let reactor = reactor();
     let ring = reactor.ring();
-    let helper = Helper::start("test-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(chunks, &helper).expect("a pool");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while pool.stats().ready < chunks.min(8) {
-        assert!(Instant::now() < deadline, "{:?}", pool.stats());
-        pool.hurry();
-        std::thread::yield_now();
-    }
+    let mut pool = ChunkPool::prepared(chunks);
     reactor.run(test(&ring, &mut pool));
 }
 

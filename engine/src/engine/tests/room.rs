@@ -139,6 +139,23 @@ fn what_is_old_goes_before_other_memory_is_used_for_a_whole_chunk() {
 }
 
 #[test]
+fn what_is_old_goes_before_other_memory_is_used_for_small_extents() {
+    let mut world = World::new(27);
+    // One chunk, of eight extents, and room for as much of ordinary memory, nearly.
+    let roomy = EngineConfig { cache_bytes: 2 * CHUNK_BYTES - 1, ..config() };
+    world.live_with(vec![open(0)], roomy, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..20u8 {
+            append(&partition, batch(1, 250_000, fill)).await;
+            runtime.sleep(Duration::from_millis(600)).await;
+            let used = engine.stats().cache_bytes_used;
+            assert!(used <= CHUNK_BYTES as u64, "{used} after {fill}");
+        }
+        assert_eq!(read_all(&partition, 0).await.len(), 20);
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };

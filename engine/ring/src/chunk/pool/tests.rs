@@ -14,21 +14,24 @@ fn wait_for(pool: &mut ChunkPool, condition: impl Fn(&ChunkStats) -> bool) -> Ch
     }
 }
 
-/// A pool of which as many chunks are ready as there may be.
-fn memfd_pool(count: usize) -> ChunkPool {
-    let mut pool = ChunkPool::memfd(count, &Helper::start("test-helper").expect("a thread")).expect("a pool");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while pool.stats().ready < count.min(READY_AHEAD) {
-        assert!(Instant::now() < deadline, "{:?}", pool.stats());
-        pool.prepare_ahead(false);
-        std::thread::yield_now();
+impl ChunkPool {
+    /// A pool of a memfd, of which as many chunks are ready as there may be ahead of their use.
+    pub(crate) fn prepared(count: usize) -> Self {
+        let helper = Helper::start("test-helper").expect("a thread");
+        let mut pool = Self::memfd(count, &helper).expect("a pool");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while pool.stats().ready < count.min(READY_AHEAD) {
+            assert!(Instant::now() < deadline, "{:?}", pool.stats());
+            pool.prepare_ahead(false);
+            std::thread::yield_now();
+        }
+        pool
     }
-    pool
 }
 
 #[test]
 fn chunks_go_out_and_come_back() {
-    for mut pool in [ChunkPool::heap(3), memfd_pool(3)] {
+    for mut pool in [ChunkPool::heap(3), ChunkPool::prepared(3)] {
         wait_for(&mut pool, |stats| stats.ready == 3);
         let chunks: Vec<_> = (0..3).map(|_| pool.take().expect("ready")).collect();
         assert!(pool.take().is_none());
@@ -48,7 +51,7 @@ fn chunks_go_out_and_come_back() {
 
 #[test]
 fn extents_share_a_chunk_and_are_used_again_in_place() {
-    for mut pool in [ChunkPool::heap(1), memfd_pool(1)] {
+    for mut pool in [ChunkPool::heap(1), ChunkPool::prepared(1)] {
         let mut extents = pool.take().expect("ready").into_extents(64 << 10);
         assert_eq!(extents.len(), 32);
         for (number, extent) in extents.iter_mut().enumerate() {
@@ -72,7 +75,7 @@ fn extents_share_a_chunk_and_are_used_again_in_place() {
 
 #[test]
 fn a_sent_chunk_is_punched_and_stays_a_ghost_while_it_is_pinned() {
-    let mut pool = memfd_pool(8);
+    let mut pool = ChunkPool::prepared(8);
     if !pool.stats().huge {
         return;
     }
@@ -96,7 +99,7 @@ fn a_sent_chunk_is_punched_and_stays_a_ghost_while_it_is_pinned() {
 
 #[test]
 fn a_sent_chunk_gets_other_memory_before_it_is_taken_again() {
-    let mut pool = memfd_pool(1);
+    let mut pool = ChunkPool::prepared(1);
     if !pool.stats().huge {
         return;
     }
@@ -117,7 +120,7 @@ fn a_sent_chunk_gets_other_memory_before_it_is_taken_again() {
 
 #[test]
 fn what_nobody_pins_is_exchanged_first() {
-    let mut pool = memfd_pool(3);
+    let mut pool = ChunkPool::prepared(3);
     if !pool.stats().huge {
         return;
     }
@@ -138,7 +141,7 @@ fn what_nobody_pins_is_exchanged_first() {
 
 #[test]
 fn nothing_is_sent_by_file_while_a_quarter_is_ghosts() {
-    let mut pool = memfd_pool(8);
+    let mut pool = ChunkPool::prepared(8);
     if !pool.stats().huge {
         return;
     }
@@ -162,7 +165,7 @@ fn nothing_is_sent_by_file_while_a_quarter_is_ghosts() {
 
 #[test]
 fn no_more_than_a_quarter_is_pinned() {
-    let mut pool = memfd_pool(8);
+    let mut pool = ChunkPool::prepared(8);
     if !pool.stats().huge {
         return;
     }
@@ -213,14 +216,15 @@ fn beyond_them_the_pool_grows_by_what_readers_miss() {
 
 #[test]
 fn who_hurries_has_chunks_prepared_that_would_have_to_wait() {
-    let mut pool = memfd_pool(EARLY_CHUNKS + READY_AHEAD);
-    // As if all but two had been used.
-    pool.raw.truncate(2);
+    let mut pool = ChunkPool::prepared(EARLY_CHUNKS + READY_AHEAD);
+    // As if all but four had been used.
+    pool.raw.truncate(4);
     pool.grows_again = Instant::now() + Duration::from_secs(3600);
     let _taken: Vec<_> = (0..READY_AHEAD).map(|_| pool.take().expect("ready")).collect();
     assert!(pool.take().is_none());
-    assert_eq!((pool.raw.len(), pool.preparing), (2, 0), "it is too early");
+    assert_eq!((pool.raw.len(), pool.preparing), (4, 0), "it is too early");
     pool.hurry();
+    assert_eq!(pool.raw.len(), 4 - HURRIED_AHEAD, "each may keep the core from all else");
     let deadline = Instant::now() + Duration::from_secs(10);
     while pool.take().is_none() {
         assert!(Instant::now() < deadline);
