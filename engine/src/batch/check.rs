@@ -240,15 +240,7 @@ pub fn check_verbatim(records: Bytes, limits: &BatchLimits) -> Result<CheckedBat
     let mut next = i64::MIN;
     for batch in super::header::batches(&records) {
         let (header, batch) = batch?;
-        check_size_and_checksum(header, batch, limits)?;
-        let (count, delta) = (header.records.get(), header.last_offset_delta.get());
-        let last = header.base_offset.get().checked_add(i64::from(delta)).filter(|last| *last < i64::MAX);
-        if count < 0 || delta < 0 || count.saturating_sub(1) > delta || last.is_none() {
-            return Err(BatchError::Count { records: count, last_offset_delta: delta });
-        }
-        if header.base_offset.get() < next.max(0) {
-            return Err(BatchError::BaseOffset { base_offset: header.base_offset.get() });
-        }
+        check_offsets_verbatim(header, batch, next, limits)?;
         next = header.last_offset().0 + 1;
         summaries.push(summarize(header, position, batch, false)?);
         position += batch.len();
@@ -258,6 +250,35 @@ pub fn check_verbatim(records: Bytes, limits: &BatchLimits) -> Result<CheckedBat
     }
     let bytes = if position == records.len() { records } else { records.slice(..position) };
     Ok(CheckedBatches::from_parts(bytes, summaries))
+}
+
+/// As [`check_verbatim`], of one batch that stays where it is.
+pub(crate) fn check_one_verbatim(batch: &[u8], limits: &BatchLimits) -> Result<BatchSummary, BatchError> {
+    let Some(first) = super::header::batches(batch).next() else {
+        return Err(BatchError::NoBatch { length: batch.len() });
+    };
+    let (header, batch) = first?;
+    check_offsets_verbatim(header, batch, 0, limits)?;
+    summarize(header, 0, batch, false)
+}
+
+/// Size, checksum, and offsets that do not begin before `next`.
+fn check_offsets_verbatim(
+    header: &BatchHeader,
+    batch: &[u8],
+    next: i64,
+    limits: &BatchLimits,
+) -> Result<(), BatchError> {
+    check_size_and_checksum(header, batch, limits)?;
+    let (count, delta) = (header.records.get(), header.last_offset_delta.get());
+    let last = header.base_offset.get().checked_add(i64::from(delta)).filter(|last| *last < i64::MAX);
+    if count < 0 || delta < 0 || count.saturating_sub(1) > delta || last.is_none() {
+        return Err(BatchError::Count { records: count, last_offset_delta: delta });
+    }
+    if header.base_offset.get() < next.max(0) {
+        return Err(BatchError::BaseOffset { base_offset: header.base_offset.get() });
+    }
+    Ok(())
 }
 
 fn check_size_and_checksum(

@@ -26,6 +26,7 @@ mod records;
 mod varint;
 
 pub use build::{BatchBuilder, ControlRecord, Voter};
+pub(crate) use check::check_one_verbatim;
 pub use check::{
     BatchLimits, BatchSummary, CheckedBatches, Codec, Placement, ProducerStamp, TimestampType, check,
     check_verbatim,

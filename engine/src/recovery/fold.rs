@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use flumen_ring::AlignedBuffer;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::live::{LiveGroup, LiveGroups, read_live};
@@ -21,15 +21,20 @@ use crate::journal::JOURNAL_FOLDER;
 use crate::journal::format::{BLOCK_BYTES, Entry, EntryBytes, Group, JournalId, crc32c};
 use crate::layout::{SegmentFile, SegmentFileKind};
 use crate::partition::Point;
+use crate::segment::align_down;
 use crate::storage::{DataFile, Directory, OpenMode, StorageError, StorageErrorKind, WriteSource};
 use crate::{Offset, PartitionId};
 
 /// Files are read in pieces of this many bytes.
 const READ_BYTES: usize = 1 << 20;
 /// So many partitions are folded at a time.
-const FOLDS_MAX: usize = 32;
+const FOLDS_MAX: usize = 64;
+/// Entries are folded together until they have this many bytes.
+const FOLD_BYTES: usize = 1 << 20;
+/// So many such writes of a partition are read ahead of the one that is written.
+const FOLDS_AHEAD: usize = 2;
 
-/// What the journals hold of one partition: entries in order, each with its group and its copied bytes.
+/// What the journals hold of one partition: entries in order, each with its group and where its copied bytes are.
 #[derive(Default)]
 struct Pieces {
     entries: Vec<Piece>,
@@ -39,7 +44,16 @@ struct Piece {
     entry: Entry,
     journal: JournalId,
     sequence: u64,
-    bytes: Option<Bytes>,
+    copy: Option<Copied>,
+}
+
+/// Where a journal's file has the bytes of an entry, and they themselves if they were kept.
+#[derive(Debug, Clone)]
+struct Copied {
+    position: u64,
+    length: usize,
+    crc: u32,
+    kept: Option<Bytes>,
 }
 
 /// What the checkpoints say of partitions, each with the journal that it goes with; the first that knows one counts.
@@ -111,7 +125,7 @@ pub(super) async fn fold(
         // Without a folder the partition was deleted; its entries mean nothing.
         let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
         let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
-            .map(|(folder, pieces)| fold_partition(directory.clone(), folder, pieces))
+            .map(|(folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
             .buffer_unordered(FOLDS_MAX)
             .try_collect()
             .await?;
@@ -172,7 +186,7 @@ async fn is_in_segments(
         }
     }
     for (file, position, bytes) in found {
-        write_run(&*file, position, &[bytes.into()]).await?;
+        write_run(&*file, position, &[&bytes]).await?;
     }
     Ok(true)
 }
@@ -184,8 +198,8 @@ fn pieces_of(
     is_sealed: impl Fn(&Entry) -> bool,
 ) -> BTreeMap<PartitionId, Pieces> {
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
-    for LiveGroup { group, bytes: group_bytes, .. } in &live.groups {
-        for (entry, at) in &group.entries {
+    for LiveGroup { position, group, crcs, kept } in &live.groups {
+        for ((entry, at), crc) in group.entries.iter().zip(crcs) {
             if let Some((journal, partition)) = known.0.get(&entry.partition) {
                 let end = end_of(entry);
                 let flushed =
@@ -196,14 +210,19 @@ fn pieces_of(
                     continue;
                 }
             }
-            let bytes = match entry.bytes {
+            let copy = match entry.bytes {
                 EntryBytes::Copied if entry.is_revocation() || !is_sealed(entry) => {
-                    Some(group_bytes.slice(*at..*at + entry.length as usize))
+                    let kept = kept.as_ref().map(|kept| kept.slice(*at..*at + entry.length as usize));
+                    Some(Copied {
+                        position: position + *at as u64,
+                        length: entry.length as usize,
+                        crc: *crc,
+                        kept,
+                    })
                 }
                 _ => None,
             };
-            let piece =
-                Piece { entry: *entry, journal: live.journal, sequence: group.header.sequence, bytes };
+            let piece = Piece { entry: *entry, journal: live.journal, sequence: group.header.sequence, copy };
             pieces.entry(entry.partition).or_default().entries.push(piece);
         }
     }
@@ -216,6 +235,7 @@ type FoldedLog = (String, u64);
 /// Writes the pieces of one partition; says to which logs.
 async fn fold_partition(
     directory: Rc<dyn Directory>,
+    journal: &LiveGroups,
     folder: PathBuf,
     pieces: Pieces,
 ) -> Result<(PathBuf, Vec<FoldedLog>), RecoveryError> {
@@ -225,7 +245,7 @@ async fn fold_partition(
         by_segment.entry(piece.entry.segment_base).or_default().push(piece);
     }
     for (base, pieces) in by_segment {
-        if pieces.iter().all(|piece| piece.bytes.is_none()) {
+        if pieces.iter().all(|piece| piece.copy.is_none()) {
             continue;
         }
         let name = SegmentFile::live(base, SegmentFileKind::Log).name();
@@ -238,7 +258,14 @@ async fn fold_partition(
             Err(error) => return Err(error.into()),
         };
         let mut length = 0;
-        for (position, run) in runs_of(&pieces) {
+        let mut runs = iter(runs_of(&pieces))
+            .map(|(position, run)| async move {
+                let read = try_join_all(run.iter().map(|copied| read_copied(journal, copied))).await?;
+                Ok::<_, RecoveryError>((position, read))
+            })
+            .buffered(FOLDS_AHEAD);
+        while let Some((position, run)) = runs.try_next().await? {
+            let run: Vec<&[u8]> = run.iter().map(|bytes| &**bytes).collect();
             length = write_run(&*file, position, &run).await?;
         }
         folded.push((name, length));
@@ -249,20 +276,50 @@ async fn fold_partition(
     Ok((folder, folded))
 }
 
-/// Copied bytes that lie side by side, as (position, their pieces).
-fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Bytes>)> {
-    let mut runs: Vec<(u64, Vec<Bytes>)> = Vec::new();
-    let mut end = 0;
+/// Copies that go side by side, as (position in the segment, the copies): as much as is written at a time.
+fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Copied>)> {
+    let mut runs: Vec<(u64, Vec<Copied>)> = Vec::new();
+    let (mut end, mut length) = (0, 0);
     for piece in pieces {
         // One without bytes only says where the log ends.
-        let Some(bytes) = piece.bytes.as_ref().filter(|bytes| !bytes.is_empty()) else { continue };
+        let Some(copied) = piece.copy.as_ref().filter(|copied| copied.length > 0) else { continue };
+        let position = piece.entry.position.0;
         match runs.last_mut() {
-            Some((_, run)) if end == piece.entry.position.0 => run.push(bytes.clone()),
-            _ => runs.push((piece.entry.position.0, vec![bytes.clone()])),
+            Some((_, run)) if end == position && length < FOLD_BYTES => run.push(copied.clone()),
+            _ => {
+                runs.push((position, vec![copied.clone()]));
+                length = 0;
+            }
         }
-        end = piece.entry.position.0 + bytes.len() as u64;
+        length += copied.length;
+        end = position + copied.length as u64;
     }
     runs
+}
+
+/// What a journal holds of an entry, which is what it held when its group was found whole.
+async fn read_copied(journal: &LiveGroups, copied: &Copied) -> Result<Bytes, RecoveryError> {
+    if let Some(kept) = &copied.kept {
+        return Ok(kept.clone());
+    }
+    let from = align_down(copied.position);
+    let skip = (copied.position - from) as usize;
+    let range = skip..skip + copied.length;
+    let wanted = range.end.next_multiple_of(BLOCK_BYTES);
+    let (result, buffer) = journal.file.read(AlignedBuffer::recycled(wanted), from, wanted).await;
+    let read = result?;
+    let found = buffer.get(range.clone()).filter(|_| range.end <= read).map(crc32c);
+    if found != Some(copied.crc) {
+        let reason = match found {
+            Some(found) => format!(
+                "{} bytes of an entry have the CRC {found:#010x}, and had {:#010x} when the group was read",
+                copied.length, copied.crc
+            ),
+            None => format!("the file ends {read} bytes behind {from}, within an entry"),
+        };
+        return Err(RecoveryError::Damaged { path: journal.path.clone(), position: copied.position, reason });
+    }
+    Ok(Bytes::copy_from_slice(&buffer[range]))
 }
 
 /// Writes bytes at any position of a file that is written in whole blocks; says how long the file is then, at least.
@@ -270,18 +327,26 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Bytes>)> {
 pub(super) async fn write_run(
     file: &dyn DataFile,
     position: u64,
-    run: &[Bytes],
+    run: &[&[u8]],
 ) -> Result<u64, StorageError> {
     let block = BLOCK_BYTES as u64;
-    let length: usize = run.iter().map(Bytes::len).sum();
-    let from = position / block * block;
+    let length: usize = run.iter().map(|bytes| bytes.len()).sum();
+    let from = align_down(position);
     let end = position + length as u64;
     let to = end.next_multiple_of(block);
-    let file_length = file.length().await?.max(end);
     let mut buffer = AlignedBuffer::recycled((to - from) as usize);
-    // The first and the last block hold other bytes too, or zeros where the file ends.
-    let edges = [from, to - block].map(|at| read_range(file, at, BLOCK_BYTES));
-    for (at, found) in [from, to - block].into_iter().zip(try_join_all(edges).await?) {
+    // The first and the last block may hold other bytes too, or zeros where the file ends.
+    let mut edges = Vec::with_capacity(2);
+    if from < position {
+        edges.push(from);
+    }
+    if end < to && edges.last() != Some(&(to - block)) {
+        edges.push(to - block);
+    }
+    let read = try_join_all(edges.iter().map(|at| read_range(file, *at, BLOCK_BYTES)));
+    let (read, file_length) = try_join(read, file.length()).await?;
+    let file_length = file_length.max(end);
+    for (at, found) in edges.into_iter().zip(read) {
         let start = (at - from) as usize;
         buffer[start..start + BLOCK_BYTES].fill(0);
         buffer[start..start + found.len()].copy_from_slice(&found);
@@ -313,7 +378,7 @@ pub(super) async fn write_again(
         while at < sound.start.min(to) {
             let upto = sound.start.min(to).min(at + READ_BYTES as u64);
             let bytes = read_range(file, at, (upto - at) as usize).await?;
-            write_run(file, at, &[bytes.into()]).await?;
+            write_run(file, at, &[&bytes]).await?;
             is_written = true;
             at = upto;
         }

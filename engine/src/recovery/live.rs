@@ -20,22 +20,20 @@ use bytes::Bytes;
 
 use super::RecoveryError;
 use super::fold::read_range;
-use super::window::Window;
+use super::read_ahead::ReadAhead;
 use crate::checkpoint::Checkpoint;
 use crate::journal::format::{
-    BLOCK_BYTES, Cursor, GROUP_BYTES_MAX, GROUP_HEADER_BYTES, Group, JournalId, decode_file_header,
-    decode_group, peek_group,
+    BLOCK_BYTES, Cursor, EntryBytes, GROUP_BYTES_MAX, GROUP_HEADER_BYTES, Group, JournalId, crc32c,
+    decode_file_header, decode_group, peek_group,
 };
 use crate::storage::{DataFile, Directory, OpenMode, StorageError};
-
-/// Files are read in pieces of this many bytes.
-const PIECE_BYTES: usize = 4 << 20;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// The live groups of one journal, oldest first.
 pub(super) struct LiveGroups {
     pub(super) path: String,
+    pub(super) file: Rc<dyn DataFile>,
     pub(super) journal: JournalId,
     pub(super) groups: Vec<LiveGroup>,
     /// How much of the file was read.
@@ -46,31 +44,42 @@ pub(super) struct LiveGroups {
 pub(super) struct LiveGroup {
     pub(super) position: u64,
     pub(super) group: Group,
+    /// CRC-32C of what it holds of each of its entries, or of what it says to be in a segment.
+    pub(super) crcs: Vec<u32>,
     /// All of it, from its header on.
-    pub(super) bytes: Bytes,
+    pub(super) kept: Option<Bytes>,
 }
 
 /// A journal's groups, wherever they are.
-struct Groups<'a> {
+struct Groups {
     journal: JournalId,
-    window: Window<'a>,
+    file: ReadAhead,
+    /// How many more bytes may be kept: of half of the file. What is beyond is read again when it is folded.
+    may_keep: usize,
 }
 
-impl<'a> Groups<'a> {
-    fn new(journal: JournalId, file: &'a Rc<dyn DataFile>, file_bytes: u64) -> Self {
-        Self { journal, window: Window::new(file, file_bytes) }
+impl Groups {
+    fn new(journal: JournalId, file: &Rc<dyn DataFile>, file_bytes: u64) -> Self {
+        Self { journal, file: ReadAhead::new(file, file_bytes), may_keep: (file_bytes / 2) as usize }
     }
 
     /// The whole group at `position`, if one is there.
     async fn at(&mut self, position: u64) -> Result<Option<LiveGroup>, StorageError> {
-        let header = self.window.at(position, GROUP_HEADER_BYTES, PIECE_BYTES).await?;
+        let header = self.file.at(position, GROUP_HEADER_BYTES).await?;
         let Some((_, used)) = peek_group(self.journal, header) else { return Ok(None) };
         if used > GROUP_BYTES_MAX {
             return Ok(None);
         }
-        let bytes = self.window.at(position, used.next_multiple_of(BLOCK_BYTES), PIECE_BYTES).await?;
-        let group = decode_group(self.journal, bytes).ok();
-        Ok(group.map(|group| LiveGroup { position, group, bytes: Bytes::copy_from_slice(bytes) }))
+        let bytes = self.file.at(position, used.next_multiple_of(BLOCK_BYTES)).await?;
+        let Ok(group) = decode_group(self.journal, bytes) else { return Ok(None) };
+        let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
+            EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
+            EntryBytes::InSegment { crc } => crc,
+        });
+        let crcs = crcs.collect();
+        let kept = (bytes.len() <= self.may_keep).then(|| Bytes::copy_from_slice(bytes));
+        self.may_keep -= kept.as_ref().map_or(0, Bytes::len);
+        Ok(Some(LiveGroup { position, group, crcs, kept }))
     }
 
     /// The group that `cursor` means, if it is at `position`.
@@ -84,7 +93,7 @@ impl<'a> Groups<'a> {
     /// A whole group of this number or a later one that starts in `within`.
     async fn later(&mut self, sequence: u64, within: Range<u64>) -> Result<Option<LiveGroup>, StorageError> {
         for position in within.step_by(BLOCK_BYTES) {
-            let header = self.window.at(position, GROUP_HEADER_BYTES, PIECE_BYTES).await?;
+            let header = self.file.at(position, GROUP_HEADER_BYTES).await?;
             if header.is_empty() {
                 break;
             }
@@ -166,8 +175,8 @@ async fn follow(
         let reason = format!("group {} is missing, but {sequence} is at {position}", at.sequence);
         return Err(RecoveryError::Damaged { path: path.to_owned(), position: at.position, reason });
     }
-    let read_bytes = groups.window.read_bytes;
-    Ok(LiveGroups { path: path.to_owned(), journal, groups: live, read_bytes })
+    let read_bytes = groups.file.read_bytes;
+    Ok(LiveGroups { path: path.to_owned(), file: file.clone(), journal, groups: live, read_bytes })
 }
 
 /// Whether the group of the cursor may be at the first block: only one that does not fit goes there, and the ring
@@ -195,8 +204,9 @@ async fn search(
             None => position += BLOCK,
         }
     }
-    let read_bytes = groups.window.read_bytes;
-    let mut live = LiveGroups { path: path.to_owned(), journal, groups: Vec::new(), read_bytes };
+    let read_bytes = groups.file.read_bytes;
+    let mut live =
+        LiveGroups { path: path.to_owned(), file: file.clone(), journal, groups: Vec::new(), read_bytes };
     let Some((_, newest)) = found.last_key_value() else { return Ok(live) };
     let (newest, tail) = (newest.group.header.sequence, newest.group.header.tail_sequence);
     let damaged =

@@ -9,7 +9,10 @@
 
 mod fold;
 mod live;
+#[cfg(test)]
+mod memory_file;
 mod open;
+mod read_ahead;
 mod scan;
 mod seal;
 mod survey;

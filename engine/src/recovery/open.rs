@@ -368,7 +368,8 @@ async fn open_log(
             is_compacted: open.config.compact,
             index_interval_bytes: open.config.index_interval_bytes,
         };
-        let scanned = scan(&file, length, at, &mut state).await?;
+        let likely_end = if proven.segment == base { proven.position } else { at.position };
+        let scanned = scan(&file, length, at, likely_end, &mut state).await?;
         let end = scanned.end;
         let goes_on = logs.peek().is_some_and(|(next, _)| {
             *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())

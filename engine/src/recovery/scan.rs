@@ -6,19 +6,19 @@
 use std::rc::Rc;
 
 use super::window::Window;
-use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_verbatim};
+use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_one_verbatim};
 use crate::epochs::LeaderEpochs;
 use crate::partition::{Partition, Point};
 use crate::producers::{Producers, TransactionEnd};
 use crate::read::ReadError;
-use crate::segment::{Lookup, align_down};
+use crate::segment::{BLOCK_BYTES, Lookup, align_down};
 use crate::storage::{DataFile, StorageError};
 use crate::{LeaderEpoch, Offset, Position, Timestamp};
 
 /// The file is read in pieces of this many bytes; a larger batch enlarges it.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The first piece: most logs have nothing behind the recovery point.
-const FIRST_CHUNK_BYTES: usize = 8 << 10;
+/// The first piece at least: most logs have nothing behind the recovery point.
+const FIRST_CHUNK_BYTES: u64 = 8 << 10;
 
 /// What a scan found.
 pub(super) struct Scanned {
@@ -44,11 +44,13 @@ pub(super) struct ScanState<'a> {
     pub(super) index_interval_bytes: u32,
 }
 
-/// Scans from `from` to the end of the sound batches in a file of `length` bytes.
+/// Scans from `from` to the end of the sound batches in a file of `length` bytes, which is thought to be at
+/// `likely_end`: as much is read at once.
 pub(super) async fn scan(
     file: &Rc<dyn DataFile>,
     length: u64,
     from: Point,
+    likely_end: Position,
     state: &mut ScanState<'_>,
 ) -> Result<Scanned, StorageError> {
     let mut window = Window::new(file, length);
@@ -56,7 +58,9 @@ pub(super) async fn scan(
     let mut lookup = Lookup::new(from.segment, from.position, from.offset);
     let mut largest = (Timestamp(-1), from.segment);
     let mut first_timestamp = None;
-    let mut chunk = FIRST_CHUNK_BYTES;
+    // A block more shows that nothing follows.
+    let likely = likely_end.0.saturating_sub(align_down(from.position.0)) + BLOCK_BYTES;
+    let mut chunk = likely.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES as u64) as usize;
     let stopped = loop {
         let position = end.position.0;
         if position >= length {
@@ -119,9 +123,7 @@ fn check_batch(
     is_compacted: bool,
 ) -> Result<crate::batch::BatchSummary, String> {
     let limits = BatchLimits { max_message_bytes: u32::MAX };
-    let checked =
-        check_verbatim(bytes::Bytes::copy_from_slice(batch), &limits).map_err(|error| error.to_string())?;
-    let summary = checked.summaries()[0];
+    let summary = check_one_verbatim(batch, &limits).map_err(|error| error.to_string())?;
     let follows = summary.base_offset == expected || (is_compacted && summary.base_offset > expected);
     if !follows {
         return Err(format!("offset {} where {expected} was expected", summary.base_offset));

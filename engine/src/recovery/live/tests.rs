@@ -1,56 +1,10 @@
 //! Journals made by hand, read by their cursor and as a whole.
 
-use std::cell::Cell;
-
-use flumen_ring::AlignedBuffer;
-
+use super::super::memory_file::MemoryFile;
 use super::*;
 use crate::journal::format::{GroupHeader, encode_file_header, encode_group, group_bytes};
-use crate::storage::{Pending, WriteSource};
 
 const JOURNAL: JournalId = 42;
-
-/// A file in memory that counts what is read of it.
-struct Memory {
-    bytes: Vec<u8>,
-    read_bytes: Cell<u64>,
-}
-
-impl DataFile for Memory {
-    fn read(
-        &self,
-        mut buffer: AlignedBuffer,
-        position: u64,
-        length: usize,
-    ) -> Pending<(Result<usize, StorageError>, AlignedBuffer)> {
-        let from = (position as usize).min(self.bytes.len());
-        let read = length.min(self.bytes.len() - from);
-        buffer[..read].copy_from_slice(&self.bytes[from..from + read]);
-        self.read_bytes.set(self.read_bytes.get() + read as u64);
-        Box::pin(async move { (Ok(read), buffer) })
-    }
-
-    fn write(&self, source: WriteSource, _: u64) -> Pending<(Result<(), StorageError>, WriteSource)> {
-        Box::pin(async move { (Ok(()), source) })
-    }
-
-    fn length(&self) -> Pending<Result<u64, StorageError>> {
-        let length = self.bytes.len() as u64;
-        Box::pin(async move { Ok(length) })
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> Pending<Result<(), StorageError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn truncate(&self, _: u64) -> Pending<Result<(), StorageError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sync_data(&self) -> Pending<Result<(), StorageError>> {
-        Box::pin(async { Ok(()) })
-    }
-}
 
 /// A ring that writes empty groups of some blocks each, the tail `lag` groups behind, and notes where each is.
 struct Written {
@@ -114,13 +68,15 @@ fn outcome(
     bytes: &[u8],
     read: impl AsyncFnOnce(&Rc<dyn DataFile>) -> Result<LiveGroups, RecoveryError>,
 ) -> Outcome {
-    let memory = Rc::new(Memory { bytes: bytes.to_vec(), read_bytes: Cell::new(0) });
+    let memory = Rc::new(MemoryFile::new(bytes.to_vec()));
     let file: Rc<dyn DataFile> = memory.clone();
     let live = run(read(&file));
     let sequences = live.map_err(|error| error.to_string()).map(|live| {
         for found in &live.groups {
-            assert_eq!(found.bytes.len(), found.group.length);
-            assert_eq!(decode_group(JOURNAL, &found.bytes).as_ref(), Ok(&found.group));
+            let group = &bytes[found.position as usize..][..found.group.length];
+            assert_eq!(decode_group(JOURNAL, group).as_ref(), Ok(&found.group));
+            let held = found.group.entries.iter().map(|(entry, at)| &group[*at..*at + entry.length as usize]);
+            assert_eq!(found.crcs, held.map(crc32c).collect::<Vec<u32>>());
         }
         live.groups.iter().map(|found| found.group.header.sequence).collect()
     });
