@@ -55,7 +55,9 @@ impl Member {
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let journal = &core.journal;
-        let idle = journal.waiting.borrow().is_empty() && !journal.wants_barrier.get();
+        let idle = journal.waiting.borrow().is_empty()
+            && journal.cuts.borrow().is_empty()
+            && !journal.wants_barrier.get();
         if core.is_offline() || (idle && core.is_ended()) {
             journal.clear();
             journal.done.raise();
@@ -76,6 +78,9 @@ pub(crate) async fn run(core: Rc<Core>) {
 
 /// One group, from taking its members to answering them.
 async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
+    if !core.journal.cuts.borrow().is_empty() {
+        return say_cuts(core).await;
+    }
     flush_relaxed_past(core).await;
     let members = take_members(core).await;
     let wants_barrier = core.journal.wants_barrier.take();
@@ -163,6 +168,30 @@ async fn write_revocation(
     let is_journaled = |member: &&&Member| !matches!(member.way, Way::Exact(_));
     let ends: Vec<(&Partition, Point)> =
         lost.iter().filter(is_journaled).map(|member| (&member.partition, member.ranges[0].0)).collect();
+    if write_ends(core, &ends).await? { Ok(()) } else { Err(error.clone()) }
+}
+
+/// A group that says where logs end that were cut.
+async fn say_cuts(core: &Rc<Core>) -> Result<(), StorageError> {
+    let mut cuts = core.journal.cuts.take();
+    let later = cuts.split_off(cuts.len().min(GROUP_ENTRIES_MAX));
+    core.journal.cuts.replace(later);
+    let ends: Vec<(&Partition, Point)> = cuts.iter().map(|cut| (&cut.partition, cut.end)).collect();
+    if !write_ends(core, &ends).await? {
+        core.journal.cuts.borrow_mut().splice(..0, cuts);
+        return make_room(core).await;
+    }
+    for cut in cuts {
+        cut.is_said.set(true);
+    }
+    // Until the next checkpoint the ring may not pass the group.
+    core.write_behind.checkpoint_is_stale.set(true);
+    core.write_behind.wake();
+    Ok(())
+}
+
+/// Writes a group that says of logs where they end; not if the ring has no room for it.
+async fn write_ends(core: &Rc<Core>, ends: &[(&Partition, Point)]) -> Result<bool, StorageError> {
     let entries: Vec<Entry> = ends
         .iter()
         .map(|(partition, end)| Entry {
@@ -177,15 +206,15 @@ async fn write_revocation(
         })
         .collect();
     let length = group_bytes(entries.len(), 0);
-    let position = core.journal.ring.borrow().place(length, true).ok_or_else(|| error.clone())?;
+    let Some(position) = core.journal.ring.borrow().place(length, true) else { return Ok(false) };
     let tail_sequence = write_group(core, &[], &entries, position, length).await?;
     core.sync_for_commit(&core.journal.file).await?;
     committed(core, &[], &entries, tail_sequence);
     let sequence = core.journal.newest.get().0;
     for (partition, end) in ends {
-        partition.inner().log.borrow_mut().journaled.push_back(JournalEntry { sequence, end });
+        partition.inner().log.borrow_mut().journaled.push_back(JournalEntry { sequence, end: *end });
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A group without entries: it says where the tail is, and that the group before it is done.

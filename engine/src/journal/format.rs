@@ -76,8 +76,8 @@ impl Entry {
         Position(self.position.0 + u64::from(self.length))
     }
 
-    /// Whether it holds nothing, and says that the log ends where it stands: what the group before says of its
-    /// partition was never in the segment.
+    /// Whether it holds nothing, and says that the log ends where it stands: what groups before say of its partition
+    /// from there on was never in the segment, or was cut off.
     pub fn is_revocation(&self) -> bool {
         self.length == 0 && self.base_offset == self.end_offset && self.bytes == EntryBytes::Copied
     }

@@ -25,7 +25,7 @@ use flumen_ring::{AlignedBuffer, Region};
 use futures_util::future::try_join3;
 
 use crate::CoreId;
-use crate::partition::Partition;
+use crate::partition::{Partition, Point};
 use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
 use flumen_ring::gate::{Broadcast, Signal};
 use format::{Cursor, JournalId};
@@ -41,6 +41,14 @@ const PREPARED_BYTES_MIN: u64 = 4 << 20;
 const NEEDED_BYTES_MAX: u64 = 64 << 20;
 /// Zeros are written in pieces of this many bytes.
 const ZERO_BYTES: usize = 1 << 20;
+
+/// A log that was cut.
+struct Cut {
+    partition: Partition,
+    end: Point,
+    /// Raised when a durable group says so.
+    is_said: Rc<Cell<bool>>,
+}
 
 /// The journal of one core.
 pub(crate) struct Journal {
@@ -66,6 +74,8 @@ pub(crate) struct Journal {
     newest: Cell<(u64, bool)>,
     /// A group without entries was asked for.
     wants_barrier: Cell<bool>,
+    /// Logs that were cut, each with its end now, for the next group to say.
+    cuts: RefCell<Vec<Cut>>,
     is_growing: Cell<bool>,
     /// A group is under way.
     is_committing: Cell<bool>,
@@ -113,6 +123,7 @@ impl Journal {
             done: Broadcast::default(),
             newest: Cell::new((0, false)),
             wants_barrier: Cell::new(false),
+            cuts: RefCell::new(Vec::new()),
             is_growing: Cell::new(false),
             is_committing: Cell::new(false),
         })
@@ -146,6 +157,7 @@ impl Journal {
     /// Forgets who waits: the engine goes away.
     pub(crate) fn clear(&self) {
         self.waiting.borrow_mut().clear();
+        self.cuts.borrow_mut().clear();
     }
 
     /// Whether the ring is so full, or the commit so stuck, that entries should be made unneeded.
@@ -190,7 +202,7 @@ impl Journal {
 
     /// Whether nobody waits and nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.borrow().is_empty() && !self.is_committing.get()
+        self.waiting.borrow().is_empty() && self.cuts.borrow().is_empty() && !self.is_committing.get()
     }
 
     /// Completes at the end of the next group.
@@ -236,6 +248,27 @@ impl Journal {
             // It stays "growing": what there is must do for this life.
             Err(error) => tracing::warn!(%error, "the journal cannot grow"),
         }
+    }
+
+    /// Completes once a durable group says that the log ends at `end`: whatever groups before it say of what lay behind,
+    /// a start without a sound checkpoint must not bring it back. As after [`Journal::barrier`], files may be changed
+    /// then.
+    pub(crate) async fn say_cut(
+        &self,
+        core: &crate::core::Core,
+        partition: &Partition,
+        end: Point,
+    ) -> Result<(), StorageError> {
+        let is_said = Rc::new(Cell::new(false));
+        self.cuts.borrow_mut().push(Cut { partition: partition.clone(), end, is_said: is_said.clone() });
+        self.work.raise();
+        while !is_said.get() {
+            if let Some(error) = core.failure() {
+                return Err(error);
+            }
+            self.done.wait().await;
+        }
+        Ok(())
     }
 
     /// Completes once the newest durable group holds all of its bytes itself, so that files may be changed

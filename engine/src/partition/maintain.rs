@@ -140,7 +140,11 @@ impl Partition {
         let core = self.core().clone();
         core.write_behind.checkpoint_is_stale.set(true);
         checkpoint::write(&core).await?;
-        core.journal.barrier(&core).await?;
+        if self.inner.is_exact {
+            core.journal.barrier(&core).await?;
+        } else {
+            core.journal.say_cut(&core, self, cut).await?;
+        }
         for mut segment in removed.into_iter().rev() {
             for region in segment.drop_extents() {
                 core.release(region);

@@ -40,6 +40,23 @@ struct Pieces {
     entries: Vec<Piece>,
 }
 
+impl Pieces {
+    /// The log ends at `end` from here on.
+    fn cut_back(&mut self, end: Point) {
+        let end_at = (end.segment, end.position);
+        self.entries.retain(|piece| (piece.entry.segment_base, piece.entry.position) < end_at);
+        for Piece { entry, copy, .. } in &mut self.entries {
+            if entry.segment_base == end.segment && end.position < entry.end_position() {
+                entry.length = (end.position.0 - entry.position.0) as u32;
+                entry.end_offset = end.offset;
+                if let Some(copy) = copy {
+                    copy.used = entry.length as usize;
+                }
+            }
+        }
+    }
+}
+
 struct Piece {
     entry: Entry,
     journal: JournalId,
@@ -52,6 +69,8 @@ struct Piece {
 struct Copied {
     position: u64,
     length: usize,
+    /// So many of them still count.
+    used: usize,
     crc: u32,
     kept: Option<Bytes>,
 }
@@ -200,22 +219,26 @@ fn pieces_of(
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
     for LiveGroup { position, group, crcs, kept } in &live.groups {
         for ((entry, at), crc) in group.entries.iter().zip(crcs) {
+            let mut is_passed = false;
             if let Some((journal, partition)) = known.0.get(&entry.partition) {
-                let end = end_of(entry);
-                let flushed =
-                    (end.segment, end.position) <= (partition.recovery.segment, partition.recovery.position);
+                let (end, flushed) = (end_of(entry), partition.recovery);
+                let is_flushed = (end.segment, end.position) <= (flushed.segment, flushed.position);
+                is_passed = (end.segment, end.position) < (flushed.segment, flushed.position);
                 let void = *journal == live.journal && group.header.sequence <= partition.void_through;
                 // What revokes an entry counts although all before it is flushed.
-                if (flushed && !entry.is_revocation()) || void {
+                if (is_flushed && !entry.is_revocation()) || void {
                     continue;
                 }
             }
             let copy = match entry.bytes {
+                // The segment where a log ended may be gone, once the log went on behind it.
+                EntryBytes::Copied if entry.is_revocation() && is_passed => None,
                 EntryBytes::Copied if entry.is_revocation() || !is_sealed(entry) => {
                     let kept = kept.as_ref().map(|kept| kept.slice(*at..*at + entry.length as usize));
                     Some(Copied {
                         position: position + *at as u64,
                         length: entry.length as usize,
+                        used: entry.length as usize,
                         crc: *crc,
                         kept,
                     })
@@ -223,7 +246,11 @@ fn pieces_of(
                 _ => None,
             };
             let piece = Piece { entry: *entry, journal: live.journal, sequence: group.header.sequence, copy };
-            pieces.entry(entry.partition).or_default().entries.push(piece);
+            let held = pieces.entry(entry.partition).or_default();
+            if entry.is_revocation() {
+                held.cut_back(end_of(entry));
+            }
+            held.entries.push(piece);
         }
     }
     pieces
@@ -282,7 +309,7 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Copied>)> {
     let (mut end, mut length) = (0, 0);
     for piece in pieces {
         // One without bytes only says where the log ends.
-        let Some(copied) = piece.copy.as_ref().filter(|copied| copied.length > 0) else { continue };
+        let Some(copied) = piece.copy.as_ref().filter(|copied| copied.used > 0) else { continue };
         let position = piece.entry.position.0;
         match runs.last_mut() {
             Some((_, run)) if end == position && length < FOLD_BYTES => run.push(copied.clone()),
@@ -291,8 +318,8 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Copied>)> {
                 length = 0;
             }
         }
-        length += copied.length;
-        end = position + copied.length as u64;
+        length += copied.used;
+        end = position + copied.used as u64;
     }
     runs
 }
@@ -300,7 +327,7 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Copied>)> {
 /// What a journal holds of an entry, which is what it held when its group was found whole.
 async fn read_copied(journal: &LiveGroups, copied: &Copied) -> Result<Bytes, RecoveryError> {
     if let Some(kept) = &copied.kept {
-        return Ok(kept.clone());
+        return Ok(kept.slice(..copied.used));
     }
     let from = align_down(copied.position);
     let skip = (copied.position - from) as usize;
@@ -319,7 +346,7 @@ async fn read_copied(journal: &LiveGroups, copied: &Copied) -> Result<Bytes, Rec
         };
         return Err(RecoveryError::Damaged { path: journal.path.clone(), position: copied.position, reason });
     }
-    Ok(Bytes::copy_from_slice(&buffer[range]))
+    Ok(Bytes::copy_from_slice(&buffer[skip..skip + copied.used]))
 }
 
 /// Writes bytes at any position of a file that is written in whole blocks; says how long the file is then, at least.

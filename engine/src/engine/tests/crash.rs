@@ -222,3 +222,29 @@ fn folding_leaves_alone_what_a_stop_has_sealed() {
 fn bulk_is_not_written_again_where_a_stop_has_sealed_it() {
     a_start_leaves_alone_what_a_stop_has_sealed(100_000, 3, 70_001);
 }
+
+#[test]
+fn a_cut_log_stays_cut_when_the_checkpoint_is_damaged() {
+    for (seed, cut) in (0..20).zip([0, 7, 21].into_iter().cycle()) {
+        let mut world = World::new(130 + seed);
+        let small = || open_with(0, |config| config.segment_bytes = 20_000);
+        world.live(vec![small(), open(1)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            // Several in a group: the cut may lie within an entry.
+            let appends = (0..30).map(|fill| append(&partition, batch(1, 1000, fill)));
+            futures_util::future::join_all(appends).await;
+            partition.truncate_to(Offset(cut)).await.expect("cut");
+            for fill in 100..105 {
+                append(&partition, batch(1, 500, fill)).await;
+            }
+            append(&engine.partition(&open(1).id).expect("open"), batch(1, 100, 1)).await;
+        });
+        world.disk.crash();
+        assert!(world.disk.flip_bit(Path::new(".flumen-checkpoint-0"), 60..61));
+        world.live(vec![small(), open(1)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let expected: Vec<(i64, u8)> = (0..).zip((0..cut as u8).chain(100..105)).collect();
+            assert_eq!(read_all(&partition, 0).await, expected, "seed {seed}, cut at {cut}");
+        });
+    }
+}
