@@ -36,6 +36,12 @@ pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
 
+/// Whether a file of this name is a checkpoint. One that was being replaced when a crash came left a temporary file beside
+/// it: what that says was never said.
+pub(crate) fn is_checkpoint(name: &str) -> bool {
+    name.strip_prefix(CHECKPOINT_PREFIX).is_some_and(|of| !of.contains('.'))
+}
+
 /// What a checkpoint says of one partition.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionCheckpoint {

@@ -246,7 +246,7 @@ impl Partition {
         }
     }
 
-    /// Gives back all memory: the partition is deleted.
+    /// Gives back all memory: the partition is deleted, or lost for this life.
     pub(crate) fn drop_memory(&self) {
         let core = self.core();
         let freed: Vec<Region> = {

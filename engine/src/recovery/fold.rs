@@ -89,6 +89,14 @@ impl<'a> Known<'a> {
         });
         Self(of_all.collect())
     }
+
+    /// Whether a checkpoint says that all of the entry is durable in its segment.
+    fn is_flushed(&self, entry: &Entry) -> bool {
+        self.0.get(&entry.partition).is_some_and(|(_, partition)| {
+            let (end, flushed) = (end_of(entry), partition.recovery);
+            (end.segment, end.position) <= (flushed.segment, flushed.position)
+        })
+    }
 }
 
 /// What is live of every journal.
@@ -127,7 +135,10 @@ pub(super) async fn fold(
             !known.0.contains_key(&entry.partition) && point.is_some_and(|point| entry.end_offset <= *point)
         };
         if let Some(newest) = live.groups.last()
-            && !is_in_segments(&**directory, &folders, &newest.group, is_sealed).await?
+            && !is_in_segments(&**directory, &folders, &newest.group, |entry| {
+                is_sealed(entry) || known.is_flushed(entry)
+            })
+            .await?
         {
             let position = newest.position;
             tracing::info!(journal = live.path, position, "the newest group was not finished");
@@ -179,12 +190,13 @@ fn vouched_by(pieces: &Pieces) -> Vec<Vouched> {
 
 /// Whether the bytes that a group says are in segments are there; if so, they are written once more. The flush of the
 /// newest group may have failed: then what can be read may be lost for good with the power, whatever a later flush
-/// says, unless it is written anew; but for what a stop has flushed.
+/// says, unless it is written anew. But for what is flushed, as a stop or a checkpoint says: nobody will look for the ends
+/// of those files once more.
 async fn is_in_segments(
     directory: &dyn Directory,
     folders: &BTreeMap<PartitionId, PathBuf>,
     group: &Group,
-    is_sealed: impl Fn(&Entry) -> bool,
+    is_flushed: impl Fn(&Entry) -> bool,
 ) -> Result<bool, StorageError> {
     let mut found = Vec::new();
     for (entry, _) in &group.entries {
@@ -200,7 +212,7 @@ async fn is_in_segments(
         if bytes.len() < entry.length as usize || crc32c(&bytes) != crc {
             return Ok(false);
         }
-        if !is_sealed(entry) {
+        if !is_flushed(entry) {
             found.push((file, entry.position.0, bytes));
         }
     }
@@ -222,11 +234,10 @@ fn pieces_of(
             let mut is_passed = false;
             if let Some((journal, partition)) = known.0.get(&entry.partition) {
                 let (end, flushed) = (end_of(entry), partition.recovery);
-                let is_flushed = (end.segment, end.position) <= (flushed.segment, flushed.position);
                 is_passed = (end.segment, end.position) < (flushed.segment, flushed.position);
                 let void = *journal == live.journal && group.header.sequence <= partition.void_through;
                 // What revokes an entry counts although all before it is flushed.
-                if (is_flushed && !entry.is_revocation()) || void {
+                if (known.is_flushed(entry) && !entry.is_revocation()) || void {
                     continue;
                 }
             }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join;
 
-use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CHECKPOINT_PREFIX, Checkpoint, PartitionCheckpoint};
+use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint, PartitionCheckpoint};
 use crate::checkpoints::decode_offsets;
 use crate::journal::JOURNAL_FOLDER;
 use crate::layout::{CLEAN_SHUTDOWN, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
@@ -193,7 +193,7 @@ pub async fn replay(
 async fn read_checkpoints(directory: &dyn Directory) -> Result<Vec<Checkpoint>, StorageError> {
     let mut checkpoints = Vec::new();
     for entry in directory.list(Path::new("")).await? {
-        if entry.is_directory || !entry.name.starts_with(CHECKPOINT_PREFIX) {
+        if entry.is_directory || !checkpoint::is_checkpoint(&entry.name) {
             continue;
         }
         let bytes = directory.read(Path::new(&entry.name), CHECKPOINT_BYTES_MAX).await?;

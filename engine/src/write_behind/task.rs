@@ -223,7 +223,7 @@ fn cool(core: &CoreHandle) {
             drop(log);
             // Before its memory is given to those who wait: the first of them may be this very partition, which then
             // has something to be looked after again.
-            if done || lost {
+            if done {
                 core.write_behind.forget(&partition.id());
             }
             let any = !freed.is_empty();
@@ -232,6 +232,12 @@ fn cool(core: &CoreHandle) {
             }
             if any {
                 core.cleaned();
+            }
+            // What it could not write is in the journal if it was acknowledged, and nobody reads it any more. Somebody may
+            // still be at it.
+            if lost && let Some(_turn) = partition.inner().io.try_take() {
+                partition.drop_memory();
+                core.write_behind.forget(&partition.id());
             }
         }
     }

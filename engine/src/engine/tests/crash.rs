@@ -248,3 +248,40 @@ fn a_cut_log_stays_cut_when_the_checkpoint_is_damaged() {
         });
     }
 }
+
+#[test]
+fn a_start_that_is_killed_leaves_segments_as_long_as_they_are() {
+    let (batches, batch_bytes) = (12, 9_001);
+    let mut seeds = 1600..;
+    for steps in (0..90).cycle().take(360) {
+        let mut world = World::new(seeds.next().expect("there are more"));
+        let both = || vec![open_with(0, |config| config.segment_bytes = 20_000), open(1)];
+        world.live(both(), |engine, runtime| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let other = engine.partition(&open(1).id).expect("open");
+            // The next checkpoint is due as soon as there is something to say.
+            runtime.sleep(Duration::from_secs(5)).await;
+            // One group: bytes that are in several segments, and some that are not flushed for a while.
+            let appends = (0..batches).map(|fill| append(&partition, batch(1, batch_bytes, fill)));
+            let small = append(&other, batch(1, 100, 77));
+            futures_util::future::join(futures_util::future::join_all(appends), small).await;
+            runtime.sleep(Duration::from_secs(1)).await;
+        });
+        world.disk.kill();
+        let runtime = SimRuntime::new(world.random.fork(), START_MS);
+        let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
+        world.disk.crash_after(Some(steps));
+        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
+        runtime.crash();
+        runtime.drop_tasks();
+        world.disk.crash_after(None);
+        world.disk.kill();
+        let read = world.live(both(), |engine, _| async move {
+            let other = engine.partition(&open(1).id).expect("open");
+            assert_eq!(read_all(&other, 0).await, [(0, 77)]);
+            read_all(&engine.partition(&open(0).id).expect("open"), 0).await
+        });
+        let written: Vec<_> = (0..batches).map(|fill| (i64::from(fill), fill)).collect();
+        assert_eq!(read, written, "killed after {steps} steps");
+    }
+}

@@ -205,6 +205,25 @@ fn what_is_let_in_by_memory_that_the_log_itself_gave_back_is_written() {
 }
 
 #[test]
+fn a_partition_that_cannot_be_written_gives_its_memory_back() {
+    let mut world = World::new(28);
+    let disk = world.disk.clone();
+    // One chunk, carved for whoever comes first.
+    let tight = EngineConfig { cache_bytes: CHUNK_BYTES, ..config() };
+    world.live_with(vec![open(0), open(1)], tight, |engine, runtime| async move {
+        let broken = engine.partition(&open(0).id).expect("open");
+        append(&broken, batch(1, 40_000, 0)).await;
+        disk.set_faults(FaultPlan { write_per_million: 1_000_000, ..FaultPlan::default() });
+        runtime.sleep(Duration::from_secs(2)).await;
+        disk.set_faults(FaultPlan::default());
+        assert!(broken.is_offline());
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert_eq!((engine.stats().cache_bytes_used, engine.stats().dirty_bytes), (0, 0));
+        append(&engine.partition(&open(1).id).expect("open"), batch(1, 1_000_000, 1)).await;
+    });
+}
+
+#[test]
 fn a_stop_waits_for_segments_that_are_being_removed() {
     let mut world = World::new(60);
     let small = open_with(0, |config| config.segment_bytes = 16 << 10);
