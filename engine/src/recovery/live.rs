@@ -19,7 +19,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::RecoveryError;
-use super::fold::read_range;
+use super::blocks::read_range;
 use super::read_ahead::ReadAhead;
 use crate::checkpoint::Checkpoint;
 use crate::journal::format::{

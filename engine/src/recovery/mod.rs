@@ -7,6 +7,7 @@
 //! Every step may be cut off by a crash and be done again: folding writes the same bytes to the same places, and
 //! the journals go last.
 
+mod blocks;
 mod fold;
 mod live;
 #[cfg(test)]

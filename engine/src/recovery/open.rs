@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use uuid::Uuid;
 
-use super::fold::{read_range, write_again};
+use super::blocks::{read_range, write_again};
 use super::scan::{ScanState, scan};
 use super::survey::visit;
 use super::{Recovered, RecoveredJournal, RecoveryError, Vouched, read_small};
