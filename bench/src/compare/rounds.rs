@@ -27,6 +27,9 @@ const SETTLING_TIME_MAX: Duration = Duration::from_secs(10);
 const QUIET_TIME: Duration = Duration::from_millis(200);
 const QUIET_SHARE: f64 = 0.15;
 
+/// How long a JVM is warmed unless somebody says otherwise, in seconds.
+pub const JVM_WARMUP: f64 = 20.0;
+
 /// How targets take turns.
 #[derive(Args, Clone, Debug)]
 pub struct RoundSettings {
@@ -44,7 +47,7 @@ pub struct RoundSettings {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub load_cores: Vec<usize>,
     /// Seconds of load before a target that runs on a JVM is measured; others get a tenth.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = JVM_WARMUP)]
     pub jvm_warmup: f64,
     /// Bytes of memory that each target may have, its page cache included: a cgroup for each, which takes root.
     #[arg(long)]

@@ -23,7 +23,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::compare::Comparison;
-use crate::compare::rounds::{Field, RoundSettings};
+use crate::compare::rounds::{Field, JVM_WARMUP, RoundSettings};
 use crate::compare::target::TargetSpec;
 use crate::console::{Progress, note};
 use crate::error::BenchError;
@@ -110,12 +110,11 @@ impl Stage {
 
     /// Targets for one scenario alone.
     pub fn own_field(&self, rounds: &RoundSettings) -> Result<Field, BenchError> {
-        // Their goals are against the target itself in peace, so the peer need not be at its best.
-        let share = if self.is_quick { 0.5 } else { 1.0 };
-        Field::start(
-            &RoundSettings { jvm_warmup: rounds.jvm_warmup * share, ..rounds.clone() },
-            &self.is_interrupted,
-        )
+        // Their goals are against the target itself in peace, so the peer need not be at its best; unless it was said how
+        // long it is warmed.
+        let is_halved = self.is_quick && rounds.jvm_warmup == JVM_WARMUP;
+        let jvm_warmup = if is_halved { JVM_WARMUP / 2.0 } else { rounds.jvm_warmup };
+        Field::start(&RoundSettings { jvm_warmup, ..rounds.clone() }, &self.is_interrupted)
     }
 }
 
