@@ -60,6 +60,7 @@ pub(crate) async fn run(core: Rc<Core>) {
             && !journal.wants_barrier.get();
         if core.is_offline() || (idle && core.is_ended()) {
             journal.clear();
+            journal.is_over.set(true);
             journal.done.raise();
             return;
         }

@@ -26,7 +26,7 @@ use futures_util::future::try_join3;
 
 use crate::CoreId;
 use crate::partition::{Partition, Point};
-use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
+use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, StorageErrorKind, WriteSource};
 use flumen_ring::gate::{Broadcast, Signal};
 use format::{Cursor, JournalId};
 use ring::Ring;
@@ -79,6 +79,8 @@ pub(crate) struct Journal {
     is_growing: Cell<bool>,
     /// A group is under way.
     is_committing: Cell<bool>,
+    /// No group is written any more: the engine has ended.
+    is_over: Cell<bool>,
 }
 
 /// The path of a core's journal.
@@ -126,6 +128,7 @@ impl Journal {
             cuts: RefCell::new(Vec::new()),
             is_growing: Cell::new(false),
             is_committing: Cell::new(false),
+            is_over: Cell::new(false),
         })
     }
 
@@ -263,10 +266,25 @@ impl Journal {
         self.cuts.borrow_mut().push(Cut { partition: partition.clone(), end, is_said: is_said.clone() });
         self.work.raise();
         while !is_said.get() {
-            if let Some(error) = core.failure() {
-                return Err(error);
-            }
+            self.check_goes_on(core)?;
             self.done.wait().await;
+        }
+        Ok(())
+    }
+
+    /// Whether groups are still written.
+    fn check_goes_on(&self, core: &crate::core::Core) -> Result<(), StorageError> {
+        if let Some(error) = core.failure() {
+            return Err(error);
+        }
+        if self.is_over.get() {
+            return Err(StorageError {
+                operation: "write",
+                path: journal_path(core.config.core),
+                position: 0,
+                length: 0,
+                kind: StorageErrorKind::Refused,
+            });
         }
         Ok(())
     }
@@ -275,9 +293,7 @@ impl Journal {
     /// which a group could still be checked against; see `docs/disk-format.md`.
     pub(crate) async fn barrier(&self, core: &crate::core::Core) -> Result<(), StorageError> {
         while self.newest.get().1 {
-            if let Some(error) = core.failure() {
-                return Err(error);
-            }
+            self.check_goes_on(core)?;
             self.wants_barrier.set(true);
             self.work.raise();
             self.done.wait().await;

@@ -290,3 +290,18 @@ fn who_waits_when_a_stop_fails_is_told() {
         disk.set_faults(FaultPlan::default());
     });
 }
+
+#[test]
+fn a_cut_that_a_stop_overtakes_is_told() {
+    let mut world = World::new(63);
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 100, 0)).await;
+        engine.clone().close().await.expect("closed");
+        runtime.sleep(Duration::from_secs(1)).await;
+        let end = partition.inner().log.borrow().end();
+        let core = &engine.inner.core;
+        let told = core.journal.say_cut(core, &partition, end).await;
+        assert!(told.is_err(), "no group is written any more");
+    });
+}
