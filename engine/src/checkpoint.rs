@@ -99,7 +99,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
         return Err(error);
     }
     if writer.ended.get() {
-        return Err(refused(core));
+        return Err(StorageError::refused("replace", checkpoint_path(core.config.core)));
     }
     let number = writer.started.get() + 1;
     writer.started.set(number);
@@ -152,16 +152,6 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
 pub(crate) async fn end(core: &Core) {
     let _turn = core.checkpoints.turn.take().await;
     core.checkpoints.ended.set(true);
-}
-
-fn refused(core: &Core) -> StorageError {
-    StorageError {
-        operation: "replace",
-        path: checkpoint_path(core.config.core),
-        position: 0,
-        length: 0,
-        kind: StorageErrorKind::Refused,
-    }
 }
 
 /// Keeps what the lives before said, in one file that no core writes over. The number of cores may be another

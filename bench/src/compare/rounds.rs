@@ -46,9 +46,9 @@ pub struct RoundSettings {
     /// Cores of the load.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub load_cores: Vec<usize>,
-    /// Seconds of load before a target that runs on a JVM is measured; others get a tenth.
-    #[arg(long, default_value_t = JVM_WARMUP)]
-    pub jvm_warmup: f64,
+    /// Seconds of load before a target that runs on a JVM is measured, 20 if nothing is said; others get a tenth.
+    #[arg(long)]
+    pub jvm_warmup: Option<f64>,
     /// Bytes of memory that each target may have, its page cache included: a cgroup for each, which takes root.
     #[arg(long)]
     pub memory_bytes: Option<u64>,
@@ -98,7 +98,7 @@ impl Field {
             ));
             field.targets.push(target);
             let share = if spec.is_jvm() { 1.0 } else { 0.1 };
-            field.warm(nth, settings.jvm_warmup * share)?;
+            field.warm(nth, settings.jvm_warmup.unwrap_or(JVM_WARMUP) * share)?;
         }
         Ok(field)
     }

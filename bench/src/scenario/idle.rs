@@ -25,7 +25,7 @@ pub fn cost_of_nothing(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
         if stage.is_quick { (1000, 1000, 5) } else { (4000, 10_000, 60) };
     let what = format!("{partitions} partitions and {connections} connections, {seconds} s of nothing");
     process::allow_descriptors(connections + 64)?;
-    let rounds = RoundSettings { jvm_warmup: 0.0, ..stage.rounds.clone() };
+    let rounds = RoundSettings { jvm_warmup: Some(0.0), ..stage.rounds.clone() };
     let field = stage.own_field(&rounds)?;
     let mut case = field.comparison("S10", &what);
     for target in &field.targets {

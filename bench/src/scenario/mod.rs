@@ -112,8 +112,8 @@ impl Stage {
     pub fn own_field(&self, rounds: &RoundSettings) -> Result<Field, BenchError> {
         // Their goals are against the target itself in peace, so the peer need not be at its best; unless it was said how
         // long it is warmed.
-        let is_halved = self.is_quick && rounds.jvm_warmup == JVM_WARMUP;
-        let jvm_warmup = if is_halved { JVM_WARMUP / 2.0 } else { rounds.jvm_warmup };
+        let share = if self.is_quick { 0.5 } else { 1.0 };
+        let jvm_warmup = Some(rounds.jvm_warmup.unwrap_or(JVM_WARMUP * share));
         Field::start(&RoundSettings { jvm_warmup, ..rounds.clone() }, &self.is_interrupted)
     }
 }

@@ -482,6 +482,7 @@ mod tests {
             .await;
         });
         let polls = ring.stats().polls;
+        // How often the core wakes in that time is what is looked at.
         reactor.run(ring.sleep(Duration::from_millis(20)));
         let stats = ring.stats();
         assert!((1..=3).contains(&(stats.sleeps - sleeps)), "{stats:?}");

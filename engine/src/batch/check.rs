@@ -240,7 +240,7 @@ pub fn check_verbatim(records: Bytes, limits: &BatchLimits) -> Result<CheckedBat
     let mut next = i64::MIN;
     for batch in super::header::batches(&records) {
         let (header, batch) = batch?;
-        check_offsets_verbatim(header, batch, next, limits)?;
+        check_batch_verbatim(header, batch, next, limits)?;
         next = header.last_offset().0 + 1;
         summaries.push(summarize(header, position, batch, false)?);
         position += batch.len();
@@ -258,12 +258,12 @@ pub(crate) fn check_one_verbatim(batch: &[u8], limits: &BatchLimits) -> Result<B
         return Err(BatchError::NoBatch { length: batch.len() });
     };
     let (header, batch) = first?;
-    check_offsets_verbatim(header, batch, 0, limits)?;
+    check_batch_verbatim(header, batch, 0, limits)?;
     summarize(header, 0, batch, false)
 }
 
 /// Size, checksum, and offsets that do not begin before `next`.
-fn check_offsets_verbatim(
+fn check_batch_verbatim(
     header: &BatchHeader,
     batch: &[u8],
     next: i64,

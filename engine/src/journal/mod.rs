@@ -26,7 +26,7 @@ use futures_util::future::try_join3;
 
 use crate::CoreId;
 use crate::partition::{Partition, Point};
-use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, StorageErrorKind, WriteSource};
+use crate::storage::{DataFile, Directory, OpenMode, Runtime, StorageError, WriteSource};
 use flumen_ring::gate::{Broadcast, Signal};
 use format::{Cursor, JournalId};
 use ring::Ring;
@@ -278,13 +278,7 @@ impl Journal {
             return Err(error);
         }
         if self.is_over.get() {
-            return Err(StorageError {
-                operation: "write",
-                path: journal_path(core.config.core),
-                position: 0,
-                length: 0,
-                kind: StorageErrorKind::Refused,
-            });
+            return Err(StorageError::refused("write", journal_path(core.config.core)));
         }
         Ok(())
     }

@@ -237,13 +237,8 @@ impl Partition {
     }
 
     fn refused(&self, operation: &'static str) -> StorageError {
-        StorageError {
-            operation,
-            path: segment_path(self, self.inner.log.borrow().active().base, SegmentFileKind::Log),
-            position: 0,
-            length: 0,
-            kind: StorageErrorKind::Refused,
-        }
+        let active = self.inner.log.borrow().active().base;
+        StorageError::refused(operation, segment_path(self, active, SegmentFileKind::Log))
     }
 
     /// Gives back all memory: the partition is deleted, or lost for this life.

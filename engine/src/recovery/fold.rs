@@ -4,6 +4,7 @@
 //! time. Everything from its tail on must be whole; a gap is damage. Its own bytes that went straight to
 //! segments are checked against their CRC: if they are not all there, the group was never acknowledged.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::blocks::{read_range, write_run};
-use super::live::{LiveGroup, LiveGroups, read_live};
+use super::live::{GroupBytes, LiveGroup, LiveGroups, read_live};
 use super::{Recovered, RecoveryError, Vouched};
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::journal::JOURNAL_FOLDER;
@@ -62,15 +63,23 @@ struct Piece {
     copy: Option<Copied>,
 }
 
-/// Where a journal's file has the bytes of an entry, and they themselves if they were kept.
+/// The bytes of an entry.
 #[derive(Debug, Clone)]
 struct Copied {
-    position: u64,
-    length: usize,
+    from: CopiedFrom,
     /// So many of them still count.
     used: usize,
-    crc: u32,
-    kept: Option<Bytes>,
+}
+
+#[derive(Debug, Clone)]
+enum CopiedFrom {
+    Memory(Bytes),
+    /// The journal's file.
+    File {
+        position: u64,
+        length: usize,
+        crc: u32,
+    },
 }
 
 /// What the checkpoints say of partitions, each with the journal that it goes with; the first that knows one counts.
@@ -88,11 +97,28 @@ impl<'a> Known<'a> {
         Self(of_all.collect())
     }
 
+    /// Where an entry ends, as seen from the recovery point that a checkpoint says.
+    fn end_from_recovery(&self, entry: &Entry) -> Option<Ordering> {
+        let (_, partition) = self.0.get(&entry.partition)?;
+        let (end, flushed) = (end_of(entry), partition.recovery);
+        Some((end.segment, end.position).cmp(&(flushed.segment, flushed.position)))
+    }
+
     /// Whether a checkpoint says that all of the entry is durable in its segment.
     fn is_flushed(&self, entry: &Entry) -> bool {
-        self.0.get(&entry.partition).is_some_and(|(_, partition)| {
-            let (end, flushed) = (end_of(entry), partition.recovery);
-            (end.segment, end.position) <= (flushed.segment, flushed.position)
+        self.end_from_recovery(entry).is_some_and(Ordering::is_le)
+    }
+
+    /// Whether a checkpoint says that more is, behind the entry.
+    fn is_passed(&self, entry: &Entry) -> bool {
+        self.end_from_recovery(entry).is_some_and(Ordering::is_lt)
+    }
+
+    /// Whether the log was cut after the group, so that the entry says nothing any more.
+    fn is_void(&self, entry: &Entry, journal: JournalId, sequence: u64) -> bool {
+        let known = self.0.get(&entry.partition);
+        known.is_some_and(|(counted_in, partition)| {
+            *counted_in == journal && sequence <= partition.void_through
         })
     }
 }
@@ -227,30 +253,25 @@ fn pieces_of(
     is_sealed: impl Fn(&Entry) -> bool,
 ) -> BTreeMap<PartitionId, Pieces> {
     let mut pieces: BTreeMap<PartitionId, Pieces> = BTreeMap::new();
-    for LiveGroup { position, group, crcs, kept } in &live.groups {
-        for ((entry, at), crc) in group.entries.iter().zip(crcs) {
-            let mut is_passed = false;
-            if let Some((journal, partition)) = known.0.get(&entry.partition) {
-                let (end, flushed) = (end_of(entry), partition.recovery);
-                is_passed = (end.segment, end.position) < (flushed.segment, flushed.position);
-                let void = *journal == live.journal && group.header.sequence <= partition.void_through;
-                // What revokes an entry counts although all before it is flushed.
-                if (known.is_flushed(entry) && !entry.is_revocation()) || void {
-                    continue;
-                }
+    for LiveGroup { position, group, bytes } in &live.groups {
+        for (number, (entry, at)) in group.entries.iter().enumerate() {
+            // What revokes an entry counts although all before it is flushed.
+            let is_said = known.is_flushed(entry) && !entry.is_revocation();
+            if is_said || known.is_void(entry, live.journal, group.header.sequence) {
+                continue;
             }
             let copy = match entry.bytes {
                 // The segment where a log ended may be gone, once the log went on behind it.
-                EntryBytes::Copied if entry.is_revocation() && is_passed => None,
+                EntryBytes::Copied if entry.is_revocation() && known.is_passed(entry) => None,
                 EntryBytes::Copied if entry.is_revocation() || !is_sealed(entry) => {
-                    let kept = kept.as_ref().map(|kept| kept.slice(*at..*at + entry.length as usize));
-                    Some(Copied {
-                        position: position + *at as u64,
-                        length: entry.length as usize,
-                        used: entry.length as usize,
-                        crc: *crc,
-                        kept,
-                    })
+                    let length = entry.length as usize;
+                    let from = match bytes {
+                        GroupBytes::Kept(bytes) => CopiedFrom::Memory(bytes.slice(*at..*at + length)),
+                        GroupBytes::InFile(crcs) => {
+                            CopiedFrom::File { position: position + *at as u64, length, crc: crcs[number] }
+                        }
+                    };
+                    Some(Copied { from, used: length })
                 }
                 _ => None,
             };
@@ -335,25 +356,25 @@ fn runs_of(pieces: &[Piece]) -> Vec<(u64, Vec<Copied>)> {
 
 /// What a journal holds of an entry, which is what it held when its group was found whole.
 async fn read_copied(journal: &LiveGroups, copied: &Copied) -> Result<Bytes, RecoveryError> {
-    if let Some(kept) = &copied.kept {
-        return Ok(kept.slice(..copied.used));
-    }
-    let from = align_down(copied.position);
-    let skip = (copied.position - from) as usize;
-    let range = skip..skip + copied.length;
+    let (position, length, crc) = match &copied.from {
+        CopiedFrom::Memory(bytes) => return Ok(bytes.slice(..copied.used)),
+        CopiedFrom::File { position, length, crc } => (*position, *length, *crc),
+    };
+    let from = align_down(position);
+    let skip = (position - from) as usize;
+    let range = skip..skip + length;
     let wanted = range.end.next_multiple_of(BLOCK_BYTES);
     let (result, buffer) = journal.file.read(AlignedBuffer::recycled(wanted), from, wanted).await;
     let read = result?;
     let found = buffer.get(range.clone()).filter(|_| range.end <= read).map(crc32c);
-    if found != Some(copied.crc) {
+    if found != Some(crc) {
         let reason = match found {
             Some(found) => format!(
-                "{} bytes of an entry have the CRC {found:#010x}, and had {:#010x} when the group was read",
-                copied.length, copied.crc
+                "{length} bytes of an entry have the CRC {found:#010x}, and had {crc:#010x} when the group was read"
             ),
             None => format!("the file ends {read} bytes behind {from}, within an entry"),
         };
-        return Err(RecoveryError::Damaged { path: journal.path.clone(), position: copied.position, reason });
+        return Err(RecoveryError::Damaged { path: journal.path.clone(), position, reason });
     }
     Ok(Bytes::copy_from_slice(&buffer[skip..skip + copied.used]))
 }

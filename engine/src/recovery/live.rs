@@ -44,10 +44,15 @@ pub(super) struct LiveGroups {
 pub(super) struct LiveGroup {
     pub(super) position: u64,
     pub(super) group: Group,
-    /// CRC-32C of what it holds of each of its entries, or of what it says to be in a segment.
-    pub(super) crcs: Vec<u32>,
-    /// All of it, from its header on.
-    pub(super) kept: Option<Bytes>,
+    pub(super) bytes: GroupBytes,
+}
+
+/// What is left of a group's bytes.
+pub(super) enum GroupBytes {
+    /// All of them, from its header on.
+    Kept(Bytes),
+    /// They are in the file. CRC-32C of what it holds of each of its entries, or of what it says to be in a segment.
+    InFile(Vec<u32>),
 }
 
 /// A journal's groups, wherever they are.
@@ -72,14 +77,17 @@ impl Groups {
         }
         let bytes = self.file.at(position, used.next_multiple_of(BLOCK_BYTES)).await?;
         let Ok(group) = decode_group(self.journal, bytes) else { return Ok(None) };
-        let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
-            EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
-            EntryBytes::InSegment { crc } => crc,
-        });
-        let crcs = crcs.collect();
-        let kept = (bytes.len() <= self.may_keep).then(|| Bytes::copy_from_slice(bytes));
-        self.may_keep -= kept.as_ref().map_or(0, Bytes::len);
-        Ok(Some(LiveGroup { position, group, crcs, kept }))
+        let bytes = if bytes.len() <= self.may_keep {
+            self.may_keep -= bytes.len();
+            GroupBytes::Kept(Bytes::copy_from_slice(bytes))
+        } else {
+            let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
+                EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
+                EntryBytes::InSegment { crc } => crc,
+            });
+            GroupBytes::InFile(crcs.collect())
+        };
+        Ok(Some(LiveGroup { position, group, bytes }))
     }
 
     /// The group that `cursor` means, if it is at `position`.

@@ -49,6 +49,13 @@ pub struct StorageError {
     pub kind: StorageErrorKind,
 }
 
+impl StorageError {
+    /// What was not even tried; see [`StorageErrorKind::Refused`].
+    pub(crate) fn refused(operation: &'static str, path: PathBuf) -> Self {
+        Self { operation, path, position: 0, length: 0, kind: StorageErrorKind::Refused }
+    }
+}
+
 /// The kinds of failure that the engine tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StorageErrorKind {

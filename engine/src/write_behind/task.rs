@@ -8,8 +8,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::write::{Extent, flush, write_failed, write_out};
 use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large};
 use crate::checkpoint;
+use crate::journal::journal_path;
 use crate::partition::{Partition, Status};
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::StorageError;
 
 /// How often what is pending is looked at, while there is any.
 const TICK: Duration = Duration::from_millis(500);
@@ -254,13 +255,7 @@ fn give_up(core: &CoreHandle, idle: bool) {
         log.status == Status::Poisoned && !log.journaled.is_empty()
     });
     if lost {
-        core.take_offline(&StorageError {
-            operation: "write",
-            path: crate::journal::journal_path(core.config.core),
-            position: 0,
-            length: 0,
-            kind: StorageErrorKind::Refused,
-        });
+        core.take_offline(&StorageError::refused("write", journal_path(core.config.core)));
     }
 }
 

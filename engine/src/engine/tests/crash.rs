@@ -176,6 +176,19 @@ fn records_are_deleted_durably_also_where_that_failed_before() {
     });
 }
 
+impl World {
+    /// A start that ends after so many steps of the disk.
+    fn start_cut_off(&mut self, steps: u64) {
+        let runtime = SimRuntime::new(self.random.fork(), START_MS);
+        let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
+        self.disk.crash_after(Some(steps));
+        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
+        runtime.crash();
+        runtime.drop_tasks();
+        self.disk.crash_after(None);
+    }
+}
+
 /// A stop that came as far as Kafka's recovery points, of a partition that no private checkpoint knows yet; then a
 /// start that is cut off after any number of steps. Copied batches would be folded, and a newest group that went
 /// straight to its segment be written again.
@@ -198,12 +211,7 @@ fn a_start_leaves_alone_what_a_stop_has_sealed(segment_bytes: u32, batches: u8, 
         for (path, contents) in kept.take() {
             world.disk.place(Path::new(path), &contents);
         }
-        let runtime = SimRuntime::new(world.random.fork(), START_MS);
-        let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
-        world.disk.crash_after(Some(steps));
-        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
-        runtime.crash();
-        runtime.drop_tasks();
+        world.start_cut_off(steps);
         world.disk.crash();
         let read = world.live(vec![small()], |engine, _| async move {
             read_all(&engine.partition(&open(0).id).expect("open"), 0).await
@@ -268,13 +276,7 @@ fn a_start_that_is_killed_leaves_segments_as_long_as_they_are() {
             runtime.sleep(Duration::from_secs(1)).await;
         });
         world.disk.kill();
-        let runtime = SimRuntime::new(world.random.fork(), START_MS);
-        let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
-        world.disk.crash_after(Some(steps));
-        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
-        runtime.crash();
-        runtime.drop_tasks();
-        world.disk.crash_after(None);
+        world.start_cut_off(steps);
         world.disk.kill();
         let read = world.live(both(), |engine, _| async move {
             let other = engine.partition(&open(1).id).expect("open");
@@ -283,5 +285,34 @@ fn a_start_that_is_killed_leaves_segments_as_long_as_they_are() {
         });
         let written: Vec<_> = (0..batches).map(|fill| (i64::from(fill), fill)).collect();
         assert_eq!(read, written, "killed after {steps} steps");
+    }
+}
+
+#[test]
+fn what_of_a_journal_was_not_kept_is_read_again() {
+    let mut world = World::new(165);
+    // More than half of a ring of 1 MiB is in the journal only.
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..70 {
+            append(&partition, batch(1, 9_000, fill)).await;
+        }
+    });
+    world.disk.kill();
+    world.live(vec![open(0)], |engine, _| async move {
+        let expected: Vec<(i64, u8)> = (0..70).map(|fill| (i64::from(fill), fill)).collect();
+        assert_eq!(read_all(&engine.partition(&open(0).id).expect("open"), 0).await, expected);
+    });
+}
+
+#[test]
+fn a_checkpoint_that_was_being_replaced_says_nothing() {
+    for (name, is_one) in [
+        (".flumen-checkpoint-0", true),
+        (".flumen-checkpoint-kept", true),
+        (".flumen-checkpoint-0.tmp", false),
+        ("recovery-point-offset-checkpoint", false),
+    ] {
+        assert_eq!(checkpoint::is_checkpoint(name), is_one, "{name}");
     }
 }
