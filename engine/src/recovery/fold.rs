@@ -378,3 +378,42 @@ async fn read_copied(journal: &LiveGroups, copied: &Copied) -> Result<Bytes, Rec
     }
     Ok(Bytes::copy_from_slice(&buffer[skip..skip + copied.used]))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::memory_file::MemoryFile;
+    use super::*;
+
+    /// What is read of an entry at `position`, which had `held` when its group was read.
+    fn read(file: &[u8], position: u64, held: &[u8], used: usize) -> Result<Bytes, String> {
+        let journal = LiveGroups {
+            path: "core-0".to_owned(),
+            file: Rc::new(MemoryFile::new(file.to_vec())),
+            journal: 42,
+            groups: Vec::new(),
+            read_bytes: 0,
+        };
+        let from = CopiedFrom::File { position, length: held.len(), crc: crc32c(held) };
+        let read = read_copied(&journal, &Copied { from, used }).now_or_never().expect("nothing waits");
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_was_not_kept_is_read_again_and_must_be_what_it_was() {
+        let file: Vec<u8> = (0..5 * BLOCK_BYTES).map(|at| (at / 13) as u8).collect();
+        for (position, length) in [(0, 10), (4096, 4096), (5000, 9000), (20_000, 480)] {
+            let held = &file[position as usize..][..length];
+            assert_eq!(read(&file, position, held, length), Ok(Bytes::copy_from_slice(held)));
+            assert_eq!(read(&file, position, held, 7), Ok(Bytes::copy_from_slice(&held[..7])));
+            let mut flipped = file.clone();
+            flipped[position as usize + length - 1] ^= 1;
+            let error = read(&flipped, position, held, length).expect_err("a bit flipped since");
+            assert!(error.contains(&format!("core-0: damaged at {position}")), "{error}");
+            let short = &file[..position as usize / BLOCK_BYTES * BLOCK_BYTES];
+            let error = read(short, position, held, length).expect_err("the file is shorter");
+            assert!(error.contains("the file ends"), "{error}");
+        }
+    }
+}

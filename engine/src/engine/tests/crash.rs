@@ -289,23 +289,6 @@ fn a_start_that_is_killed_leaves_segments_as_long_as_they_are() {
 }
 
 #[test]
-fn what_of_a_journal_was_not_kept_is_read_again() {
-    let mut world = World::new(165);
-    // More than half of a ring of 1 MiB is in the journal only.
-    world.live(vec![open(0)], |engine, _| async move {
-        let partition = engine.partition(&open(0).id).expect("open");
-        for fill in 0..70 {
-            append(&partition, batch(1, 9_000, fill)).await;
-        }
-    });
-    world.disk.kill();
-    world.live(vec![open(0)], |engine, _| async move {
-        let expected: Vec<(i64, u8)> = (0..70).map(|fill| (i64::from(fill), fill)).collect();
-        assert_eq!(read_all(&engine.partition(&open(0).id).expect("open"), 0).await, expected);
-    });
-}
-
-#[test]
 fn a_checkpoint_that_was_being_replaced_says_nothing() {
     for (name, is_one) in [
         (".flumen-checkpoint-0", true),

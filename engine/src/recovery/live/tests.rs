@@ -118,6 +118,19 @@ fn of_a_long_journal_only_what_is_live_is_read() {
 }
 
 #[test]
+fn no_more_than_half_of_a_journal_is_kept() {
+    let written = write(64, [3; 20], 20);
+    let memory = Rc::new(MemoryFile::new(written.bytes.clone()));
+    let file: Rc<dyn DataFile> = memory;
+    let live = run(follow(&file, written.bytes.len() as u64, "core-0", JOURNAL, written.cursors[0]));
+    let live = live.expect("sound");
+    let is_kept = |found: &LiveGroup| matches!(found.bytes, GroupBytes::Kept(_));
+    assert_eq!(live.groups.len(), 20);
+    assert_eq!(live.groups.iter().filter(|found| is_kept(found)).count(), 10);
+    assert_eq!(followed(&written.bytes, written.cursors[0]).sequences, Ok((1..=20).collect()));
+}
+
+#[test]
 fn the_chain_goes_on_at_the_first_block() {
     // Fifteen blocks: the fourth group does not fit behind the third, and takes the place of the first.
     let written = write(16, [5, 5, 4, 3, 1], 3);
