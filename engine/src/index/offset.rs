@@ -87,10 +87,10 @@ impl OffsetIndex {
         (before < self.entries.len()).then(|| self.entry(before))
     }
 
-    /// Adds the entries of a later part of the same segment.
-    pub fn extend_from(&mut self, later: &Self) {
-        for index in 0..later.len() {
-            let entry = later.entry(index);
+    /// Adds the entries of a later part of the same segment that start at `from` or behind it.
+    pub fn extend_from(&mut self, later: &Self, from: Position) {
+        let entries = (0..later.len()).map(|index| later.entry(index));
+        for entry in entries.filter(|entry| entry.position >= from) {
             self.push(entry.offset, entry.position);
         }
     }

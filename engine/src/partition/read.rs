@@ -29,6 +29,8 @@ enum Look {
     Found(Read, Option<Point>),
     /// The look-up of this segment is needed.
     NeedsLookup(Offset),
+    /// The look-up of this segment, from its index file, does not say where a batch starts.
+    WrongLookup(Offset),
     /// It is on the disk.
     Cold(Cold),
 }
@@ -115,6 +117,7 @@ impl Partition {
             match look {
                 Look::Found(read, first) => return Ok((read, first)),
                 Look::NeedsLookup(segment) => self.load_lookup(segment).await?,
+                Look::WrongLookup(segment) => self.prove_lookup(segment).await?,
                 Look::Cold(wanted) => cold = Some((wanted, self.read_cold(&wanted).await?)),
             }
         }
@@ -159,7 +162,15 @@ impl Partition {
         let mut position = start;
         let first = loop {
             let header = match view.header(position) {
-                Some(header) => self.check_header(segment, position, &header)?,
+                Some(header) => {
+                    let checked = self.check_header(segment, position, &header);
+                    // It starts at or before the batch that is looked for, or an index file was believed that is wrong.
+                    let is_floor = checked.as_ref().is_ok_and(|header| header.base_offset() <= request.from);
+                    if position == start && !is_floor && position > 0 && segment.is_looked_up_by_file() {
+                        return Ok(Look::WrongLookup(segment.base));
+                    }
+                    checked?
+                }
                 None => {
                     // Of whole blocks, from the one where this starts: a block more would take twice the memory.
                     let length_max = COLD_BYTES_MAX - (position - align_down(position));
@@ -352,7 +363,11 @@ impl View<'_> {
             Some(_) => self.segment.lookup.as_ref().map(|lookup| lookup.floor_of_position(Position(room)).0),
             None => None,
         };
-        let mut at = jump.filter(|at| start < *at && *at <= room).unwrap_or(start);
+        // An index file may say any position: none is believed where no batch starts.
+        let is_start = |at: u64| {
+            self.header(at).is_some_and(|header| partition.check_header(self.segment, at, &header).is_ok())
+        };
+        let mut at = jump.filter(|at| start < *at && *at <= room && is_start(*at)).unwrap_or(start);
         while let Some(header) = self.header(at) {
             partition.check_header(self.segment, at, &header)?;
             let next = at + header.batch_bytes() as u64;
@@ -385,7 +400,8 @@ fn position_near(log: &Log, segment: &Segment, from: Offset) -> u64 {
     if position < segment.cached_from() {
         return position;
     }
-    while position < segment.end {
+    // Where an index file is wrong, anything may stand; the read will see.
+    while position + HEADER_BYTES as u64 <= segment.end {
         let header = segment.cached_header(position);
         if header.last_offset() >= from {
             break;

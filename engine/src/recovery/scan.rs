@@ -162,6 +162,29 @@ impl Partition {
     pub(crate) async fn load_lookup(&self, base: Offset) -> Result<(), ReadError> {
         rebuild_lookup(self, base).await
     }
+
+    /// Takes the positions of a segment's look-up from its batches, in the place of an index file that was wrong.
+    pub(crate) async fn prove_lookup(&self, base: Offset) -> Result<(), ReadError> {
+        let (length, next, interval_bytes, cuts) = {
+            let log = self.inner().log.borrow();
+            let segment = log.segment(base).ok_or(ReadError::Offline)?;
+            (segment.written, segment.next, log.config.index_interval_bytes, log.cuts)
+        };
+        tracing::warn!(
+            partition = self.name(),
+            segment = base.0,
+            "the offset index is wrong: the log is read"
+        );
+        let walked = walk(self, base, length, next, interval_bytes).await?;
+        let mut log = self.inner().log.borrow_mut();
+        // After a cut whoever asked looks anew.
+        if log.cuts == cuts
+            && let Some(lookup) = log.segment_mut(base).and_then(|segment| segment.lookup.as_mut())
+        {
+            lookup.prove(walked, Position(length));
+        }
+        Ok(())
+    }
 }
 
 /// See [`Partition::load_lookup`].

@@ -14,12 +14,15 @@ pub(crate) struct Lookup {
     covered_from: Position,
     /// The offset at `covered_from`.
     covered_offset: Offset,
+    /// Whether the offsets' positions are from the log itself. A file's have no checksum: a bit that flipped may say
+    /// any position.
+    is_proved: bool,
 }
 
 impl Lookup {
     /// An empty look-up that covers the segment from `covered_from` on.
     pub(crate) fn new(base: Offset, covered_from: Position, covered_offset: Offset) -> Self {
-        Self { indexes: SegmentIndexes::new(base), covered_from, covered_offset }
+        Self { indexes: SegmentIndexes::new(base), covered_from, covered_offset, is_proved: true }
     }
 
     /// From the contents of the two files, if they are sound for a segment of `log_bytes`.
@@ -32,7 +35,20 @@ impl Lookup {
         let offsets = OffsetIndex::from_bytes(base, offset_index, log_bytes).ok()?;
         let times = TimeIndex::from_bytes(base, time_index).ok()?;
         let indexes = SegmentIndexes::from_indexes(offsets, times, None);
-        Some(Self { indexes, covered_from: Position(0), covered_offset: base })
+        Some(Self { indexes, covered_from: Position(0), covered_offset: base, is_proved: false })
+    }
+
+    /// Whether its positions are from the log itself, and not from a file that may say anything.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.is_proved
+    }
+
+    /// Takes the positions below `upto` from `walked`, which has seen every batch there.
+    pub(crate) fn prove(&mut self, walked: Lookup, upto: Position) {
+        let mut offsets = walked.indexes.offsets;
+        offsets.extend_from(&self.indexes.offsets, upto);
+        self.indexes.offsets = offsets;
+        self.is_proved = true;
     }
 
     /// Whether it knows where `offset` is.
@@ -73,7 +89,7 @@ impl Lookup {
     /// Adds what is known of a later part of the same segment.
     pub(crate) fn continue_with(&mut self, later: Lookup) {
         let (mut offsets, mut times) = (self.indexes.offsets.clone(), self.indexes.times.clone());
-        offsets.extend_from(&later.indexes.offsets);
+        offsets.extend_from(&later.indexes.offsets, Position(0));
         let (mine, its) = (self.largest(), later.largest());
         // An entry says that all before it is no later. The later part knows that of its own batches only: what is
         // not above the largest time of this part is left out.

@@ -317,6 +317,11 @@ impl Segment {
         self.lookup.as_ref().is_some_and(Lookup::is_complete)
     }
 
+    /// Whether where its batches start is known from an index file, which may be wrong.
+    pub(crate) fn is_looked_up_by_file(&self) -> bool {
+        self.lookup.as_ref().is_some_and(|lookup| !lookup.is_proved())
+    }
+
     /// Whether the oldest extent is a chunk of its own with others behind it: readers may come back for it, and
     /// whoever is short of memory can take it.
     pub(crate) fn holds_whole_chunks(&self) -> bool {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::checkpoint;
+use crate::index::OFFSET_ENTRY_BYTES;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
 
 /// A partition whose segments hold a few records each.
@@ -300,6 +301,41 @@ fn what_is_deleted_while_a_stop_is_under_way_stays_deleted() {
         world.live(vec![short(0)], |engine, _| async move {
             let start = engine.partition(&open(0).id).expect("open").log_start_offset();
             assert!(start >= acknowledged.get(), "{start}, {acknowledged:?} was acknowledged ({moment})");
+        });
+    }
+}
+
+#[test]
+fn an_index_that_is_wrong_hides_no_record() {
+    const RECORDS: u8 = 40;
+    let dense =
+        || vec![open_with(0, |config| (config.segment_bytes, config.index_interval_bytes) = (5_000, 0))];
+    let mut world = World::new(56);
+    world.live_and_stop(dense(), |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..RECORDS {
+            append(&partition, batch(1, 600, fill)).await;
+        }
+    });
+    let name = SegmentFile::live(Offset(0), SegmentFileKind::OffsetIndex).name();
+    let path = Path::new("events-0").join(name);
+    let sound = world.disk.contents(&path).expect("a sealed segment's index");
+    assert!(sound.len() >= 5 * OFFSET_ENTRY_BYTES, "{} bytes", sound.len());
+    for bit in 0..sound.len() * 8 {
+        let mut wrong = sound.clone();
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        world.disk.place(&path, &wrong);
+        world.live_and_stop(dense(), |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            for from in 0..i64::from(RECORDS) {
+                let read = partition.read(Offset(from), 2_000, true, ReadLimit::HighWatermark).await;
+                let bytes =
+                    bytes_of(&read.unwrap_or_else(|error| panic!("bit {bit}, offset {from}: {error}")));
+                let offsets: Vec<i64> =
+                    batches(&bytes).map(|batch| batch.expect("whole batches").0.base_offset().0).collect();
+                let expected: Vec<i64> = (from..).take(offsets.len()).collect();
+                assert!(!offsets.is_empty() && offsets == expected, "bit {bit}, offset {from}: {offsets:?}");
+            }
         });
     }
 }
