@@ -5,7 +5,7 @@
 //! Anything else waits until all before it are answered. Bounds: `PIPELINED_MAX` requests under way, the
 //! memory of [`crate::memory`] for their bodies, one answer on its way to the peer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -81,6 +81,7 @@ pub async fn serve(shard: Rc<Shard>, socket: Socket, peer: SocketAddr, listener:
         socket,
         facts,
         presence,
+        proven_bytes: Cell::default(),
         pipeline: RefCell::default(),
         changed: RefCell::default(),
     };
@@ -114,6 +115,8 @@ struct Connection {
     socket: Socket,
     facts: Rc<ConnectionFacts>,
     presence: Presence,
+    /// Twice the last body that held memory and came whole: as much is believed to come at once.
+    proven_bytes: Cell<usize>,
     /// Produce requests under way, oldest first.
     pipeline: RefCell<VecDeque<Pending>>,
     /// Reader and writer are one task, so one waker serves both.
@@ -268,7 +271,7 @@ impl Connection {
         let limit = BODY_TIME + Duration::from_secs((bytes / BODY_BYTES_PER_SECOND) as u64);
         let (ring, memory) = (self.shard.ring(), self.shard.memory());
         if bytes > FREE_BYTES {
-            if body.len() < FREE_BYTES {
+            if body.len() < FREE_BYTES && bytes > self.proven_bytes.get() {
                 let start = body.len();
                 let receiving = self.socket.recv_exact(body, start..FREE_BYTES);
                 let (result, returned) =
@@ -278,6 +281,7 @@ impl Connection {
             }
             permit = Some(memory.reserve(bytes - FREE_BYTES, is_produce).await);
             let body = self.receive_held(body, bytes, limit, is_produce).await?;
+            self.proven_bytes.set(2 * bytes);
             return Ok(Some((body, permit)));
         }
         let start = body.len();

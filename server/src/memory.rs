@@ -1,7 +1,8 @@
 //! Memory for the bodies of requests: bounded for each core, whatever its connections announce.
 //!
 //! A body's first 16 KiB cost nothing but the connection's own place; the rest is asked for all at once when
-//! data beyond them is on its way, so nobody holds some memory while waiting for more. When it is used up,
+//! data beyond them is on its way, so nobody holds some memory while waiting for more; or with the request's first bytes,
+//! where the connection's last such body was half as large and came whole. When it is used up,
 //! connections are not read, and whoever holds some of it must send: [`RequestMemory::is_wanted`]. An eighth is kept
 //! for what is no Produce.
 //!
