@@ -34,8 +34,10 @@ use crate::shard::Shard;
 /// Produce requests of one connection that may wait for the disk at one time.
 const PIPELINED_MAX: usize = 64;
 
-/// Bytes of the buffer that an idle connection keeps; a request that fits is read in one go.
-const READ_BYTES: usize = 1024;
+/// Bytes of the buffer that an idle connection keeps; what fits is read in one go. It has room for two requests like the
+/// last one, if that was none of the large ones, whose bodies have memory of their own.
+const READ_BYTES_MIN: usize = 1024;
+const READ_BYTES_MAX: usize = FREE_BYTES;
 
 /// Bodies up to this size lie in memory that is used again: fresh memory of that size is mapped, cleared and
 /// unmapped by the kernel for each request, which costs more than all that is done with the bytes.
@@ -263,6 +265,7 @@ impl Connection {
         }
         let size = buffer.size().expect("at least a size was received");
         let bytes = frame::request_bytes(size, self.request_bytes_max()).map_err(Refusal::from)?;
+        buffer.room_bytes = read_bytes_after(SIZE_BYTES + bytes);
         if let Some(frame) = buffer.take_frame(bytes) {
             return Ok(Some((frame, None)));
         }
@@ -357,11 +360,26 @@ impl AsRef<[u8]> for RecycledBody {
 }
 
 /// What was received and not yet taken: the start of a request, or several small ones.
-#[derive(Default)]
 struct ReadBuffer {
     bytes: Vec<u8>,
     /// Invariant: `start <= bytes.len()`.
     start: usize,
+    /// How many bytes it has room for when it is next received into.
+    room_bytes: usize,
+}
+
+/// The room for what follows a request of `bytes`, its size included.
+fn read_bytes_after(bytes: usize) -> usize {
+    if bytes > READ_BYTES_MAX {
+        return READ_BYTES_MIN;
+    }
+    (2 * bytes).next_power_of_two().clamp(READ_BYTES_MIN, READ_BYTES_MAX)
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), start: 0, room_bytes: READ_BYTES_MIN }
+    }
 }
 
 impl ReadBuffer {
@@ -380,12 +398,15 @@ impl ReadBuffer {
 
     /// Receives what has come; says whether there was anything.
     async fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        self.bytes.reserve_exact(READ_BYTES - self.bytes.len());
-        let buffer = std::mem::take(&mut self.bytes);
+        let mut buffer = std::mem::take(&mut self.bytes);
+        buffer.drain(..std::mem::take(&mut self.start));
+        if buffer.capacity() != self.room_bytes {
+            // Less than the start of a request is left.
+            let left = std::mem::replace(&mut buffer, Vec::with_capacity(self.room_bytes));
+            buffer.extend_from_slice(&left);
+        }
         let start = buffer.len();
-        let (result, buffer) = socket.recv(buffer, start..READ_BYTES).await;
+        let (result, buffer) = socket.recv(buffer, start..self.room_bytes).await;
         self.bytes = buffer;
         let received = result?;
         if received == 0 && self.filled() > 0 {
@@ -409,5 +430,18 @@ impl ReadBuffer {
         self.bytes.clear();
         self.start = 0;
         body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_for_requests_follows_the_last_one() {
+        let rooms = [100, 512, 513, 1_200, 4_300, 16 << 10].map(read_bytes_after);
+        assert_eq!(rooms, [1 << 10, 1 << 10, 2 << 10, 4 << 10, 16 << 10, 16 << 10]);
+        // Of a large one the start says enough.
+        assert_eq!(read_bytes_after((16 << 10) + 1), READ_BYTES_MIN);
     }
 }
