@@ -14,6 +14,8 @@ use crate::error::BenchError;
 /// What a killed process had under way holds the file system for a moment.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(5);
+/// What stops a file system, ext4's as well.
+const CUTTER: &str = "xfs_io";
 /// Where the tools are that an ordinary user's path leaves out.
 const TOOLS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
@@ -31,6 +33,12 @@ impl Device {
         if !rustix::process::geteuid().is_root() {
             return Err(BenchError::Refused("a file system of its own takes root".to_owned()));
         }
+        // Needed at the cut only, but nobody is to find out then.
+        run(CUTTER, &["-V"], &[]).map_err(|error| {
+            BenchError::Refused(format!(
+                "a file system that can be stopped takes {CUTTER}, of xfsprogs: {error}"
+            ))
+        })?;
         let wrong = |source| BenchError::io(format!("make {}", folder.display()), source);
         std::fs::create_dir_all(folder).map_err(wrong)?;
         let image = folder.with_extension("image");
@@ -44,7 +52,7 @@ impl Device {
 
     /// Stops the file system.
     pub fn cut(&self) -> Result<(), BenchError> {
-        run("xfs_io", &["-x", "-c", "shutdown"], &[&self.folder]).map(drop)
+        run(CUTTER, &["-x", "-c", "shutdown"], &[&self.folder]).map(drop)
     }
 
     /// Unmounts what is left after a cut, and mounts it again: the power is back.
