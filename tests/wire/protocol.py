@@ -42,13 +42,15 @@ def sized(body: bytes) -> bytes:
     return pack("i", len(body)) + body
 
 
-def exchange(broker: Broker, sent: bytes, answers: int = 1) -> bytes | str:
-    """Sends bytes as they are. What comes back, up to so many answers; or that the connection was closed, or
-    that there was nothing to hear."""
+def exchange(broker: Broker, sent: bytes, answers: int = 1, piece_bytes: int = 1 << 30) -> bytes | str:
+    """Sends bytes as they are, in pieces. What comes back, up to so many answers; or that the connection was closed,
+    or that there was nothing to hear."""
     with socket.create_connection(("127.0.0.1", broker.port), timeout=PATIENCE_S) as connection:
         received = b""
         try:
-            connection.sendall(sent)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(sent), piece_bytes):
+                connection.sendall(sent[start : start + piece_bytes])
             connection.settimeout(PATIENCE_S if answers else SILENCE_S)
             while whole_answers(received) < max(answers, 1):
                 more = connection.recv(1 << 16)

@@ -10,8 +10,8 @@ import pytest
 from harness.broker import Broker
 
 from .protocol import (
-    API_VERSIONS, CLOSED, FETCH, METADATA, PRODUCE, SILENT, Batch, compact, exchange, header, pack, produce, produced,
-    record, sized, string, varint,
+    API_VERSIONS, CLOSED, FETCH, METADATA, PRODUCE, SILENT, Batch, Reader, compact, exchange, header, pack, produce,
+    produced, record, sized, string, varint,
 )
 from .scene import create_topic, everywhere
 
@@ -114,6 +114,7 @@ def test_pipelined_requests_are_answered_in_order(brokers: list[Broker]) -> None
 def topics(brokers: list[Broker]) -> None:
     for broker in brokers:
         create_topic(broker, b"plain")
+        create_topic(broker, b"sizes", partitions=1)
         create_topic(broker, b"compacted", cleanup_policy="compact")
         create_topic(broker, b"stamped", message_timestamp_type="LogAppendTime")
         for codec in ("uncompressed", "gzip", "snappy"):
@@ -191,6 +192,33 @@ RECORDS = {
 @pytest.mark.parametrize("records", RECORDS.values(), ids=RECORDS.keys())
 def test_record_sets(brokers: list[Broker], records: bytes) -> None:
     everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(produce(b"plain", records))))))
+
+
+# Around what an idle connection has room for, what a body has for nothing, and twice what came before.
+VALUE_BYTES = (10, 900, 1_000, 2_000, 4_000, 8_100, 16_100, 16_300, 16_400, 40_000, 70_000, 30_000, 300_000, 100, 33_000,
+               66_500, 5, 12_000, 3)
+
+
+@pytest.mark.parametrize("piece_bytes", (1 << 30, 65_536, 16_389, 1_021))
+def test_requests_of_all_sizes(brokers: list[Broker], piece_bytes: int) -> None:
+    """Whatever a connection has sent before, and wherever its bytes are parted, each request is taken whole."""
+    sent = b"".join(
+        sized(produce(b"sizes", Batch(records=[record(0, value=bytes([number]) * size)]).encode()))
+        for number, size in enumerate(VALUE_BYTES))
+
+    def play(broker: Broker) -> list[tuple[int, int]]:
+        answer = exchange(broker, sent, answers=len(VALUE_BYTES), piece_bytes=piece_bytes)
+        outcomes = []
+        while answer:
+            size = struct.unpack(">i", answer[:4])[0]
+            reader = Reader(answer[8 : 4 + size])
+            reader.take("i"), reader.string(), reader.take("i")
+            _, error, offset = reader.take("ihq")
+            outcomes.append((error, offset))
+            answer = answer[4 + size :]
+        return [(error, offset - outcomes[0][1]) for error, offset in outcomes]
+
+    assert everywhere(brokers, play) == [(0, number) for number in range(len(VALUE_BYTES))]
 
 
 def test_without_acknowledgement(brokers: list[Broker]) -> None:
