@@ -34,8 +34,8 @@ use crate::shard::Shard;
 /// Produce requests of one connection that may wait for the disk at one time.
 const PIPELINED_MAX: usize = 64;
 
-/// Bytes of the buffer that an idle connection keeps; what fits is read in one go. It has room for two requests like the
-/// last one, if that was none of the large ones, whose bodies have memory of their own.
+/// Bytes of the buffer that a connection keeps, also while it is idle; what fits is read in one go. It has room for two
+/// requests like the last one, if that was none of the large ones, whose bodies have memory of their own.
 const READ_BYTES_MIN: usize = 1024;
 const READ_BYTES_MAX: usize = FREE_BYTES;
 
