@@ -1,5 +1,7 @@
+use flumen_wire::StrBytes;
 use flumen_wire::fetch::{FetchTopic, ForgottenTopic};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 
