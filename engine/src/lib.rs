@@ -32,7 +32,7 @@ mod write_behind;
 pub use append::{Append, AppendError, AppendOrigin, Appended};
 pub use engine::{CloseError, CreateError, Engine, EngineConfig, EngineStats, OpenError, OpenPartition};
 pub use log_config::LogConfig;
-pub use partition::{Partition, Watch};
+pub use partition::{Partition, Watches};
 pub use read::{AbortedTransaction, Read, ReadError, ReadLimit, TimestampedOffset};
 pub use recovery::{ClosedCore, RecoveredJournal, RecoveryError};
 pub use types::{CoreId, LeaderEpoch, Offset, PartitionId, Position, ProducerEpoch, ProducerId, Timestamp};

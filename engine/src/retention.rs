@@ -40,7 +40,7 @@ pub(crate) async fn check(core: &Rc<Core>) -> Result<(), StorageError> {
     for partition in partitions {
         learn_ages(&partition).await;
         if shorten(&partition, now) {
-            partition.inner().watchers.notify();
+            partition.tell_watchers();
             shortened.push(partition);
         }
         core.runtime.yield_now().await;

@@ -9,6 +9,9 @@
 //! of it the client must be told. Between the two other requests may run, even of the same session; the
 //! epoch tells.
 //!
+//! Where whoever serves it watches a session's partitions, those that had nothing new are *settled*: the next
+//! poll looks at them only if there is news of them. What keeps the watches is kept beside the session.
+//!
 //! Bounds: [`SessionLimits::sessions_max`] sessions, [`SessionLimits::partitions_max`] partitions in all of
 //! them. When either is reached and nothing may be evicted, a full fetch is answered without a session. An
 //! incremental one that passes the second loses its session. Nothing of this survives a restart.
@@ -39,7 +42,7 @@ const EVICTION_MS: i64 = 120_000;
 pub struct SessionLimits {
     /// This core's share of `max.incremental.fetch.session.cache.slots`; 0 turns sessions off.
     pub sessions_max: usize,
-    /// Partitions in all sessions of this core; one takes about 150 bytes.
+    /// Partitions in all sessions of this core; one takes about 400 bytes, without what watches it.
     pub partitions_max: usize,
 }
 
@@ -69,15 +72,51 @@ impl SessionError {
 #[derive(Debug)]
 pub struct FetchContext {
     kind: ContextKind,
-    /// The partitions, in the order in which they are to be served.
-    pub partitions: Vec<(PartitionKey, FetchPartition)>,
+    /// The partitions to look at, in the order in which they are to be served. Those that there is news of are
+    /// to be added where the session is watched.
+    pub partitions: Vec<Wanted>,
+    /// How many more the session has, to look at only where there is news of them.
+    pub settled: usize,
+    /// What the session forgot, to be watched no longer. Empty where the session is not watched.
+    pub forgotten: Vec<PartitionKey>,
+}
+
+/// A partition to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose turn it is: lower ones are served first. Unique in its fetch.
+    pub place: u64,
+    /// Which one.
+    pub key: PartitionKey,
+    /// What is wanted of it.
+    pub partition: FetchPartition,
+}
+
+/// What was found of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which one.
+    pub key: PartitionKey,
+    /// Its answer, but for the records themselves.
+    pub answer: FetchPartitionResponse,
+    /// Whether all that there is for the client is in the answer.
+    pub is_exhausted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum ContextKind {
     Sessionless,
-    Full { privileged: bool, uses_ids: bool },
-    Incremental { session_id: i32, epoch_next: i32 },
+    Full { reader: Reader },
+    Incremental { session_id: i32, epoch_next: i32, is_watched: bool },
+}
+
+/// Who reads, and what it may see.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// A follower. Its sessions outlive consumers', and are looked at whole: it sees what is no news to others.
+    privileged: bool,
+    uses_ids: bool,
+    isolation_level: i8,
 }
 
 /// What the client is to be told.
@@ -87,19 +126,19 @@ pub struct Finished {
     pub session_id: i32,
     /// An error of the session as a whole: then no partition is in the answer.
     pub error: Option<SessionError>,
-    /// The partitions that are in the answer, as indexes into [`FetchContext::partitions`], ascending.
+    /// Which of what was found is in the answer, as indexes, ascending.
     pub included: Vec<usize>,
 }
 
-/// The sessions of one core.
+/// The sessions of one core, with a `W` beside each.
 #[derive(Debug)]
-pub struct FetchSessions {
+pub struct FetchSessions<W> {
     limits: SessionLimits,
     /// Invariant: every session's id is this core, modulo the number of cores.
     core: u16,
     cores: u16,
     random_state: u64,
-    sessions: HashMap<i32, Session>,
+    sessions: HashMap<i32, Session<W>>,
     /// Invariant: the sum of all sessions' partitions.
     partition_count: usize,
     /// (last use, id) of every session.
@@ -120,11 +159,13 @@ struct EvictionKey {
 }
 
 #[derive(Debug)]
-struct Session {
-    /// A follower's; these outlive consumers' sessions.
-    privileged: bool,
-    uses_ids: bool,
+struct Session<W> {
+    reader: Reader,
     partitions: PartitionList,
+    /// What watches the partitions that are settled.
+    watches: W,
+    /// A poll has begun and not finished: what it was told as news is known to nobody else.
+    is_polled: bool,
     created_ms: i64,
     last_used_ms: i64,
     /// How many partitions it had when it was last put into the eviction orders.
@@ -139,7 +180,7 @@ pub fn home_of(session_id: i32, cores: u16) -> CoreId {
     CoreId(u16::try_from(core).expect("below the number of cores"))
 }
 
-impl FetchSessions {
+impl<W: Default + Clone> FetchSessions<W> {
     /// An empty cache. `seed` makes the session ids of two runs differ.
     pub fn new(limits: SessionLimits, seed: u64) -> Self {
         Self {
@@ -176,25 +217,31 @@ impl FetchSessions {
         self.evicted_count
     }
 
-    /// Reads a request into its session; says what to serve. `now_ms` is monotonic.
+    /// Reads a request into its session; says what to serve. `now_ms` is monotonic. `can_watch` says whether who
+    /// serves it will watch the session's partitions, with what is [beside](Self::watches) the session.
     pub fn begin(
         &mut self,
         request: &FetchRequest,
         version: i16,
         now_ms: i64,
+        can_watch: bool,
     ) -> Result<FetchContext, SessionError> {
-        let uses_ids = version >= TOPIC_IDS_FROM;
+        let reader = Reader {
+            privileged: request.replica_id >= 0,
+            uses_ids: version >= TOPIC_IDS_FROM,
+            isolation_level: request.isolation_level,
+        };
         match request.session_epoch {
             INITIAL_EPOCH | FINAL_EPOCH => {
                 // A full fetch ends the session that it names, whether it opens another or not.
                 self.remove(request.session_id);
                 let kind = match request.session_epoch {
                     FINAL_EPOCH => ContextKind::Sessionless,
-                    _ => ContextKind::Full { privileged: request.replica_id >= 0, uses_ids },
+                    _ => ContextKind::Full { reader },
                 };
-                Ok(FetchContext { kind, partitions: requested(request) })
+                Ok(FetchContext::whole(kind, request))
             }
-            epoch => self.begin_incremental(request, epoch, uses_ids, now_ms),
+            epoch => self.begin_incremental(request, epoch, reader, now_ms, can_watch),
         }
     }
 
@@ -202,65 +249,79 @@ impl FetchSessions {
         &mut self,
         request: &FetchRequest,
         epoch: i32,
-        uses_ids: bool,
+        reader: Reader,
         now_ms: i64,
+        can_watch: bool,
     ) -> Result<FetchContext, SessionError> {
         let id = request.session_id;
         let session = self.sessions.get_mut(&id).ok_or(SessionError::IdNotFound)?;
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
         }
-        if session.uses_ids != uses_ids {
+        if session.reader.uses_ids != reader.uses_ids {
             return Err(SessionError::TopicId);
         }
         let size_before = session.partitions.len();
-        session.partitions.update(request);
+        let mut forgotten = session.partitions.update(request);
         let size = session.partitions.len();
         self.partition_count = self.partition_count - size_before + size;
         if size == 0 {
             self.remove(id);
-            return Ok(FetchContext { kind: ContextKind::Sessionless, partitions: requested(request) });
+            return Ok(FetchContext::whole(ContextKind::Sessionless, request));
         }
         if self.partition_count > self.limits.partitions_max {
             self.remove(id);
             return Err(SessionError::IdNotFound);
         }
+        // A name may come to mean another topic, which nobody watches.
+        let is_watched = can_watch && reader.uses_ids && !reader.privileged;
+        let sees_as_before = session.reader.isolation_level == reader.isolation_level;
+        if !is_watched || session.is_polled || !sees_as_before {
+            session.watches = W::default();
+            session.partitions.unsettle();
+            forgotten.clear();
+        }
+        session.reader.isolation_level = reader.isolation_level;
+        session.is_polled = true;
         let epoch_next = next_epoch(epoch);
         session.epoch = epoch_next;
         let partitions = session.partitions.wanted();
         self.touch(id, now_ms);
-        Ok(FetchContext { kind: ContextKind::Incremental { session_id: id, epoch_next }, partitions })
+        let kind = ContextKind::Incremental { session_id: id, epoch_next, is_watched };
+        Ok(FetchContext { kind, settled: size - partitions.len(), partitions, forgotten })
     }
 
-    /// Takes what was found, one answer for each of the context's partitions in their order, and says what
-    /// the client is to be told of it.
-    ///
-    /// # Panics
-    /// If there is not one answer for each partition.
-    pub fn finish(
-        &mut self,
-        context: &FetchContext,
-        answers: &[FetchPartitionResponse],
-        now_ms: i64,
-    ) -> Finished {
-        assert_eq!(context.partitions.len(), answers.len(), "one answer for each partition");
-        let everything = || (0..answers.len()).collect();
+    /// What watches the partitions of the session that `context` is of; `None` if it is not to be watched, or
+    /// has gone.
+    pub fn watches(&self, context: &FetchContext) -> Option<W> {
+        match context.kind {
+            ContextKind::Incremental { session_id, is_watched: true, .. } => {
+                self.sessions.get(&session_id).map(|session| session.watches.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes what was found, in the order of service: of each of the context's partitions, and of those that
+    /// there was news of. Says what the client is to be told of it.
+    pub fn finish(&mut self, context: &FetchContext, found: &[Found], now_ms: i64) -> Finished {
+        let everything = || (0..found.len()).collect();
         match context.kind {
             ContextKind::Sessionless => {
                 Finished { session_id: NO_SESSION, error: None, included: everything() }
             }
-            ContextKind::Full { privileged, uses_ids } => Finished {
-                session_id: self.open(privileged, uses_ids, context, answers, now_ms),
+            ContextKind::Full { reader } => Finished {
+                session_id: self.open(reader, context, found, now_ms),
                 error: None,
                 included: everything(),
             },
-            ContextKind::Incremental { session_id, epoch_next } => {
+            ContextKind::Incremental { session_id, epoch_next, is_watched } => {
                 match self.sessions.get_mut(&session_id).filter(|session| session.epoch == epoch_next) {
-                    Some(session) => Finished {
-                        session_id,
-                        error: None,
-                        included: session.partitions.take_answers(context, answers),
-                    },
+                    Some(session) => {
+                        session.is_polled = false;
+                        let included = session.partitions.take_answers(found, is_watched);
+                        Finished { session_id, error: None, included }
+                    }
                     None => {
                         Finished { session_id, error: Some(SessionError::InvalidEpoch), included: Vec::new() }
                     }
@@ -270,38 +331,36 @@ impl FetchSessions {
     }
 
     /// Opens a session with what a full fetch asked and got; 0 if there is no room.
-    fn open(
-        &mut self,
-        privileged: bool,
-        uses_ids: bool,
-        context: &FetchContext,
-        answers: &[FetchPartitionResponse],
-        now_ms: i64,
-    ) -> i32 {
-        let size = context.partitions.len();
+    ///
+    /// # Panics
+    /// If there is not one answer for each partition.
+    fn open(&mut self, reader: Reader, context: &FetchContext, found: &[Found], now_ms: i64) -> i32 {
+        assert_eq!(context.partitions.len(), found.len(), "one answer for each partition");
+        let size = found.len();
         if self.limits.sessions_max == 0 || size > self.limits.partitions_max {
             return NO_SESSION;
         }
         while self.sessions.len() >= self.limits.sessions_max
             || self.partition_count + size > self.limits.partitions_max
         {
-            if !self.evict_for(privileged, size, now_ms) {
+            if !self.evict_for(reader.privileged, size, now_ms) {
                 return NO_SESSION;
             }
         }
         let mut partitions = PartitionList::default();
-        for ((key, wanted), answer) in context.partitions.iter().zip(answers) {
-            let mut cached = CachedPartition::new(key.clone(), *wanted);
-            cached.high_watermark = answer.high_watermark;
-            cached.log_start_offset = answer.log_start_offset;
+        for (wanted, found) in context.partitions.iter().zip(found) {
+            let mut cached = CachedPartition::new(wanted.key.clone(), wanted.partition);
+            cached.high_watermark = found.answer.high_watermark;
+            cached.log_start_offset = found.answer.log_start_offset;
             partitions.push(cached);
         }
         let id = self.new_id();
         self.partition_count += size;
         let session = Session {
-            privileged,
-            uses_ids,
+            reader,
             partitions,
+            watches: W::default(),
+            is_polled: false,
             created_ms: now_ms,
             last_used_ms: now_ms,
             size_filed: size,
@@ -352,7 +411,7 @@ impl FetchSessions {
         session.size_filed = session.partitions.len();
         let key = session.eviction_key(id);
         let is_settled = now_ms - session.created_ms > EVICTION_MS;
-        if is_settled || !session.privileged {
+        if is_settled || !session.reader.privileged {
             self.evictable_by_privileged.insert(key);
         }
         if is_settled {
@@ -379,36 +438,44 @@ impl FetchSessions {
 }
 
 impl FetchContext {
-    /// The included answers as an answer's topics. Neighbours of one topic share its entry, as in Kafka.
-    pub fn into_topics(
-        self,
-        answers: Vec<FetchPartitionResponse>,
-        included: &[usize],
-    ) -> Vec<FetchTopicResponse> {
-        let mut topics: Vec<FetchTopicResponse> = Vec::new();
-        let mut included = included.iter().copied().peekable();
-        for (index, ((key, _), answer)) in self.partitions.into_iter().zip(answers).enumerate() {
-            if included.next_if_eq(&index).is_none() {
-                continue;
-            }
-            match topics.last_mut() {
-                Some(topic) if topic.id == key.topic_id && topic.name == key.topic => {
-                    topic.partitions.push(answer);
-                }
-                _ => topics.push(FetchTopicResponse {
-                    name: key.topic,
-                    id: key.topic_id,
-                    partitions: vec![answer],
-                }),
-            }
-        }
-        topics
+    /// Of all that a request names.
+    fn whole(kind: ContextKind, request: &FetchRequest) -> Self {
+        Self { kind, partitions: requested(request), settled: 0, forgotten: Vec::new() }
     }
 }
 
-impl Session {
+impl Found {
+    /// Whether only news can bring the client anything more.
+    fn is_settled(&self) -> bool {
+        self.is_exhausted && self.answer.error_code == 0 && self.answer.records_bytes == 0
+    }
+}
+
+/// The included answers as an answer's topics. Neighbours of one topic share its entry, as in Kafka.
+pub fn into_topics(found: Vec<Found>, included: &[usize]) -> Vec<FetchTopicResponse> {
+    let mut topics: Vec<FetchTopicResponse> = Vec::new();
+    let mut included = included.iter().copied().peekable();
+    for (index, Found { key, answer, .. }) in found.into_iter().enumerate() {
+        if included.next_if_eq(&index).is_none() {
+            continue;
+        }
+        match topics.last_mut() {
+            Some(topic) if topic.id == key.topic_id && topic.name == key.topic => {
+                topic.partitions.push(answer);
+            }
+            _ => topics.push(FetchTopicResponse {
+                name: key.topic,
+                id: key.topic_id,
+                partitions: vec![answer],
+            }),
+        }
+    }
+    topics
+}
+
+impl<W> Session<W> {
     fn eviction_key(&self, id: i32) -> EvictionKey {
-        EvictionKey { privileged: self.privileged, size: self.size_filed, id }
+        EvictionKey { privileged: self.reader.privileged, size: self.size_filed, id }
     }
 }
 

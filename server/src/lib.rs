@@ -9,6 +9,7 @@ pub mod connection;
 pub mod connections;
 pub mod dispatch;
 pub mod fetch_session;
+pub mod fetch_watches;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod groups;

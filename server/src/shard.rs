@@ -22,6 +22,7 @@ use crate::auto_creation::AutoCreation;
 use crate::config::BrokerConfig;
 use crate::connections::Connections;
 use crate::fetch_session::{FetchSessions, SessionLimits};
+use crate::fetch_watches::{SessionWatches, Visitors};
 use crate::groups::coordinator::GroupCoordinator;
 use crate::groups::settings::GroupSettings;
 use crate::memory::{AnswerMemory, RequestMemory};
@@ -38,8 +39,8 @@ const MESSAGES_PER_TURN: usize = 64;
 /// What the process ends with when its log directory failed. Kafka halts with 1, too.
 const OFFLINE_EXIT_CODE: i32 = 1;
 
-/// Partitions in the fetch sessions of all cores together; one takes about 150 bytes.
-const SESSION_PARTITIONS_MAX: usize = 200_000;
+/// Partitions in the fetch sessions of all cores together; one takes about 630 bytes with what is watched of it.
+const SESSION_PARTITIONS_MAX: usize = 100_000;
 
 /// What one core holds.
 pub struct Shard {
@@ -53,7 +54,8 @@ pub struct Shard {
     /// Work that runs here for other cores, to be ended when nobody waits for it any more.
     visiting: RefCell<BTreeMap<(CoreId, SlotId), AbortHandle>>,
     groups: GroupCoordinator,
-    fetch_sessions: RefCell<FetchSessions>,
+    fetch_sessions: RefCell<FetchSessions<Rc<SessionWatches>>>,
+    visitors: Visitors,
     producer_ids: ProducerIds,
     auto_creation: AutoCreation,
     /// Of the topics whose batches are not just stored as they come.
@@ -99,6 +101,7 @@ impl Shard {
             core: parts.core,
             cores: parts.cores,
             fetch_sessions: RefCell::new(fetch_sessions(&parts)),
+            visitors: Visitors::default(),
             producer_ids: ProducerIds::default(),
             auto_creation: AutoCreation::default(),
             treatments: RefCell::default(),
@@ -172,8 +175,13 @@ impl Shard {
     }
 
     /// The fetch sessions of this core's connections.
-    pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
+    pub fn fetch_sessions(&self) -> &RefCell<FetchSessions<Rc<SessionWatches>>> {
         &self.fetch_sessions
+    }
+
+    /// What is watched here for fetch sessions of other cores.
+    pub fn visitors(&self) -> &Visitors {
+        &self.visitors
     }
 
     /// Producer ids that this core gives.
@@ -362,7 +370,7 @@ impl Shard {
 }
 
 /// This core's share of the sessions.
-fn fetch_sessions(parts: &ShardParts) -> FetchSessions {
+fn fetch_sessions(parts: &ShardParts) -> FetchSessions<Rc<SessionWatches>> {
     let cores = usize::from(parts.cores);
     let limits = SessionLimits {
         sessions_max: parts.config.fetch.sessions_max.div_ceil(cores),

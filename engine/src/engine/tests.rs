@@ -14,7 +14,7 @@ use super::*;
 use crate::batch::{BatchBuilder, CheckedBatches, ProducerStamp, batches, records};
 use crate::read::{Read, ReadLimit};
 use crate::storage::sim::{FaultPlan, Random, SimDirectory, SimDisk, SimRuntime};
-use crate::{AppendError, AppendOrigin, ProducerEpoch, ProducerId, ReadError, Timestamp};
+use crate::{AppendError, AppendOrigin, ProducerEpoch, ProducerId, ReadError, Timestamp, Watches};
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -569,11 +569,13 @@ fn a_deleted_partition_fails_its_waiters_and_leaves_nothing() {
     world.live(vec![open(0), open(1)], |engine, runtime| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 100, 1)).await;
-        let watch = partition.watch(partition.high_watermark());
+        let mut watches = Watches::default();
+        watches.watch(&partition);
         let waits = partition.append(batch(1, 100, 2), AppendOrigin::Client);
         engine.delete_partition(&open(0).id).await.expect("deleted");
         assert_eq!(waits.await, Err(AppendError::Deleted));
-        watch.await;
+        watches.news().await;
+        assert_eq!(watches.take_news(), [open(0).id]);
         assert!(engine.partition(&open(0).id).is_none());
         runtime.sleep(Duration::from_secs(100)).await;
         engine
@@ -591,17 +593,37 @@ fn a_deleted_partition_fails_its_waiters_and_leaves_nothing() {
 }
 
 #[test]
-fn a_watch_wakes_when_the_high_watermark_rises() {
+fn a_watch_tells_once_that_the_high_watermark_rose_and_not_what_is_forgotten() {
     let mut world = World::new(14);
-    world.live(vec![open(0)], |engine, runtime| async move {
-        let partition = engine.partition(&open(0).id).expect("open");
-        let watch = partition.watch(Offset(0));
-        let appender = partition.clone();
+    world.live(vec![open(0), open(1), open(2)], |engine, runtime| async move {
+        let partitions: Vec<Partition> =
+            (0..3).map(|index| engine.partition(&open(index).id).expect("open")).collect();
+        let mut watches = Watches::default();
+        for partition in &partitions {
+            watches.watch(partition);
+        }
+        watches.forget(&open(1).id);
+        let appender = partitions.clone();
         runtime.spawn(Box::pin(async move {
-            append(&appender, batch(1, 100, 1)).await;
+            for partition in &appender[..2] {
+                append(partition, batch(1, 100, 1)).await;
+            }
         }));
-        watch.await;
-        assert_eq!(partition.high_watermark(), Offset(1));
-        partition.watch(Offset(0)).await;
+        watches.news().await;
+        assert_eq!(partitions[0].high_watermark(), Offset(1));
+        // It is told once, however often there was news, and no longer watched; the others stay.
+        append(&partitions[0], batch(1, 100, 2)).await;
+        assert_eq!((watches.take_news(), watches.len()), (vec![open(0).id], 1));
+        append(&partitions[0], batch(1, 100, 3)).await;
+        append(&partitions[1], batch(1, 100, 3)).await;
+        assert_eq!(watches.take_news(), []);
+        // Other news than records, on what has been watched all the time.
+        partitions[2].set_leader_epoch(LeaderEpoch(9));
+        watches.news().await;
+        assert_eq!((watches.take_news(), watches.is_empty()), (vec![open(2).id], true));
+        partitions[2].set_leader_epoch(LeaderEpoch(8));
+        watches.watch(&partitions[2]);
+        partitions[2].set_leader_epoch(LeaderEpoch(9));
+        assert_eq!(watches.take_news(), []);
     });
 }

@@ -473,7 +473,7 @@ pub(crate) fn settle(partition: &Partition, point: Point) {
         slot.complete(Ok(appended));
     }
     if raised {
-        partition.inner().watchers.notify();
+        partition.tell_watchers();
     }
 }
 

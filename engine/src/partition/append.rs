@@ -118,7 +118,7 @@ impl Partition {
     /// Something was placed: tells those who carry it on.
     fn appended(&self, relaxed: bool) {
         if relaxed {
-            self.inner.watchers.notify();
+            self.tell_watchers();
         }
         let (wants_commit, wants_flush) = {
             let log = self.inner.log.borrow();

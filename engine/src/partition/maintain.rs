@@ -50,7 +50,7 @@ impl Partition {
             }
             log.raise_start(before);
         }
-        self.inner.watchers.notify();
+        self.tell_watchers();
         self.core().write_behind.checkpoint_is_stale.set(true);
         checkpoint::write(self.core()).await?;
         self.remove_old_segments().await?;
@@ -124,7 +124,7 @@ impl Partition {
         for region in freed {
             core.release(region);
         }
-        self.inner.watchers.notify();
+        self.tell_watchers();
         // What the files hold behind the cut would come back to life in what is appended from now on.
         let finished = self.finish_cut(cut, removed).await;
         finished.inspect_err(|error| {

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub(crate) use log::{JournalEntry, Log, Point, Status};
-pub use watch::Watch;
 pub(crate) use watch::Watchers;
+pub use watch::Watches;
 
 use crate::append::{AppendError, AppendSlot};
 use crate::core::Core;
@@ -125,14 +125,11 @@ impl Partition {
 
     /// Sets the epoch that batches appended from now on carry. A lower one is ignored.
     pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
-        let mut log = self.inner.log.borrow_mut();
-        log.leader_epoch = log.leader_epoch.max(epoch);
-    }
-
-    /// Completes when the high watermark is no longer `from`, when the log's start moves, or when the
-    /// partition is deleted or fails. Dropping it cancels it.
-    pub fn watch(&self, from: Offset) -> Watch {
-        Watch::new(self.clone(), from)
+        let before = self.inner.log.borrow().leader_epoch;
+        if epoch > before {
+            self.inner.log.borrow_mut().leader_epoch = epoch;
+            self.tell_watchers();
+        }
     }
 
     /// The epoch that holds `offset`, if it is known.
@@ -181,6 +178,11 @@ impl Partition {
         self.fail(Status::Closed, AppendError::Deleted);
     }
 
+    /// There is news for readers.
+    pub(crate) fn tell_watchers(&self) {
+        self.inner.watchers.notify(self.inner.id);
+    }
+
     fn fail(&self, status: Status, error: AppendError) {
         let slots: Vec<Rc<AppendSlot>> = {
             let mut log = self.inner.log.borrow_mut();
@@ -194,7 +196,7 @@ impl Partition {
         for slot in slots {
             slot.complete(Err(error.clone()));
         }
-        self.inner.watchers.notify();
+        self.tell_watchers();
     }
 
     /// Refuses what may not be read.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use flumen_engine::storage::Runtime;
 use flumen_engine::storage::sim::{Random, SimRuntime};
 use flumen_engine::{
     Append, AppendError, AppendOrigin, Appended, Engine, LogConfig, Offset, Partition, ProducerEpoch,
-    ProducerId, Timestamp,
+    ProducerId, Timestamp, Watches,
 };
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 
 use crate::life::Cheat;
 use crate::model::{Checked, Held, PartitionModel, Sent, Trace};
@@ -326,16 +327,16 @@ fn let_go(model: &PartitionModel, held: &mut VecDeque<Held>) -> Checked {
 
 /// Waits for news behind `from`; a wake-up that does not come is a fault.
 async fn follow(context: &Context, model: &PartitionModel, partition: &Partition, from: Offset) -> Checked {
-    let watch = partition.watch(from);
+    let mut watches = Watches::default();
+    watches.watch(partition);
+    if partition.high_watermark() != from {
+        return Ok(());
+    }
     let timeout = context.runtime.sleep(Duration::from_secs(2));
-    let woken = matches!(select(watch, timeout).await, Either::Left(_)) || model.is_gone();
-    if !woken && !model.closed.get() && partition.high_watermark() != from && !partition.is_offline() {
-        // It moved in this very moment, perhaps: another turn decides.
-        let watch = partition.watch(from);
-        let timeout = context.runtime.sleep(Duration::from_secs(1));
-        if matches!(select(watch, timeout).await, Either::Right(_)) && !model.closed.get() {
-            return Err(format!("{}: nobody was told of what follows {from}", model.name));
-        }
+    select(pin!(watches.news()), timeout).await;
+    let told = !watches.take_news().is_empty() || model.is_gone() || model.closed.get();
+    if !told && (partition.high_watermark() != from || partition.is_offline()) {
+        return Err(format!("{}: nobody was told of what follows {from}", model.name));
     }
     Ok(())
 }

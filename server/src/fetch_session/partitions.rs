@@ -1,12 +1,12 @@
 //! The partitions of one session: what is wanted of each, what its client was told, and whose turn it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use flumen_wire::StrBytes;
 use flumen_wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest};
 use uuid::Uuid;
 
-use super::FetchContext;
+use super::{Found, Wanted};
 
 /// A partition as a fetch names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub(super) struct PartitionList {
     places: HashMap<PartitionKey, u64>,
     in_order: BTreeMap<u64, CachedPartition>,
     place_next: u64,
+    /// The places of those that may hold what the client has not got. The others are watched.
+    unsettled: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -47,17 +49,21 @@ impl PartitionList {
         if let Some(place) = self.places.get(&cached.key) {
             let held = self.in_order.get_mut(place).expect("every place is filled");
             held.wanted = cached.wanted;
+            self.unsettled.insert(*place);
             return;
         }
         self.places.insert(cached.key.clone(), self.place_next);
         self.in_order.insert(self.place_next, cached);
+        self.unsettled.insert(self.place_next);
         self.place_next += 1;
     }
 
-    fn remove(&mut self, key: &PartitionKey) {
-        if let Some(place) = self.places.remove(key) {
-            self.in_order.remove(&place);
-        }
+    /// Says whether it was there.
+    fn remove(&mut self, key: &PartitionKey) -> bool {
+        let Some(place) = self.places.remove(key) else { return false };
+        self.in_order.remove(&place);
+        self.unsettled.remove(&place);
+        true
     }
 
     /// Adds what a request names. The names are copied: a slice of them would keep the request's body.
@@ -71,43 +77,67 @@ impl PartitionList {
         }
     }
 
-    /// What an incremental request adds, changes and forgets.
-    pub(super) fn update(&mut self, request: &FetchRequest) {
+    /// What an incremental request adds, changes and forgets. Returns what was forgotten.
+    pub(super) fn update(&mut self, request: &FetchRequest) -> Vec<PartitionKey> {
         self.push_all(request);
-        for topic in &request.forgotten {
-            for &index in &topic.partitions {
-                self.remove(&PartitionKey { topic: topic.name.clone(), topic_id: topic.id, index });
-            }
+        let forgotten = request.forgotten.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|&index| PartitionKey {
+                topic: topic.name.clone(),
+                topic_id: topic.id,
+                index,
+            })
+        });
+        forgotten.filter(|key| self.remove(key)).collect()
+    }
+
+    /// Nothing is known of any partition.
+    pub(super) fn unsettle(&mut self) {
+        if self.unsettled.len() != self.in_order.len() {
+            self.unsettled = self.in_order.keys().copied().collect();
         }
     }
 
-    pub(super) fn wanted(&self) -> Vec<(PartitionKey, FetchPartition)> {
-        self.in_order.values().map(|cached| (cached.key.clone(), cached.wanted)).collect()
+    /// What to look at.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let unsettled = self.unsettled.iter().map(|place| {
+            let cached = self.in_order.get(place).expect("every unsettled place is filled");
+            Wanted { place: *place, key: cached.key.clone(), partition: cached.wanted }
+        });
+        unsettled.collect()
     }
 
-    /// Compares the answers with what the client knows. Partitions that got records go to the end, so that
-    /// under a small `max_bytes` the others have their turn.
-    pub(super) fn take_answers(
-        &mut self,
-        context: &FetchContext,
-        answers: &[FetchPartitionResponse],
-    ) -> Vec<usize> {
+    /// Compares the answers with what the client knows; `are_watched` says that there will be news of those that
+    /// had nothing more. Partitions that got records go to the end, so that under a small `max_bytes` the others
+    /// have their turn.
+    pub(super) fn take_answers(&mut self, found: &[Found], are_watched: bool) -> Vec<usize> {
         let mut included = Vec::new();
-        for (index, ((key, _), answer)) in context.partitions.iter().zip(answers).enumerate() {
-            let Some(&place) = self.places.get(key) else { continue };
+        for (index, found) in found.iter().enumerate() {
+            let Some(&place) = self.places.get(&found.key) else { continue };
             let cached = self.in_order.get_mut(&place).expect("every place is filled");
-            if !cached.take_answer(answer) {
+            if cached.take_answer(&found.answer) {
+                included.push(index);
+            }
+            if are_watched && found.is_settled() {
+                self.unsettled.remove(&place);
                 continue;
             }
-            included.push(index);
-            if answer.records_bytes > 0 {
-                let cached = self.in_order.remove(&place).expect("every place is filled");
-                self.places.insert(key.clone(), self.place_next);
-                self.in_order.insert(self.place_next, cached);
-                self.place_next += 1;
+            self.unsettled.insert(place);
+            if found.answer.records_bytes > 0 {
+                self.move_back(place);
             }
         }
         included
+    }
+
+    /// Puts a partition behind all others.
+    fn move_back(&mut self, place: u64) {
+        let cached = self.in_order.remove(&place).expect("every place is filled");
+        self.places.insert(cached.key.clone(), self.place_next);
+        self.in_order.insert(self.place_next, cached);
+        if self.unsettled.remove(&place) {
+            self.unsettled.insert(self.place_next);
+        }
+        self.place_next += 1;
     }
 }
 
@@ -132,8 +162,13 @@ impl CachedPartition {
 }
 
 /// The partitions that a request names, each once: at its first place, with its last wish.
-pub(super) fn requested(request: &FetchRequest) -> Vec<(PartitionKey, FetchPartition)> {
+pub(super) fn requested(request: &FetchRequest) -> Vec<Wanted> {
     let mut list = PartitionList::default();
     list.push_all(request);
-    list.in_order.into_values().map(|cached| (cached.key, cached.wanted)).collect()
+    let wanted = list.in_order.into_iter().map(|(place, cached)| Wanted {
+        place,
+        key: cached.key,
+        partition: cached.wanted,
+    });
+    wanted.collect()
 }

@@ -2,8 +2,10 @@
 //! until there is enough.
 //!
 //! On the connection's core; what a partition's owner does for another core runs over there as one call for
-//! all of its partitions. Nothing polls: a fetch that waits costs its watches and a timer.
+//! all of its partitions. Nothing polls: a fetch that waits costs its watches and a timer. A session's watches
+//! outlive the fetch, and bring into the next one what there was news of.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,33 +13,21 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use flumen_engine::{CoreId, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watch};
+use flumen_engine::{CoreId, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watches};
 use flumen_ring::Socket;
+use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use kafka_protocol::error::ResponseError;
 
 use super::super::epochs::check_leader_epoch;
 use super::super::errors;
+use crate::fetch_watches::{SessionWatches, Target, WatchedPartitions};
 use crate::memory::Held;
+use crate::messages::Reply;
 use crate::shard::Shard;
 
 /// A wait of at least this long also watches for the peer's end.
 const HANG_UP_WATCHED_FROM: Duration = Duration::from_secs(5);
-
-/// One partition of a fetch.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// Which one.
-    pub id: PartitionId,
-    /// The first offset wanted.
-    pub offset: Offset,
-    /// Bytes to take at most.
-    pub bytes_max: usize,
-    /// The leader epoch that the client knows; −1 for none.
-    pub leader_epoch: i32,
-    /// The epoch of the last record that a follower has; −1 for none.
-    pub last_fetched_epoch: i32,
-}
 
 /// What a whole fetch is bounded by.
 #[derive(Debug, Clone, Copy)]
@@ -78,59 +68,89 @@ pub enum Gathered {
     Failed(ResponseError),
 }
 
-/// Gathers what `targets` have, waiting up to the bound. In the order of the targets, with the memory that the
-/// answer holds.
+/// A partition that was asked about, and where it stands.
+type Surveyed = (Target, Result<Standing, ResponseError>);
+
+/// Gathers what `targets` have, and what there is news of among what is watched, waiting up to the bound. In the
+/// order of service, with the memory that the answer holds.
 pub async fn gather(
     shard: &Rc<Shard>,
-    targets: &[Target],
+    mut targets: Vec<Target>,
     bounds: &Bounds,
+    watches: Option<&SessionWatches>,
     socket: &Socket,
-) -> (Vec<Gathered>, Held) {
+) -> (Vec<(Target, Gathered)>, Held) {
     let deadline = shard.ring().now() + bounds.wait_max;
     loop {
-        let standings = survey(shard, targets, bounds.limit).await;
-        let failed = standings.iter().any(|standing| match standing {
+        let surveyed = survey(shard, targets, bounds.limit, watches).await;
+        let failed = surveyed.iter().any(|(_, standing)| match standing {
             Ok(standing) => standing.diverging.is_some(),
             Err(_) => true,
         });
-        let available: usize = standings.iter().flatten().map(|standing| standing.available).sum();
+        let standings = surveyed.iter().filter_map(|(_, standing)| standing.as_ref().ok());
+        let available: usize = standings.map(|standing| standing.available).sum();
         let enough = available >= bounds.bytes_min || available >= bounds.bytes_max;
-        if failed || enough || targets.is_empty() || shard.ring().now() >= deadline {
-            return take(shard, targets, standings, bounds).await;
+        let nothing_to_wait_for = surveyed.is_empty() && watches.is_none();
+        if failed || enough || nothing_to_wait_for || shard.ring().now() >= deadline {
+            return take(shard, surveyed, bounds).await;
         }
-        if !wait(shard, targets, &standings, bounds, deadline, socket).await {
-            return take(shard, targets, standings, bounds).await;
+        if !wait(shard, &surveyed, bounds, watches, deadline, socket).await {
+            return take(shard, surveyed, bounds).await;
         }
+        targets = surveyed.into_iter().map(|(target, _)| target).collect();
     }
 }
 
-type Standings = Vec<Result<Standing, ResponseError>>;
-
-/// Asks every owner where its partitions stand.
-async fn survey(shard: &Rc<Shard>, targets: &[Target], limit: ReadLimit) -> Standings {
-    let elsewhere = by_core(shard, targets.iter().enumerate());
-    let mut standings: Vec<Option<Result<Standing, ResponseError>>> = vec![None; targets.len()];
-    for (place, target) in targets.iter().enumerate() {
-        if shard.core_of(&target.id) == shard.core() {
-            standings[place] = Some(stand(shard, target, limit));
+/// Asks every owner where its partitions stand, and those that are watched for news.
+async fn survey(
+    shard: &Rc<Shard>,
+    targets: Vec<Target>,
+    limit: ReadLimit,
+    watches: Option<&SessionWatches>,
+) -> Vec<Surveyed> {
+    let mut here = Vec::new();
+    let mut elsewhere: BTreeMap<CoreId, Vec<Target>> = BTreeMap::new();
+    for core in watches.map(SessionWatches::cores).into_iter().flatten() {
+        elsewhere.insert(core, Vec::new());
+    }
+    for target in targets {
+        match shard.core_of(&target.id) {
+            core if core == shard.core() => here.push(target),
+            core => elsewhere.entry(core).or_default().push(target),
         }
     }
+    let is_alone = elsewhere.is_empty();
     let mut replies = Vec::new();
-    for (core, places) in elsewhere {
-        let asked: Vec<Target> = places.iter().map(|place| targets[*place]).collect();
-        let reply = shard
-            .begin(core, move |shard| async move {
-                asked.iter().map(|target| stand(&shard, target, limit)).collect::<Standings>()
-            })
-            .await;
-        replies.push((places, reply));
+    for (core, given) in elsewhere {
+        let visit = watches.map(|watches| watches.visit(shard, core));
+        let asked = shard.begin(core, move |shard| async move {
+            let watched = visit.and_then(|visit| shard.visitors().watched(visit));
+            survey_here(&shard, given, limit, watched.as_deref())
+        });
+        replies.push(asked.await);
     }
-    for (places, reply) in replies {
-        for (place, standing) in places.into_iter().zip(reply.await) {
-            standings[place] = Some(standing);
-        }
+    let given = here.len();
+    let mut surveyed = survey_here(shard, here, limit, watches.map(|watches| &**watches.here()));
+    for reply in replies {
+        surveyed.extend(reply.await);
     }
-    standings.into_iter().map(|standing| standing.expect("every target has an owner")).collect()
+    if !is_alone || surveyed.len() > given {
+        surveyed.sort_unstable_by_key(|(target, _)| target.place);
+    }
+    surveyed
+}
+
+fn survey_here(
+    shard: &Shard,
+    given: Vec<Target>,
+    limit: ReadLimit,
+    watched: Option<&RefCell<WatchedPartitions>>,
+) -> Vec<Surveyed> {
+    let looked_at = match watched {
+        Some(watched) => watched.borrow_mut().look_at(shard.engine(), given),
+        None => given,
+    };
+    looked_at.into_iter().map(|target| (target, stand(shard, &target, limit))).collect()
 }
 
 /// Where a partition of this core stands.
@@ -157,13 +177,12 @@ fn stand(shard: &Shard, target: &Target, limit: ReadLimit) -> Result<Standing, R
     Ok(standing(available, None))
 }
 
-/// Shares out the bytes in the targets' order, and reads.
+/// Shares out the bytes in the order of service, and reads.
 async fn take(
     shard: &Rc<Shard>,
-    targets: &[Target],
-    standings: Standings,
+    surveyed: Vec<Surveyed>,
     bounds: &Bounds,
-) -> (Vec<Gathered>, Held) {
+) -> (Vec<(Target, Gathered)>, Held) {
     // Judged only now, and counted before the reads: however many wait for the same records, each sees what the
     // others are about to hold.
     let memory = shard.answer_memory();
@@ -172,30 +191,31 @@ async fn take(
     let mut planned = 0;
     let mut first = true;
     let mut wanted: Vec<(usize, Wanted)> = Vec::new();
-    for (place, (target, standing)) in targets.iter().zip(&standings).enumerate() {
+    for (index, (target, standing)) in surveyed.iter().enumerate() {
         let Ok(standing) = standing else { continue };
         if standing.available == 0 || (left == 0 && !first) {
             continue;
         }
         let bytes_max = target.bytes_max.min(left);
-        wanted.push((place, Wanted { target: *target, bytes_max, at_least_one: first, limit: bounds.limit }));
+        wanted.push((index, Wanted { target: *target, bytes_max, at_least_one: first, limit: bounds.limit }));
         let share = bytes_max.min(standing.available);
         left -= share;
         planned += share;
         first = false;
     }
     held.resize(planned);
-    let mut gathered: Vec<Gathered> = standings
+    let mut gathered: Vec<(Target, Gathered)> = surveyed
         .into_iter()
-        .map(|standing| standing.map_or_else(Gathered::Failed, Gathered::Nothing))
+        .map(|(target, standing)| (target, standing.map_or_else(Gathered::Failed, Gathered::Nothing)))
         .collect();
-    for (place, read) in read_all(shard, wanted).await {
-        gathered[place] = match read {
+    for (index, read) in read_all(shard, wanted).await {
+        let (target, outcome) = &mut gathered[index];
+        *outcome = match read {
             Ok(read) if read.slices.is_empty() => continue,
             Ok(read) => Gathered::Records(read),
             Err(error) => {
                 if matches!(error, ReadError::Corrupt { .. } | ReadError::Storage(_)) {
-                    tracing::error!(partition = %targets[place].id, %error, "a fetch failed");
+                    tracing::error!(partition = %target.id, %error, "a fetch failed");
                 }
                 Gathered::Failed(errors::of_read(&error))
             }
@@ -247,34 +267,19 @@ async fn read_here(shard: &Shard, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, R
     join_all(reads).await
 }
 
-/// Waits for news of any target. Says whether to look again: not when the peer has gone.
+/// Waits for news of any partition. Says whether to look again: not when the peer has gone.
 async fn wait(
     shard: &Rc<Shard>,
-    targets: &[Target],
-    standings: &Standings,
+    surveyed: &[Surveyed],
     bounds: &Bounds,
+    watches: Option<&SessionWatches>,
     deadline: Instant,
     socket: &Socket,
 ) -> bool {
-    let known = targets.iter().zip(standings).map(|(target, standing)| {
-        let seen = standing.as_ref().map_or(Offset(0), |standing| standing.high_watermark);
-        (target.id, seen)
-    });
-    let mut watches: Vec<Watch> = Vec::new();
-    let mut elsewhere: BTreeMap<CoreId, Vec<(PartitionId, Offset)>> = BTreeMap::new();
-    for (id, seen) in known {
-        match shard.core_of(&id) {
-            core if core == shard.core() => match shard.partition(&id) {
-                Some(partition) => watches.push(partition.watch(seen)),
-                None => return true,
-            },
-            core => elsewhere.entry(core).or_default().push((id, seen)),
-        }
-    }
-    let mut replies: Vec<_> = elsewhere
-        .into_iter()
-        .map(|(core, known)| shard.wait_for(core, move |shard| watch_all(shard, known)))
-        .collect();
+    let (mut here, mut elsewhere) = match watches {
+        Some(watches) => await_session(shard, watches),
+        None => await_once(shard, surveyed),
+    };
     let mut time = shard.ring().sleep_until(deadline);
     let mut hung_up: Option<LocalBoxFuture<'_, ()>> = match bounds.wait_max >= HANG_UP_WATCHED_FROM {
         true => Some(Box::pin(async {
@@ -284,8 +289,8 @@ async fn wait(
         false => None,
     };
     poll_fn(|context| {
-        let news = watches.iter_mut().any(|watch| Pin::new(watch).poll(context).is_ready())
-            || replies.iter_mut().any(|reply| Pin::new(reply).poll(context).is_ready());
+        let news = here.as_mut().poll(context).is_ready()
+            || elsewhere.iter_mut().any(|reply| Pin::new(reply).poll(context).is_ready());
         if news || Pin::new(&mut time).poll(context).is_ready() {
             return Poll::Ready(true);
         }
@@ -297,32 +302,51 @@ async fn wait(
     .await
 }
 
-/// Waits for news of any of this core's partitions, for a connection of another core.
-async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
-    let mut watches = Vec::with_capacity(known.len());
-    for (id, seen) in known {
-        match shard.partition(&id) {
-            Some(partition) => watches.push(partition.watch(seen)),
-            None => return,
-        }
-    }
-    poll_fn(|context| match watches.iter_mut().any(|watch| Pin::new(watch).poll(context).is_ready()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    })
-    .await;
+/// Completes with news of this core's partitions; and what does of other cores'.
+type News = (LocalBoxFuture<'static, ()>, Vec<Reply<()>>);
+
+/// Waits for news of what a session watches.
+fn await_session(shard: &Rc<Shard>, watches: &SessionWatches) -> News {
+    let here = watches.here().borrow().news().boxed_local();
+    let elsewhere = watches.cores().into_iter().map(|core| {
+        let visit = watches.visit(shard, core);
+        shard.wait_for(core, move |shard| async move {
+            // A session that has ended waits for nothing here.
+            if let Some(watched) = shard.visitors().watched(visit) {
+                let news = watched.borrow().news();
+                news.await;
+            }
+        })
+    });
+    (here, elsewhere.collect())
 }
 
-fn by_core<'a>(
-    shard: &Shard,
-    targets: impl Iterator<Item = (usize, &'a Target)>,
-) -> BTreeMap<CoreId, Vec<usize>> {
-    let mut cores: BTreeMap<CoreId, Vec<usize>> = BTreeMap::new();
-    for (place, target) in targets {
-        let core = shard.core_of(&target.id);
-        if core != shard.core() {
-            cores.entry(core).or_default().push(place);
+/// Waits for news behind what was found, for this once.
+fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
+    let mut by_core: BTreeMap<CoreId, Vec<(PartitionId, Offset)>> = BTreeMap::new();
+    for (target, standing) in surveyed {
+        let seen = standing.as_ref().map_or(Offset(0), |standing| standing.high_watermark);
+        by_core.entry(shard.core_of(&target.id)).or_default().push((target.id, seen));
+    }
+    let here = match by_core.remove(&shard.core()) {
+        Some(known) => watch_all(shard.clone(), known).boxed_local(),
+        None => std::future::pending().boxed_local(),
+    };
+    let elsewhere = by_core
+        .into_iter()
+        .map(|(core, known)| shard.wait_for(core, move |shard| watch_all(shard, known)))
+        .collect();
+    (here, elsewhere)
+}
+
+/// Completes when one of this core's partitions is no longer as it was known.
+async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
+    let mut watches = Watches::default();
+    for (id, seen) in known {
+        match shard.partition(&id) {
+            Some(partition) if partition.high_watermark() == seen => watches.watch(&partition),
+            _ => return,
         }
     }
-    cores
+    watches.news().await;
 }

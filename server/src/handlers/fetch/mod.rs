@@ -9,19 +9,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_engine::{Offset, PartitionId, Read, ReadLimit};
 use flumen_ring::{SendPiece, Socket};
+use flumen_wire::StrBytes;
 use flumen_wire::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
     Part,
 };
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use super::{Refusal, RequestContext};
 use crate::connection::Response;
-use crate::fetch_session::{PartitionKey, SessionError, home_of};
+use crate::fetch_session::{Found, PartitionKey, SessionError, Wanted, home_of, into_topics};
+use crate::fetch_watches::Target;
 use crate::memory::Held;
 use crate::metadata::image::Image;
 use crate::shard::Shard;
-use gather::{Bounds, Gathered, Target};
+use gather::{Bounds, Gathered};
 
 mod gather;
 
@@ -46,32 +49,42 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         0 => shard.core(),
         id => home_of(id, shard.core_count()),
     };
+    let can_watch = home == shard.core();
     let begin = move |shard: Rc<Shard>| async move {
         let now_ms = shard.monotonic_ms();
-        shard.fetch_sessions().borrow_mut().begin(&request, version, now_ms)
+        shard.fetch_sessions().borrow_mut().begin(&request, version, now_ms, can_watch)
     };
     let begun = shard.call(home, begin).await;
     let session = match begun {
         Ok(session) => session,
         Err(error) => return Ok(failed(error)),
     };
+    let watches = if can_watch { shard.fetch_sessions().borrow().watches(&session) } else { None };
+    if let Some(watches) = &watches {
+        let forgotten = session.forgotten.iter();
+        let forgotten: Vec<_> = forgotten.map(|key| partition_id(key.topic_id, key.index)).collect();
+        watches.forget(shard, &forgotten).await;
+    }
     let plan = Plan::new(&shard.image(), &session.partitions, version, isolation_level);
-    let (gathered, held) = gather::gather(shard, &plan.targets, &bounds, socket).await;
-    let (answers, mut reads) = plan.word(gathered, bounds.limit);
+    let targets = plan.targets();
+    // Where there is nothing to look at, nor any news to come, nothing is waited for.
+    let watches = watches.filter(|_| session.settled > 0 || !targets.is_empty());
+    let (gathered, held) = gather::gather(shard, targets, &bounds, watches.as_deref(), socket).await;
+    let (found, mut reads) = plan.word(gathered, bounds.limit);
 
     let finish = move |shard: Rc<Shard>| async move {
         let now_ms = shard.monotonic_ms();
-        let finished = shard.fetch_sessions().borrow_mut().finish(&session, &answers, now_ms);
-        (finished, session, answers)
+        let finished = shard.fetch_sessions().borrow_mut().finish(&session, &found, now_ms);
+        (finished, found)
     };
-    let (finished, session, answers) = shard.call(home, finish).await;
+    let (finished, found) = shard.call(home, finish).await;
     if let Some(error) = finished.error {
         return Ok(failed(error));
     }
-    let included = finished.included.iter().filter_map(|place| reads[*place].take()).collect::<Vec<_>>();
+    let included = finished.included.iter().filter_map(|index| reads[*index].take()).collect::<Vec<_>>();
     let response = FetchResponse {
         session_id: finished.session_id,
-        topics: session.into_topics(answers, &finished.included),
+        topics: into_topics(found, &finished.included),
         ..Default::default()
     };
     Ok(pieces(context, &response, included.into_iter(), held))
@@ -91,65 +104,78 @@ fn bounds(context: &RequestContext, request: &FetchRequest) -> Bounds {
     }
 }
 
-/// A partition of the fetch: its place among the targets, or an error already.
-type Place = Result<usize, ResponseError>;
-
-/// What to gather, and where each partition of the answer comes from.
-#[derive(Default)]
+/// What to gather, in the order of service.
 struct Plan {
-    targets: Vec<Target>,
-    places: Vec<(i32, Place)>,
+    planned: Vec<Planned>,
+}
+
+struct Planned {
+    place: u64,
+    key: PartitionKey,
+    target: Result<Target, ResponseError>,
 }
 
 impl Plan {
-    fn new(
-        image: &Image,
-        partitions: &[(PartitionKey, FetchPartition)],
-        version: i16,
-        isolation_level: i8,
-    ) -> Self {
-        let mut plan = Self::default();
-        for (key, partition) in partitions {
+    fn new(image: &Image, partitions: &[Wanted], version: i16, isolation_level: i8) -> Self {
+        let planned = partitions.iter().map(|Wanted { place, key, partition }| {
             let topic = match version >= TOPIC_IDS_FROM {
                 true => image.topic_by_id(key.topic_id),
                 false => image.topic(&key.topic),
             };
-            let place = match topic {
+            let target = match topic {
                 // No such level of isolation; Kafka fails each partition with this.
                 _ if !matches!(isolation_level, 0 | 1) => Err(ResponseError::UnknownServerError),
                 None if version >= TOPIC_IDS_FROM => Err(ResponseError::UnknownTopicId),
                 Some(topic) if topic.partition(key.index).is_some() => {
-                    plan.targets.push(target(topic.id, partition));
-                    Ok(plan.targets.len() - 1)
+                    Ok(target(*place, topic.id, partition))
                 }
                 _ => Err(ResponseError::UnknownTopicOrPartition),
             };
-            plan.places.push((key.index, place));
-        }
-        plan
+            Planned { place: *place, key: key.clone(), target }
+        });
+        Self { planned: planned.collect() }
     }
 
-    /// The answers without their records, and the records, both in the order of the fetch.
-    fn word(
-        self,
-        gathered: Vec<Gathered>,
-        limit: ReadLimit,
-    ) -> (Vec<FetchPartitionResponse>, Vec<Option<Read>>) {
-        let mut gathered: Vec<Option<Gathered>> = gathered.into_iter().map(Some).collect();
-        let outcomes = self.places.into_iter().map(|(index, place)| {
-            let outcome = match place {
-                Ok(place) => gathered[place].take().expect("each target is answered once"),
-                Err(error) => Gathered::Failed(error),
+    fn targets(&self) -> Vec<Target> {
+        self.planned.iter().filter_map(|planned| planned.target.as_ref().ok().copied()).collect()
+    }
+
+    /// What was found, and its records, both in the order of service: of what was planned, and of what there was
+    /// news of.
+    fn word(self, gathered: Vec<(Target, Gathered)>, limit: ReadLimit) -> (Vec<Found>, Vec<Option<Read>>) {
+        let mut planned = self.planned.into_iter().peekable();
+        let mut outcomes: Vec<(PartitionKey, Gathered)> = Vec::with_capacity(gathered.len());
+        for (target, gathered) in gathered {
+            while let Some(Planned { key, target: Err(error), .. }) =
+                planned.next_if(|planned| planned.place < target.place)
+            {
+                outcomes.push((key, Gathered::Failed(error)));
+            }
+            let key = match planned.next_if(|planned| planned.place == target.place) {
+                Some(planned) => planned.key,
+                // News are of partitions that go by their ids.
+                None => PartitionKey {
+                    topic: StrBytes::new(),
+                    topic_id: target.id.topic,
+                    index: target.id.partition,
+                },
             };
-            word(index, outcome, limit)
-        });
-        outcomes.unzip()
+            outcomes.push((key, gathered));
+        }
+        let failed = planned.filter_map(|Planned { key, target, .. }| Some((key, target.err()?)));
+        outcomes.extend(failed.map(|(key, error)| (key, Gathered::Failed(error))));
+        outcomes.into_iter().map(|(key, gathered)| word(key, gathered, limit)).unzip()
     }
 }
 
-fn target(topic: uuid::Uuid, partition: &FetchPartition) -> Target {
+fn partition_id(topic: Uuid, partition: i32) -> PartitionId {
+    PartitionId { topic, partition }
+}
+
+fn target(place: u64, topic: Uuid, partition: &FetchPartition) -> Target {
     Target {
-        id: PartitionId { topic, partition: partition.index },
+        place,
+        id: partition_id(topic, partition.index),
         offset: Offset(partition.fetch_offset),
         bytes_max: usize::try_from(partition.max_bytes).unwrap_or(0),
         leader_epoch: partition.current_leader_epoch,
@@ -157,7 +183,13 @@ fn target(topic: uuid::Uuid, partition: &FetchPartition) -> Target {
     }
 }
 
-fn word(index: i32, outcome: Gathered, limit: ReadLimit) -> (FetchPartitionResponse, Option<Read>) {
+fn word(key: PartitionKey, outcome: Gathered, limit: ReadLimit) -> (Found, Option<Read>) {
+    let is_exhausted = matches!(&outcome, Gathered::Nothing(standing) if standing.available == 0 && standing.diverging.is_none());
+    let (answer, read) = answer(key.index, outcome, limit);
+    (Found { key, answer, is_exhausted }, read)
+}
+
+fn answer(index: i32, outcome: Gathered, limit: ReadLimit) -> (FetchPartitionResponse, Option<Read>) {
     let committed = (limit == ReadLimit::LastStable).then(Vec::new);
     match outcome {
         Gathered::Failed(error) => {
