@@ -33,6 +33,6 @@ pub use append::{Append, AppendError, AppendOrigin, Appended};
 pub use engine::{CloseError, CreateError, Engine, EngineConfig, EngineStats, OpenError, OpenPartition};
 pub use log_config::LogConfig;
 pub use partition::{Partition, Watches};
-pub use read::{AbortedTransaction, Read, ReadError, ReadLimit, TimestampedOffset};
+pub use read::{AbortedTransaction, Available, Read, ReadError, ReadLimit, TimestampedOffset};
 pub use recovery::{ClosedCore, RecoveredJournal, RecoveryError};
 pub use types::{CoreId, LeaderEpoch, Offset, PartitionId, Position, ProducerEpoch, ProducerId, Timestamp};

@@ -25,6 +25,15 @@ pub struct AbortedTransaction {
     pub first_offset: Offset,
 }
 
+/// What a read would find.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Available {
+    /// How many bytes: exact near the log's end, an estimate where only the disk knows. 0 if there is nothing.
+    pub bytes: usize,
+    /// The first batch's, if that is known: less than this finds nothing.
+    pub first_batch_bytes: Option<usize>,
+}
+
 /// What was read.
 #[derive(Debug, Clone)]
 pub struct Read {

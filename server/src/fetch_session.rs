@@ -90,6 +90,8 @@ pub struct Wanted {
     pub key: PartitionKey,
     /// What is wanted of it.
     pub partition: FetchPartition,
+    /// Whether its topic was known in an earlier poll of the session.
+    pub was_known: bool,
 }
 
 /// What was found of a partition.
@@ -350,8 +352,7 @@ impl<W: Default + Clone> FetchSessions<W> {
         let mut partitions = PartitionList::default();
         for (wanted, found) in context.partitions.iter().zip(found) {
             let mut cached = CachedPartition::new(wanted.key.clone(), wanted.partition);
-            cached.high_watermark = found.answer.high_watermark;
-            cached.log_start_offset = found.answer.log_start_offset;
+            cached.take_answer(&found.answer);
             partitions.push(cached);
         }
         let id = self.new_id();

@@ -13,7 +13,7 @@ use super::{Partition, segment_path};
 use crate::batch::{BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
 use crate::core::count;
 use crate::layout::SegmentFileKind;
-use crate::read::{AbortedTransaction, Read, ReadError, ReadLimit};
+use crate::read::{AbortedTransaction, Available, Read, ReadError, ReadLimit};
 use crate::segment::{BLOCK_BYTES, Segment, align_down};
 use crate::storage::{DataFile, OpenMode};
 use crate::{Offset, Position};
@@ -56,26 +56,33 @@ struct View<'a> {
 }
 
 impl Partition {
-    /// How many bytes a read of at most `bytes_max` from `from` would find below `limit`: exact near the log's
-    /// end, an estimate where only the disk knows.
-    pub fn available(&self, from: Offset, bytes_max: usize, limit: ReadLimit) -> Result<usize, ReadError> {
+    /// What a read of at most `bytes_max` from `from` would find below `limit`.
+    pub fn available(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        limit: ReadLimit,
+    ) -> Result<Available, ReadError> {
         let log = self.inner.log.borrow();
         let end = Self::limit(&log, limit);
         Self::check_readable(&log, from, end)?;
         if from == end {
-            return Ok(0);
+            return Ok(Available::default());
         }
-        let Some(first) = log.segment_index_of(from) else { return Ok(0) };
-        let mut available = 0;
+        let Some(first) = log.segment_index_of(from) else { return Ok(Available::default()) };
+        let (mut available, mut first_batch_bytes) = (0, None);
         for segment in log.segments.iter().skip(first) {
-            let start = if segment.base <= from { position_near(&log, segment, from) } else { 0 };
+            let mut start = 0;
+            if segment.base <= from {
+                (start, first_batch_bytes) = position_near(&log, segment, from);
+            }
             let upto = limit_position(&log, segment, end).unwrap_or(segment.end);
             available += upto.saturating_sub(start);
             if available >= bytes_max as u64 || segment.next >= end {
                 break;
             }
         }
-        Ok(available.min(bytes_max as u64).max(1) as usize)
+        Ok(Available { bytes: available.min(bytes_max as u64).max(1) as usize, first_batch_bytes })
     }
 
     /// Reads whole batches from the one that holds `from`, at most `bytes_max`, but at least one batch if
@@ -395,20 +402,21 @@ fn start_of(log: &Log, segment: &Segment, from: Offset) -> Option<u64> {
     Some(lookup.floor(from).0)
 }
 
-fn position_near(log: &Log, segment: &Segment, from: Offset) -> u64 {
+/// Where the batch that holds `from` starts, and its bytes; where only the disk knows, a position before it.
+fn position_near(log: &Log, segment: &Segment, from: Offset) -> (u64, Option<usize>) {
     let mut position = start_of(log, segment, from).unwrap_or(0);
     if position < segment.cached_from() {
-        return position;
+        return (position, None);
     }
     // Where an index file is wrong, anything may stand; the read will see.
     while position + HEADER_BYTES as u64 <= segment.end {
         let header = segment.cached_header(position);
         if header.last_offset() >= from {
-            break;
+            return (position, Some(header.batch_bytes()));
         }
         position += header.batch_bytes() as u64;
     }
-    position
+    (position, None)
 }
 
 /// The position in `segment` of the end of what may be seen, if it is known without a walk.

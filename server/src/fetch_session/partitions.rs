@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use super::{Found, Wanted};
 
+/// Kafka's error code.
+const UNKNOWN_TOPIC_ID: i16 = 100;
+
 /// A partition as a fetch names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionKey {
@@ -35,8 +38,10 @@ pub(super) struct CachedPartition {
     key: PartitionKey,
     wanted: FetchPartition,
     /// What the client was last told; −1 makes the next answer include the partition.
-    pub(super) high_watermark: i64,
-    pub(super) log_start_offset: i64,
+    high_watermark: i64,
+    log_start_offset: i64,
+    /// Whether an answer knew its topic.
+    was_known: bool,
 }
 
 impl PartitionList {
@@ -101,7 +106,7 @@ impl PartitionList {
     pub(super) fn wanted(&self) -> Vec<Wanted> {
         let unsettled = self.unsettled.iter().map(|place| {
             let cached = self.in_order.get(place).expect("every unsettled place is filled");
-            Wanted { place: *place, key: cached.key.clone(), partition: cached.wanted }
+            cached.wanted_at(*place)
         });
         unsettled.collect()
     }
@@ -143,11 +148,16 @@ impl PartitionList {
 
 impl CachedPartition {
     pub(super) fn new(key: PartitionKey, wanted: FetchPartition) -> Self {
-        Self { key, wanted, high_watermark: -1, log_start_offset: -1 }
+        Self { key, wanted, high_watermark: -1, log_start_offset: -1, was_known: false }
+    }
+
+    fn wanted_at(&self, place: u64) -> Wanted {
+        let (key, partition) = (self.key.clone(), self.wanted);
+        Wanted { place, key, partition, was_known: self.was_known }
     }
 
     /// Notes what the client is about to learn; says whether it is anything.
-    fn take_answer(&mut self, answer: &FetchPartitionResponse) -> bool {
+    pub(super) fn take_answer(&mut self, answer: &FetchPartitionResponse) -> bool {
         let is_news = answer.records_bytes > 0
             || answer.error_code != 0
             || answer.high_watermark != self.high_watermark
@@ -157,6 +167,7 @@ impl CachedPartition {
         // After an error nothing is known: when it goes away, the client is told.
         self.high_watermark = if answer.error_code == 0 { answer.high_watermark } else { -1 };
         self.log_start_offset = answer.log_start_offset;
+        self.was_known |= answer.error_code != UNKNOWN_TOPIC_ID;
         is_news
     }
 }
@@ -165,10 +176,5 @@ impl CachedPartition {
 pub(super) fn requested(request: &FetchRequest) -> Vec<Wanted> {
     let mut list = PartitionList::default();
     list.push_all(request);
-    let wanted = list.in_order.into_iter().map(|(place, cached)| Wanted {
-        place,
-        key: cached.key,
-        partition: cached.wanted,
-    });
-    wanted.collect()
+    list.wanted()
 }

@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use flumen_engine::{CoreId, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watches};
+use flumen_engine::{
+    Available, CoreId, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watches,
+};
 use flumen_ring::Socket;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -45,8 +47,8 @@ pub struct Bounds {
 /// Where a partition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Bytes there are from the wanted offset on, no more than were asked for.
-    pub available: usize,
+    /// What there is from the wanted offset on, no more than was asked for.
+    pub available: Available,
     /// The high watermark.
     pub high_watermark: Offset,
     /// The last stable offset.
@@ -55,6 +57,13 @@ pub struct Standing {
     pub log_start_offset: Offset,
     /// The epoch and its end from which a follower's log differs.
     pub diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+impl Standing {
+    /// Whether only news can bring more.
+    pub fn is_exhausted(&self) -> bool {
+        self.available.bytes == 0 && self.diverging.is_none()
+    }
 }
 
 /// What came of one partition.
@@ -88,7 +97,7 @@ pub async fn gather(
             Err(_) => true,
         });
         let standings = surveyed.iter().filter_map(|(_, standing)| standing.as_ref().ok());
-        let available: usize = standings.map(|standing| standing.available).sum();
+        let available: usize = standings.map(|standing| standing.available.bytes).sum();
         let enough = available >= bounds.bytes_min || available >= bounds.bytes_max;
         let nothing_to_wait_for = surveyed.is_empty() && watches.is_none();
         if failed || enough || nothing_to_wait_for || shard.ring().now() >= deadline {
@@ -168,7 +177,7 @@ fn stand(shard: &Shard, target: &Target, limit: ReadLimit) -> Result<Standing, R
         let end = partition.end_offset_for_epoch(LeaderEpoch(target.last_fetched_epoch));
         let (epoch, end) = end.ok_or(ResponseError::OffsetOutOfRange)?;
         if epoch.0 < target.last_fetched_epoch || end < target.offset {
-            return Ok(standing(0, Some((epoch, end))));
+            return Ok(standing(Available::default(), Some((epoch, end))));
         }
     }
     let available = partition
@@ -193,12 +202,15 @@ async fn take(
     let mut wanted: Vec<(usize, Wanted)> = Vec::new();
     for (index, (target, standing)) in surveyed.iter().enumerate() {
         let Ok(standing) = standing else { continue };
-        if standing.available == 0 || (left == 0 && !first) {
+        let bytes_max = target.bytes_max.min(left);
+        // One whose first batch does not fit leaves its share to those behind it, as in Kafka.
+        let fits =
+            bytes_max > 0 && standing.available.first_batch_bytes.is_none_or(|first| first <= bytes_max);
+        if standing.available.bytes == 0 || !(fits || first) {
             continue;
         }
-        let bytes_max = target.bytes_max.min(left);
         wanted.push((index, Wanted { target: *target, bytes_max, at_least_one: first, limit: bounds.limit }));
-        let share = bytes_max.min(standing.available);
+        let share = bytes_max.min(standing.available.bytes);
         left -= share;
         planned += share;
         first = false;

@@ -117,7 +117,7 @@ struct Planned {
 
 impl Plan {
     fn new(image: &Image, partitions: &[Wanted], version: i16, isolation_level: i8) -> Self {
-        let planned = partitions.iter().map(|Wanted { place, key, partition }| {
+        let planned = partitions.iter().map(|Wanted { place, key, partition, was_known }| {
             let topic = match version >= TOPIC_IDS_FROM {
                 true => image.topic_by_id(key.topic_id),
                 false => image.topic(&key.topic),
@@ -125,7 +125,8 @@ impl Plan {
             let target = match topic {
                 // No such level of isolation; Kafka fails each partition with this.
                 _ if !matches!(isolation_level, 0 | 1) => Err(ResponseError::UnknownServerError),
-                None if version >= TOPIC_IDS_FROM => Err(ResponseError::UnknownTopicId),
+                // A session goes by the name that an id had, as Kafka's does.
+                None if version >= TOPIC_IDS_FROM && !was_known => Err(ResponseError::UnknownTopicId),
                 Some(topic) if topic.partition(key.index).is_some() => {
                     Ok(target(*place, topic.id, partition))
                 }
@@ -184,7 +185,7 @@ fn target(place: u64, topic: Uuid, partition: &FetchPartition) -> Target {
 }
 
 fn word(key: PartitionKey, outcome: Gathered, limit: ReadLimit) -> (Found, Option<Read>) {
-    let is_exhausted = matches!(&outcome, Gathered::Nothing(standing) if standing.available == 0 && standing.diverging.is_none());
+    let is_exhausted = matches!(&outcome, Gathered::Nothing(standing) if standing.is_exhausted());
     let (answer, read) = answer(key.index, outcome, limit);
     (Found { key, answer, is_exhausted }, read)
 }
