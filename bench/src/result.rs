@@ -164,6 +164,12 @@ pub struct DeviceCost {
     pub writes_per_second: f64,
     /// Flushes a second.
     pub flushes_per_second: f64,
+    /// What a write took on average in the second in which writes took longest, in milliseconds.
+    #[serde(default)]
+    pub write_ms_worst: f64,
+    /// The same of flushes.
+    #[serde(default)]
+    pub flush_ms_worst: f64,
 }
 
 /// One second of the window.
@@ -193,6 +199,12 @@ pub struct Second {
     pub client_share: f64,
     /// Bytes that the device wrote.
     pub device_written_bytes: u64,
+    /// What a write of the device took on average, in milliseconds.
+    #[serde(default)]
+    pub device_write_ms: f64,
+    /// What a flush of the device took on average, in milliseconds.
+    #[serde(default)]
+    pub device_flush_ms: f64,
 }
 
 impl LatencySummary {

@@ -20,6 +20,8 @@ pub enum Measure {
     EndToEndP999,
     EndToEndP9999,
     FlushesPerSecond,
+    FlushWorst,
+    WriteWorst,
     WrittenPerByte,
     DeviceReadMegabytes,
     RssMegabytes,
@@ -28,7 +30,7 @@ pub enum Measure {
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::RecordsPerSecond,
         Self::RequestsPerSecond,
         Self::ProducedMegabytes,
@@ -43,6 +45,8 @@ impl Measure {
         Self::EndToEndP999,
         Self::EndToEndP9999,
         Self::FlushesPerSecond,
+        Self::FlushWorst,
+        Self::WriteWorst,
         Self::WrittenPerByte,
         Self::DeviceReadMegabytes,
         Self::RssMegabytes,
@@ -65,6 +69,8 @@ impl Measure {
             Self::EndToEndP999 => "end to end p99.9",
             Self::EndToEndP9999 => "end to end p99.99",
             Self::FlushesPerSecond => "device flushes",
+            Self::FlushWorst => "a device flush in the worst second",
+            Self::WriteWorst => "a device write in the worst second",
             Self::WrittenPerByte => "device bytes written for each byte produced",
             Self::DeviceReadMegabytes => "device reads",
             Self::RssMegabytes => "target's resident memory",
@@ -124,6 +130,10 @@ impl Measure {
             Self::EndToEndP999 => milliseconds(end_to_end?.p99_9_us),
             Self::EndToEndP9999 => milliseconds(end_to_end?.p99_99_us),
             Self::FlushesPerSecond => Some(device?.flushes_per_second),
+            Self::FlushWorst => {
+                device.filter(|device| device.flushes_per_second > 0.0).map(|device| device.flush_ms_worst)
+            }
+            Self::WriteWorst => Some(device?.write_ms_worst),
             Self::WrittenPerByte => device?.written_per_produced,
             Self::DeviceReadMegabytes => Some(device?.read_bytes as f64 / 1e6 / result.seconds),
             Self::RssMegabytes => Some(broker?.rss_bytes_max as f64 / 1e6),

@@ -385,6 +385,11 @@ impl Collector {
     fn device_cost(&self, produced: Count) -> Option<DeviceCost> {
         let (first, last, seconds) = self.ends(|sample| sample.device)?;
         let done = last.since(first);
+        let looks: Vec<DeviceSample> =
+            self.samples.values().filter_map(|(_, sample)| sample.device).collect();
+        let worst = |of: fn(&DeviceSample) -> f64| {
+            looks.windows(2).map(|pair| of(&pair[1].since(pair[0]))).fold(0.0, f64::max)
+        };
         Some(DeviceCost {
             name: self.target.device.as_ref()?.name.clone(),
             read_bytes: done.read_bytes,
@@ -393,6 +398,8 @@ impl Collector {
                 .then(|| done.written_bytes as f64 / produced.bytes as f64),
             writes_per_second: done.writes as f64 / seconds,
             flushes_per_second: done.flushes as f64 / seconds,
+            write_ms_worst: worst(DeviceSample::write_ms),
+            flush_ms_worst: worst(DeviceSample::flush_ms),
         })
     }
 
@@ -424,7 +431,10 @@ impl Collector {
                     second.broker_rss_bytes = now.rss_bytes;
                 }
                 if let (Some(now), Some(then)) = (sample.device, earlier.device) {
-                    second.device_written_bytes = now.since(then).written_bytes;
+                    let done = now.since(then);
+                    second.device_written_bytes = done.written_bytes;
+                    second.device_write_ms = done.write_ms();
+                    second.device_flush_ms = done.flush_ms();
                 }
                 before = Some((at, sample));
             }

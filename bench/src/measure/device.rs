@@ -25,8 +25,12 @@ pub struct DeviceSample {
     pub written_bytes: u64,
     /// Write requests.
     pub writes: u64,
+    /// Milliseconds that the write requests took, all together.
+    pub writing_ms: u64,
     /// Flushes of its cache.
     pub flushes: u64,
+    /// Milliseconds that the flushes took, all together.
+    pub flushing_ms: u64,
 }
 
 impl DeviceSample {
@@ -36,8 +40,20 @@ impl DeviceSample {
             read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
             writes: self.writes.saturating_sub(earlier.writes),
+            writing_ms: self.writing_ms.saturating_sub(earlier.writing_ms),
             flushes: self.flushes.saturating_sub(earlier.flushes),
+            flushing_ms: self.flushing_ms.saturating_sub(earlier.flushing_ms),
         }
+    }
+
+    /// What one write took, in milliseconds, on average; 0 if there was none.
+    pub fn write_ms(&self) -> f64 {
+        self.writing_ms as f64 / self.writes.max(1) as f64
+    }
+
+    /// What one flush took, in milliseconds, on average; 0 if there was none.
+    pub fn flush_ms(&self) -> f64 {
+        self.flushing_ms as f64 / self.flushes.max(1) as f64
     }
 }
 
@@ -73,7 +89,9 @@ fn parse(stat: &str) -> DeviceSample {
         read_bytes: field(2) * 512,
         written_bytes: field(6) * 512,
         writes: field(4),
+        writing_ms: field(7),
         flushes: field(15),
+        flushing_ms: field(16),
     }
 }
 
@@ -106,8 +124,17 @@ mod tests {
     #[test]
     fn the_fields_of_a_device_are_those_of_the_kernels_document() {
         let stat = " 10 1 200 5 30 2 4000 9 0 50 60 0 0 0 0 70 80";
-        let wanted = DeviceSample { read_bytes: 102_400, written_bytes: 2_048_000, writes: 30, flushes: 70 };
+        let wanted = DeviceSample {
+            read_bytes: 102_400,
+            written_bytes: 2_048_000,
+            writes: 30,
+            writing_ms: 9,
+            flushes: 70,
+            flushing_ms: 80,
+        };
         assert_eq!(parse(stat), wanted);
+        assert_eq!((wanted.write_ms(), wanted.flush_ms()), (0.3, 80.0 / 70.0));
+        assert_eq!(DeviceSample::default().flush_ms(), 0.0);
         assert_eq!(parse(""), DeviceSample::default());
     }
 

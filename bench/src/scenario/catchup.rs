@@ -37,6 +37,8 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         Measure::ConsumedMegabytes,
         Measure::DeviceReadMegabytes,
         Measure::RssMegabytes,
+        Measure::FlushWorst,
+        Measure::WriteWorst,
     ];
     let load = LoadSettings {
         topic: TOPIC.to_owned(),

@@ -40,6 +40,8 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         Measure::AckP999,
         Measure::SlipP99,
         Measure::CpuPerRequest,
+        Measure::FlushWorst,
+        Measure::WriteWorst,
     ];
     let longest = if stage.is_quick { LONGEST_QUICK_SECONDS } else { LONGEST_SECONDS }.max(stage.seconds);
     let shares: &[u32] = if stage.is_quick { &[25, 75] } else { &[10, 25, 50, 75, 90] };
