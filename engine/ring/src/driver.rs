@@ -113,6 +113,8 @@ pub(crate) struct Driver {
     /// Entries that did not fit in the submission queue. Each belongs to an operation that somebody waits
     /// for, so it is bounded by the tasks there are.
     backlog: VecDeque<squeue::Entry>,
+    /// Of each entry in the submission queue, whether a disk does it.
+    queued: VecDeque<bool>,
     bell: RawFd,
     bell_value: Box<u64>,
     bell_armed: bool,
@@ -121,7 +123,7 @@ pub(crate) struct Driver {
 /// Operations that one system call starts. A send takes microseconds, and a kernel that is not preempted in
 /// system calls lets nobody else run on this core meanwhile: the worker of a flush among them, for which every
 /// request waits.
-const SUBMISSIONS_PER_CALL: u32 = 8;
+const SUBMISSIONS_PER_CALL: usize = 8;
 
 impl Driver {
     pub(crate) fn new(entries: u32, bell: RawFd) -> Result<Self, SetupError> {
@@ -149,6 +151,7 @@ impl Driver {
             slots: Vec::new(),
             free: Vec::new(),
             backlog: VecDeque::new(),
+            queued: VecDeque::new(),
             bell,
             bell_value: Box::new(0),
             bell_armed: false,
@@ -170,25 +173,38 @@ impl Driver {
     unsafe fn push(&mut self, entry: squeue::Entry) {
         if self.backlog.is_empty() {
             // SAFETY: the caller's promise.
-            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+            if unsafe { self.queue(&entry) } {
                 return;
             }
             self.enter(0, None);
             // SAFETY: the caller's promise.
-            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+            if unsafe { self.queue(&entry) } {
                 return;
             }
         }
         self.backlog.push_back(entry);
     }
 
+    /// Puts an entry into the submission queue, if there is room.
+    ///
+    /// # Safety
+    /// As [`Driver::push`].
+    unsafe fn queue(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: the caller's promise.
+        let is_queued = unsafe { self.uring.submission().push(entry) }.is_ok();
+        if is_queued {
+            self.queued.push_back(is_of_disk(entry));
+        }
+        is_queued
+    }
+
     fn flush_backlog(&mut self) {
-        while let Some(entry) = self.backlog.front() {
+        while let Some(entry) = self.backlog.pop_front() {
             // SAFETY: promised to `push` when the entry came.
-            if unsafe { self.uring.submission().push(entry) }.is_err() {
+            if !unsafe { self.queue(&entry) } {
+                self.backlog.push_front(entry);
                 return;
             }
-            self.backlog.pop_front();
         }
     }
 
@@ -357,19 +373,23 @@ impl Driver {
 
     /// `io_uring_enter`, as often as it takes. What it could not submit stays queued for the next time.
     fn enter(&mut self, minimum: u32, timeout: Option<Duration>) {
-        let mut left = self.uring.submission().len() as u32;
-        while left > SUBMISSIONS_PER_CALL {
-            self.enter_once(SUBMISSIONS_PER_CALL, 0, None);
-            let still = self.uring.submission().len() as u32;
-            if still == left {
+        let mut left = self.queued.len();
+        loop {
+            let call = call_length(&self.queued);
+            if call == left {
                 break;
             }
-            left = still;
+            self.enter_once(call, 0, None);
+            if self.queued.len() == left {
+                break;
+            }
+            left = self.queued.len();
         }
         self.enter_once(left, minimum, timeout);
     }
 
-    fn enter_once(&mut self, to_submit: u32, minimum: u32, timeout: Option<Duration>) {
+    fn enter_once(&mut self, to_submit: usize, minimum: u32, timeout: Option<Duration>) {
+        let to_submit = u32::try_from(to_submit).expect("a submission queue has fewer than 2³² entries");
         // Deferred work (completions) is only done by a call with GETEVENTS.
         let mut flags = EnterFlags::GETEVENTS;
         if self.uring.params().is_feature_no_iowait() {
@@ -395,6 +415,8 @@ impl Driver {
                 _ => panic!("io_uring_enter on a ring of this thread: {error}"),
             }
         }
+        let left = self.uring.submission().len();
+        self.queued.drain(..self.queued.len() - left);
     }
 
     fn reap(&mut self, aftermath: &mut Aftermath) {
@@ -490,6 +512,23 @@ impl Drop for Driver {
     }
 }
 
+/// Whether a disk does it: nothing else is read and written, but for the bell.
+fn is_of_disk(entry: &squeue::Entry) -> bool {
+    let code = entry.get_opcode();
+    (code == u32::from(opcode::Read::CODE) || code == u32::from(opcode::Write::CODE))
+        && entry.get_user_data() != BELL
+}
+
+/// How many of the queued operations the next system call starts. What disks do is handed to them when a call of
+/// several operations returns (the kernel collects it to merge neighbours), so none that takes its time on this core
+/// follows in the same call.
+fn call_length(queued: &VecDeque<bool>) -> usize {
+    let next_is_other = |at: usize| queued.get(at + 1).is_some_and(|of_disk| !of_disk);
+    let most = queued.len().min(SUBMISSIONS_PER_CALL);
+    let cut = (0..most).find(|at| queued[*at] && next_is_other(*at));
+    cut.map_or(most, |at| at + 1)
+}
+
 fn keep_waker(kept: &mut Option<Waker>, waker: &Waker) {
     match kept {
         Some(kept) => kept.clone_from(waker),
@@ -504,4 +543,29 @@ fn close_later(completion: Completion) -> Option<Box<dyn Any>> {
     }
     // SAFETY: the kernel made this descriptor for the operation, and nobody else was told of it.
     Some(Box::new(unsafe { OwnedFd::from_raw_fd(completion.result as RawFd) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_disks_do_is_not_kept_waiting_by_what_follows() {
+        let length = |queued: &str| call_length(&queued.chars().map(|kind| kind == 'd').collect());
+        let cases = [
+            ("", 0),
+            ("s", 1),
+            ("d", 1),
+            ("dss", 1),
+            ("sdss", 2),
+            ("sddds", 4),
+            ("ddd", 3),
+            ("ssssssssss", SUBMISSIONS_PER_CALL),
+            ("dddddddddd", SUBMISSIONS_PER_CALL),
+            ("sssssssds", SUBMISSIONS_PER_CALL),
+        ];
+        for (queued, wanted) in cases {
+            assert_eq!(length(queued), wanted, "{queued}");
+        }
+    }
 }
