@@ -179,6 +179,39 @@ fn a_repeated_or_overtaken_request_is_told_by_its_epoch() {
 }
 
 #[test]
+fn a_watched_session_looks_at_what_it_cannot_be_told_of() {
+    let mut sessions = Sessions::new(ROOMY, 1);
+    let all = [(0, 0), (1, 0), (2, 0)];
+    let mut poll = |session, version, wanted: &[(i32, i64)], can_watch, with_records: i32| {
+        let request = match version {
+            NAMES => request(session, wanted, &[]),
+            _ => by_ids(request(session, wanted, &[])),
+        };
+        let context = sessions.begin(&request, version, 0, can_watch).expect("the session is good");
+        let found = found(&context, |index| answer(index, 10, usize::from(index == with_records)));
+        let id = sessions.finish(&context, &found, 0).session_id;
+        (id, indexes(&context), context.settled)
+    };
+    let (id, ..) = poll((0, 0), IDS, &all, true, 9);
+    // Nobody watched when it was opened.
+    assert_eq!(poll((id, 1), IDS, &[], true, 9), (id, vec![0, 1, 2], 0));
+    assert_eq!(poll((id, 2), IDS, &[], true, 9), (id, vec![], 3));
+    // What the client wants anew, and what is left to give, until it has nothing more.
+    assert_eq!(poll((id, 3), IDS, &[(1, 5)], true, 1), (id, vec![1], 2));
+    assert_eq!(poll((id, 4), IDS, &[], true, 9), (id, vec![1], 2));
+    assert_eq!(poll((id, 5), IDS, &[], true, 9), (id, vec![], 3));
+    // On another core, and back.
+    assert_eq!(poll((id, 6), IDS, &[], false, 9), (id, vec![0, 2, 1], 0));
+    assert_eq!(poll((id, 7), IDS, &[], true, 9), (id, vec![0, 2, 1], 0));
+    assert_eq!(poll((id, 8), IDS, &[], true, 9), (id, vec![], 3));
+    // A name may come to mean another topic.
+    let (id, ..) = poll((0, 0), NAMES, &all, true, 9);
+    for epoch in 1..4 {
+        assert_eq!(poll((id, epoch), NAMES, &[], true, 9), (id, vec![0, 1, 2], 0));
+    }
+}
+
+#[test]
 fn names_and_ids_do_not_mix() {
     let mut sessions = Sessions::new(ROOMY, 1);
     let (_, opened, _) = serve(&mut sessions, &request((0, 0), &[(0, 0)], &[]), 0, |i| answer(i, 0, 0));
