@@ -73,8 +73,9 @@ fn measure(
     let connect = |_| TcpStream::connect(admin.address());
     let open = (0..connections).map(connect).collect::<std::io::Result<Vec<_>>>();
     let open = open.map_err(|source| BenchError::io("open idle connections", source))?;
-    // What it does about them should be over before it is called idle.
-    pause(Duration::from_secs(2));
+    // What it does about them should be over before it is called idle: Flumen flushes what was quiet for three
+    // seconds, and then says so in a checkpoint.
+    pause(Duration::from_secs(5));
     let with_connections = rss()?;
     let (cpu, wakes) = (process::sample(pid)?.cpu_seconds, process::wake_ups(pid));
     pause(Duration::from_secs(seconds));
