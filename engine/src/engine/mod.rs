@@ -208,6 +208,10 @@ impl Engine {
             return Err(CreateError::Exists(id));
         }
         let partition = recovery::create_partition(core, open).await?;
+        // A directory that was lost meanwhile took along those that were there.
+        if core.is_offline() {
+            return Err(CreateError::Offline);
+        }
         if core.partitions.borrow().contains_key(&id) {
             return Err(CreateError::Exists(id));
         }
