@@ -164,12 +164,6 @@ pub struct DeviceCost {
     pub writes_per_second: f64,
     /// Flushes a second.
     pub flushes_per_second: f64,
-    /// What a write took on average in the second in which writes took longest, in milliseconds.
-    #[serde(default)]
-    pub write_ms_worst: f64,
-    /// The same of flushes.
-    #[serde(default)]
-    pub flush_ms_worst: f64,
 }
 
 /// One second of the window.

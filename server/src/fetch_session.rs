@@ -101,7 +101,7 @@ pub struct Found {
     pub key: PartitionKey,
     /// Its answer, but for the records themselves.
     pub answer: FetchPartitionResponse,
-    /// Whether all that there is for the client is in the answer.
+    /// Whether there is nothing from the wanted offset on, nor anything wrong: only news can bring more.
     pub is_exhausted: bool,
 }
 
@@ -306,6 +306,9 @@ impl<W: Default + Clone> FetchSessions<W> {
 
     /// Takes what was found, in the order of service: of each of the context's partitions, and of those that
     /// there was news of. Says what the client is to be told of it.
+    ///
+    /// # Panics
+    /// If a full fetch does not have one answer for each of the context's partitions.
     pub fn finish(&mut self, context: &FetchContext, found: &[Found], now_ms: i64) -> Finished {
         let everything = || (0..found.len()).collect();
         match context.kind {
@@ -333,9 +336,6 @@ impl<W: Default + Clone> FetchSessions<W> {
     }
 
     /// Opens a session with what a full fetch asked and got; 0 if there is no room.
-    ///
-    /// # Panics
-    /// If there is not one answer for each partition.
     fn open(&mut self, reader: Reader, context: &FetchContext, found: &[Found], now_ms: i64) -> i32 {
         assert_eq!(context.partitions.len(), found.len(), "one answer for each partition");
         let size = found.len();
@@ -442,13 +442,6 @@ impl FetchContext {
     /// Of all that a request names.
     fn whole(kind: ContextKind, request: &FetchRequest) -> Self {
         Self { kind, partitions: requested(request), settled: 0, forgotten: Vec::new() }
-    }
-}
-
-impl Found {
-    /// Whether only news can bring the client anything more.
-    fn is_settled(&self) -> bool {
-        self.is_exhausted && self.answer.error_code == 0 && self.answer.records_bytes == 0
     }
 }
 

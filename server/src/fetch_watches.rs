@@ -16,6 +16,7 @@ use std::rc::Rc;
 use flumen_engine::{CoreId, Engine, Offset, PartitionId, Watches};
 
 use crate::messages::Reply;
+use crate::owners;
 use crate::shard::Shard;
 
 /// One partition of a fetch.
@@ -133,13 +134,9 @@ impl SessionWatches {
         }
     }
 
-    /// Nothing is news of these any more, on whichever core they are.
-    pub async fn forget(&self, shard: &Shard, forgotten: &[PartitionId]) {
-        let mut by_core: BTreeMap<CoreId, Vec<PartitionId>> = BTreeMap::new();
-        for id in forgotten {
-            by_core.entry(shard.core_of(id)).or_default().push(*id);
-        }
-        for (core, forgotten) in by_core {
+    /// Nothing is news of these any more, on whichever core they are, for what is asked behind this call.
+    pub async fn forget(&self, shard: &Shard, forgotten: impl IntoIterator<Item = PartitionId>) {
+        for (core, forgotten) in owners::by_core(shard, forgotten, |id| *id) {
             if core == shard.core() {
                 self.here.borrow_mut().forget(&forgotten);
                 continue;
@@ -151,7 +148,8 @@ impl SessionWatches {
                         watched.borrow_mut().forget(&forgotten);
                     }
                 });
-                told.await.await;
+                // What is asked next comes behind it: its answer is nothing to wait for.
+                drop(told.await);
             }
         }
     }
@@ -177,7 +175,8 @@ impl Drop for Visitor {
 }
 
 impl Visitors {
-    /// What is watched under a name; `None` once its session has ended.
+    /// What is watched under a name; `None` once its session has ended. A poll keeps its session's watches, so it
+    /// asks for what has ended only if it has ended itself, and nobody takes the answer.
     pub fn watched(&self, id: VisitId) -> Option<Rc<RefCell<WatchedPartitions>>> {
         self.watched.borrow().get(&id).cloned()
     }

@@ -9,6 +9,19 @@ use futures_util::future::join_all;
 
 use crate::shard::Shard;
 
+/// What there is to ask, by the core whose partition it is about, in its order.
+pub fn by_core<T>(
+    shard: &Shard,
+    questions: impl IntoIterator<Item = T>,
+    id: impl Fn(&T) -> PartitionId,
+) -> BTreeMap<CoreId, Vec<T>> {
+    let mut cores: BTreeMap<CoreId, Vec<T>> = BTreeMap::new();
+    for question in questions {
+        cores.entry(shard.core_of(&id(&question))).or_default().push(question);
+    }
+    cores
+}
+
 /// Asks the owner of each partition, on its core, whose shard it is given. The answer gets `None` where there is no such partition.
 pub async fn ask<Q, A, F>(
     shard: &Rc<Shard>,
@@ -21,13 +34,10 @@ where
     F: Future<Output = A> + 'static,
 {
     let mut answers: Vec<Option<A>> = questions.iter().map(|_| None).collect();
-    let mut by_core: BTreeMap<CoreId, Vec<(usize, PartitionId, Q)>> = BTreeMap::new();
-    for (place, (id, question)) in questions.into_iter().enumerate() {
-        by_core.entry(shard.core_of(&id)).or_default().push((place, id, question));
-    }
-    let asked = by_core.into_iter().map(|(core, questions)| {
+    let questions = by_core(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
+    let asked = questions.into_iter().map(|(core, questions)| {
         shard.call(core, move |shard| async move {
-            let answering = questions.into_iter().map(|(place, id, question)| {
+            let answering = questions.into_iter().map(|(place, (id, question))| {
                 let answering = answer(shard.clone(), shard.partition(&id), question);
                 async move { (place, answering.await) }
             });

@@ -1,7 +1,7 @@
 //! The figures of a load that are compared.
 
 use super::verdict::Figure;
-use crate::result::LoadResult;
+use crate::result::{LoadResult, Second};
 
 /// One figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,14 +130,17 @@ impl Measure {
             Self::EndToEndP999 => milliseconds(end_to_end?.p99_9_us),
             Self::EndToEndP9999 => milliseconds(end_to_end?.p99_99_us),
             Self::FlushesPerSecond => Some(device?.flushes_per_second),
-            Self::FlushWorst => {
-                device.filter(|device| device.flushes_per_second > 0.0).map(|device| device.flush_ms_worst)
-            }
-            Self::WriteWorst => Some(device?.write_ms_worst),
+            Self::FlushWorst => device.map(|_| worst(result, |second| second.device_flush_ms)),
+            Self::WriteWorst => device.map(|_| worst(result, |second| second.device_write_ms)),
             Self::WrittenPerByte => device?.written_per_produced,
             Self::DeviceReadMegabytes => Some(device?.read_bytes as f64 / 1e6 / result.seconds),
             Self::RssMegabytes => Some(broker?.rss_bytes_max as f64 / 1e6),
             Self::SlipP99 => milliseconds(result.send_slip.as_ref()?.p99_us),
         }
     }
+}
+
+/// The largest value of any second.
+fn worst(result: &LoadResult, of: fn(&Second) -> f64) -> f64 {
+    result.series.iter().map(of).fold(0.0, f64::max)
 }

@@ -385,11 +385,6 @@ impl Collector {
     fn device_cost(&self, produced: Count) -> Option<DeviceCost> {
         let (first, last, seconds) = self.ends(|sample| sample.device)?;
         let done = last.since(first);
-        let looks: Vec<DeviceSample> =
-            self.samples.values().filter_map(|(_, sample)| sample.device).collect();
-        let worst = |of: fn(&DeviceSample) -> f64| {
-            looks.windows(2).map(|pair| of(&pair[1].since(pair[0]))).fold(0.0, f64::max)
-        };
         Some(DeviceCost {
             name: self.target.device.as_ref()?.name.clone(),
             read_bytes: done.read_bytes,
@@ -398,8 +393,6 @@ impl Collector {
                 .then(|| done.written_bytes as f64 / produced.bytes as f64),
             writes_per_second: done.writes as f64 / seconds,
             flushes_per_second: done.flushes as f64 / seconds,
-            write_ms_worst: worst(DeviceSample::write_ms),
-            flush_ms_worst: worst(DeviceSample::flush_ms),
         })
     }
 

@@ -122,7 +122,7 @@ impl PartitionList {
             if cached.take_answer(&found.answer) {
                 included.push(index);
             }
-            if are_watched && found.is_settled() {
+            if are_watched && found.is_exhausted {
                 self.unsettled.remove(&place);
                 continue;
             }

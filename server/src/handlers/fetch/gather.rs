@@ -6,16 +6,13 @@
 //! outlive the fetch, and bring into the next one what there was news of.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use flumen_engine::{
-    Available, CoreId, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watches,
-};
+use flumen_engine::{Available, LeaderEpoch, Offset, PartitionId, Read, ReadError, ReadLimit, Watches};
 use flumen_ring::Socket;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -26,6 +23,7 @@ use super::super::errors;
 use crate::fetch_watches::{SessionWatches, Target, WatchedPartitions};
 use crate::memory::Held;
 use crate::messages::Reply;
+use crate::owners;
 use crate::shard::Shard;
 
 /// A wait of at least this long also watches for the peer's end.
@@ -117,16 +115,10 @@ async fn survey(
     limit: ReadLimit,
     watches: Option<&SessionWatches>,
 ) -> Vec<Surveyed> {
-    let mut here = Vec::new();
-    let mut elsewhere: BTreeMap<CoreId, Vec<Target>> = BTreeMap::new();
+    let mut elsewhere = owners::by_core(shard, targets, |target| target.id);
+    let here = elsewhere.remove(&shard.core()).unwrap_or_default();
     for core in watches.map(SessionWatches::cores).into_iter().flatten() {
-        elsewhere.insert(core, Vec::new());
-    }
-    for target in targets {
-        match shard.core_of(&target.id) {
-            core if core == shard.core() => here.push(target),
-            core => elsewhere.entry(core).or_default().push(target),
-        }
+        elsewhere.entry(core).or_default();
     }
     let is_alone = elsewhere.is_empty();
     let mut replies = Vec::new();
@@ -245,14 +237,8 @@ struct Wanted {
 }
 
 async fn read_all(shard: &Rc<Shard>, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, Result<Read, ReadError>)> {
-    let mut here = Vec::new();
-    let mut elsewhere: BTreeMap<CoreId, Vec<(usize, Wanted)>> = BTreeMap::new();
-    for (place, wanted) in wanted {
-        match shard.core_of(&wanted.target.id) {
-            core if core == shard.core() => here.push((place, wanted)),
-            core => elsewhere.entry(core).or_default().push((place, wanted)),
-        }
-    }
+    let mut elsewhere = owners::by_core(shard, wanted, |(_, wanted)| wanted.target.id);
+    let here = elsewhere.remove(&shard.core()).unwrap_or_default();
     let mut replies = Vec::new();
     for (core, wanted) in elsewhere {
         replies.push(shard.begin(core, move |shard| async move { read_here(&shard, wanted).await }).await);
@@ -265,7 +251,7 @@ async fn read_all(shard: &Rc<Shard>, wanted: Vec<(usize, Wanted)>) -> Vec<(usize
 }
 
 async fn read_here(shard: &Shard, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, Result<Read, ReadError>)> {
-    let reads = wanted.into_iter().map(async |(place, wanted)| {
+    let reads = wanted.into_iter().map(async |(index, wanted)| {
         let Wanted { target, bytes_max, at_least_one, limit } = wanted;
         let read = match shard.partition(&target.id) {
             Some(partition) => partition.read(target.offset, bytes_max, at_least_one, limit).await,
@@ -274,7 +260,7 @@ async fn read_here(shard: &Shard, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, R
         if matches!(read, Err(ReadError::Offline | ReadError::Storage(_))) {
             shard.end_if_offline();
         }
-        (place, read)
+        (index, read)
     });
     join_all(reads).await
 }
@@ -335,16 +321,15 @@ fn await_session(shard: &Rc<Shard>, watches: &SessionWatches) -> News {
 
 /// Waits for news behind what was found, for this once.
 fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
-    let mut by_core: BTreeMap<CoreId, Vec<(PartitionId, Offset)>> = BTreeMap::new();
-    for (target, standing) in surveyed {
-        let seen = standing.as_ref().map_or(Offset(0), |standing| standing.high_watermark);
-        by_core.entry(shard.core_of(&target.id)).or_default().push((target.id, seen));
-    }
-    let here = match by_core.remove(&shard.core()) {
+    let known = surveyed.iter().map(|(target, standing)| {
+        (target.id, standing.as_ref().map_or(Offset(0), |standing| standing.high_watermark))
+    });
+    let mut elsewhere = owners::by_core(shard, known, |(id, _)| *id);
+    let here = match elsewhere.remove(&shard.core()) {
         Some(known) => watch_all(shard.clone(), known).boxed_local(),
         None => std::future::pending().boxed_local(),
     };
-    let elsewhere = by_core
+    let elsewhere = elsewhere
         .into_iter()
         .map(|(core, known)| shard.wait_for(core, move |shard| watch_all(shard, known)))
         .collect();

@@ -61,9 +61,8 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     };
     let watches = if can_watch { shard.fetch_sessions().borrow().watches(&session) } else { None };
     if let Some(watches) = &watches {
-        let forgotten = session.forgotten.iter();
-        let forgotten: Vec<_> = forgotten.map(|key| partition_id(key.topic_id, key.index)).collect();
-        watches.forget(shard, &forgotten).await;
+        let forgotten = session.forgotten.iter().map(|key| partition_id(key.topic_id, key.index));
+        watches.forget(shard, forgotten).await;
     }
     let plan = Plan::new(&shard.image(), &session.partitions, version, isolation_level);
     let targets = plan.targets();
