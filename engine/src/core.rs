@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -180,6 +180,16 @@ impl Core {
         self.runtime.spawn(Box::pin(async move {
             runtime.sleep(delay).await;
             removal.await;
+        }));
+    }
+
+    /// Has a file unlinked that nothing reads any more, whenever that is done.
+    pub(crate) fn reclaim(&self, path: PathBuf) {
+        let removal = self.directory.reclaim_file(&path);
+        self.runtime.spawn(Box::pin(async move {
+            if let Err(error) = removal.await {
+                tracing::warn!(%error, "a deleted file stays until the next start");
+            }
         }));
     }
 

@@ -120,9 +120,7 @@ pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Resul
     }
     core.clone().after_delete_delay(&partition.config(), async move {
         for path in retired {
-            if let Err(error) = core.directory.remove_file(&path).await {
-                tracing::warn!(%error, "a deleted segment's file stays until the next start");
-            }
+            core.reclaim(path);
         }
     });
     outcome

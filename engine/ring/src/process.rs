@@ -1,9 +1,10 @@
 //! What a server asks of its process at start: descriptors, its host's name, word of a stop.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Raises the limit of open descriptors to what the system allows this process; returns it.
@@ -30,6 +31,19 @@ pub fn sync_file_system(path: &Path) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// How much of the file system of `path` this user may still write to, from 0 to 1 (statvfs(3)).
+pub fn free_share(path: &Path) -> io::Result<f64> {
+    let path =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: statvfs is plain memory, for the kernel to fill.
+    let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a 0, and both live over the call.
+    if unsafe { libc::statvfs(path.as_ptr(), &mut status) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(status.f_bavail as f64 / (status.f_blocks as f64).max(1.0))
 }
 
 /// What this machine calls itself (gethostname(2)).

@@ -247,7 +247,7 @@ impl Engine {
         drop(turn);
         let directory = core.directory.clone();
         core.after_delete_delay(&partition.config(), async move {
-            if let Err(error) = directory.remove_directory(Path::new(&retired)).await {
+            if let Err(error) = directory.reclaim_directory(Path::new(&retired)).await {
                 tracing::warn!(%error, "a deleted partition's folder stays");
             }
         });
@@ -388,7 +388,7 @@ async fn remove_retired(core: &Rc<Core>) -> Result<(), StorageError> {
         let retired = entry.is_directory
             && PartitionFolder::parse(&entry.name).is_some_and(|folder| folder.state == FolderState::Delete);
         if retired {
-            let removal = core.directory.remove_directory(Path::new(&entry.name));
+            let removal = core.directory.reclaim_directory(Path::new(&entry.name));
             core.runtime.spawn(Box::pin(async move {
                 if let Err(error) = removal.await {
                     tracing::warn!(%error, "a deleted partition's folder stays");

@@ -3,7 +3,7 @@
 //!
 //! A compaction writes `N.log.cleaned`, renames it to `N.log.swap` when it is whole and durable, renames the segments
 //! that it replaces to `.deleted`, and takes the `.swap` off. So:
-//! - `.deleted` and `.cleaned` go;
+//! - `.deleted` and `.cleaned` go, the former when there is time;
 //! - a `.swap` at or behind the first `.cleaned` is of a split that was not finished: it goes too, and what it would
 //!   have replaced is still there (KAFKA-6264);
 //! - any other `.swap` counts: the segments that it covers go, and it takes its name.
@@ -35,11 +35,15 @@ pub(super) async fn settle(
     let split_at = first_cleaned(&entries);
     let mut kept = Vec::with_capacity(entries.len());
     for entry in entries {
-        let goes = SegmentFile::parse(&entry.name).is_some_and(|file| match file.state {
-            SegmentFileState::Live => false,
-            SegmentFileState::Deleted | SegmentFileState::Cleaned => true,
-            SegmentFileState::Swap => split_at.is_some_and(|split_at| file.offset >= split_at),
-        });
+        let goes = match SegmentFile::parse(&entry.name).map(|file| (file.state, file.offset)) {
+            None | Some((SegmentFileState::Live, _)) => false,
+            Some((SegmentFileState::Deleted, _)) => {
+                core.reclaim(folder.join(&entry.name));
+                continue;
+            }
+            Some((SegmentFileState::Cleaned, _)) => true,
+            Some((SegmentFileState::Swap, offset)) => split_at.is_some_and(|split_at| offset >= split_at),
+        };
         if goes {
             core.directory.remove_file(&folder.join(&entry.name)).await?;
         } else {

@@ -140,6 +140,16 @@ pub trait Directory {
     fn remove_file(&self, path: &Path) -> Pending<Result<(), StorageError>>;
     /// Unlinks a folder and everything in it; a missing one is no error.
     fn remove_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;
+    /// As `remove_file`, for what may be large and nobody waits for: where that would keep the file system busy, its
+    /// name is made durable, and its space comes back bit by bit. Whoever still reads it finds it shorter, and what a
+    /// stop leaves of it keeps its name.
+    fn reclaim_file(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.remove_file(path)
+    }
+    /// `remove_directory` in the same way.
+    fn reclaim_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        self.remove_directory(path)
+    }
     /// Makes everything in the log directory durable, contents, lengths and names (syncfs of its file system):
     /// for recovery, which changes many files at once.
     fn sync_all(&self) -> Pending<Result<(), StorageError>>;

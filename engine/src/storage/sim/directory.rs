@@ -268,6 +268,24 @@ impl Directory for SimDirectory {
         })
     }
 
+    /// Readers and crashes come between the steps.
+    fn reclaim_file(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        let (directory, path) = (self.clone(), path.to_owned());
+        Box::pin(async move {
+            directory.sync_directory(path.parent().unwrap_or(Path::new(""))).await?;
+            let halve = |disk: &mut Disk, path: &Path| {
+                let Some((parent, name)) = disk.parent(path) else { return Ok(()) };
+                let inode = disk.folder(parent).view.get(name).copied();
+                if let Some(inode) = inode.filter(|inode| matches!(disk.inodes[inode], Inode::File(_))) {
+                    disk.resize(inode, disk.file(inode).view.len() as u64 / 2);
+                }
+                Ok(())
+            };
+            directory.on_names("ftruncate", &path, halve).await?;
+            directory.remove_file(&path).await
+        })
+    }
+
     fn remove_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
         self.on_names("rmdir", path, |disk, path| {
             let Some((parent, name)) = disk.parent(path) else { return Ok(()) };

@@ -47,8 +47,17 @@ impl RingDirectory {
         path: &Path,
         call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Pending<Result<T, StorageError>> {
-        let (full, path) = (self.full_path(path), path.to_path_buf());
-        let running = self.helper(&path).run(move || call(&full));
+        let full = self.full_path(path);
+        Self::answered(self.helper(path).run(move || call(&full)), operation, path)
+    }
+
+    /// What a thread answers, with an error that says of what.
+    fn answered<T: 'static>(
+        running: impl Future<Output = io::Result<T>> + 'static,
+        operation: &'static str,
+        path: &Path,
+    ) -> Pending<Result<T, StorageError>> {
+        let path = path.to_path_buf();
         Box::pin(async move {
             running.await.map_err(|error| StorageError {
                 operation,
@@ -171,6 +180,16 @@ impl Directory for RingDirectory {
         self.on_helper("rmdir", path, |full| missing_is_fine(fs::remove_dir_all(full)))
     }
 
+    fn reclaim_file(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        let running = self.directory.root.reclaimer.file(self.full_path(path));
+        Self::answered(running, "unlink", path)
+    }
+
+    fn reclaim_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
+        let running = self.directory.root.reclaimer.directory(self.full_path(path));
+        Self::answered(running, "rmdir", path)
+    }
+
     fn sync_all(&self) -> Pending<Result<(), StorageError>> {
         self.on_helper("syncfs", Path::new(""), flumen_ring::process::sync_file_system)
     }
@@ -209,11 +228,11 @@ fn list_folder(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
     Ok(entries)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

@@ -1,10 +1,11 @@
 //! The seam's real side: one core's reactor, and a log directory on the machine's file system.
 //!
 //! [`LogDirectory`] is opened once per process, before the cores run: it takes the lock, probes direct I/O and
-//! starts the directory's helper thread. Each core then attaches it to its own ring.
+//! starts the directory's helper threads. Each core then attaches it to its own ring.
 
 mod directory;
 mod file;
+mod reclaim;
 
 use std::cell::Cell;
 use std::fs;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use flumen_ring::{FileLock, Helper, LockError, ProbeError, Ring, probe_direct_io};
 
 use super::{Pending, Runtime, StorageErrorKind};
+
+use reclaim::Reclaimer;
 
 pub use directory::RingDirectory;
 
@@ -114,6 +117,8 @@ struct Root {
     /// Names and flushes that may block, spread by folder: the file system joins what waits for its journal
     /// at one time, so that several threads flush many small files as fast as one.
     file_helpers: Vec<Helper>,
+    /// Gives back the space of what was deleted.
+    reclaimer: Reclaimer,
     /// Prepares and punches the chunks of the caches, which must not wait for an unlink.
     memory_helper: Helper,
     _lock: FileLock,
@@ -138,15 +143,14 @@ impl LogDirectory {
         } else {
             BUFFERED_ALIGNMENT
         };
-        let start = |name| {
-            Helper::start(name)
-                .map_err(|source| LogDirectoryError::Helper { path: path.to_path_buf(), source })
-        };
+        let no_thread = |source| LogDirectoryError::Helper { path: path.to_path_buf(), source };
+        let start = |name| Helper::start(name).map_err(no_thread);
         let root = Root {
             path: path.to_path_buf(),
             direct,
             alignment,
             file_helpers: (0..FILE_HELPERS).map(|_| start("flumen-files")).collect::<Result<_, _>>()?,
+            reclaimer: Reclaimer::start().map_err(no_thread)?,
             memory_helper: start("flumen-memory")?,
             _lock: lock,
         };
