@@ -21,8 +21,8 @@ use crate::protocol::admin::Admin;
 use crate::report::text::number;
 use crate::result::LoadResult;
 
-/// Targets have so long to come to rest between two runs.
-const SETTLING_TIME_MAX: Duration = Duration::from_secs(10);
+/// Targets have so long to come to rest between two runs, and to unlink what one has left.
+const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);
 /// They rest if they use no more than this share of a core for so long; a JVM is never quite still.
 const QUIET_TIME: Duration = Duration::from_millis(200);
 const QUIET_SHARE: f64 = 0.15;
@@ -195,7 +195,11 @@ impl Field {
     fn settle(&self) {
         rustix::fs::sync();
         let began = Instant::now();
-        while began.elapsed() < SETTLING_TIME_MAX && !self.is_quiet() {}
+        while began.elapsed() < SETTLING_TIME_MAX && (!self.is_quiet() || self.is_deleting()) {}
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.targets.iter().any(RunningTarget::is_deleting)
     }
 
     /// Looks for a moment whether no target of this machine does anything.
