@@ -6,8 +6,33 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
 from .broker import Broker
 from .load import Load
+from .waiting import wait_until
+
+# Several steps of what a broker gives back at a time.
+DELETED_BYTES = 64 << 20
+RECORD = bytes(512 << 10)
+
+
+def delete_a_large_topic(broker: Broker, topic: str) -> None:
+    """Leaves files that take the broker a while to unlink."""
+    client = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
+    admin = AdminClient(client)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    producer = Producer(client)
+    for _ in range(DELETED_BYTES // len(RECORD)):
+        producer.produce(topic, RECORD)
+    assert producer.flush(30) == 0
+    admin.delete_topics([topic])[topic].result(30)
+
+
+def deleted_folders(broker: Broker) -> list[Path]:
+    return list(broker.data.glob("*-delete"))
+
 
 def kill_under_load(broker: Broker, folder: Path, kills: int, seed: int,
                     say: Callable[[str], None] = lambda text: None) -> int:
@@ -26,11 +51,14 @@ def kill_under_load(broker: Broker, folder: Path, kills: int, seed: int,
             if choice.random() < 0.3:
                 load.kill_member()
                 load.add_member()
+            if choice.random() < 0.3:
+                delete_a_large_topic(broker, f"large-{kill}")
             broker.kill()
             broker.start()
             load.check(whole=False)
             say(f"kill {kill} of {kills}: answered again after {broker.started_s * 1000:.0f} ms")
         load.progress(100)
+        wait_until("deleted topics to leave no folder", lambda: not deleted_folders(broker), within_s=90)
         load.finish()
         return load.check()
     finally:
