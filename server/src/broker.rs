@@ -442,9 +442,12 @@ async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
     {
         failed = Some(error.to_string());
     }
-    let closing = shard
-        .cores()
-        .map(|core| shard.call(core, |shard| async move { shard.engine().clone().close().await }));
+    let closing = shard.cores().map(|core| {
+        shard.call(core, |shard| async move {
+            shard.tell_turns();
+            shard.engine().clone().close().await
+        })
+    });
     for result in join_all(closing).await {
         match result {
             Ok(core) => closed.push(core),

@@ -12,6 +12,10 @@ use kafka_protocol::messages::{ApiKey, RequestKind};
 use kafka_protocol::protocol::Encodable;
 
 use crate::handlers::{self, Refusal, RequestContext, RequestFacts};
+use crate::turn::{TURN, Took, measured};
+
+/// A longer body is decoded by another thread: it takes a core more than a turn.
+const DECODED_HERE_BYTES_MAX: usize = 64 << 10;
 
 macro_rules! served {
     (hot { $($hot:ident => $versions:expr),* $(,)? } $($api:ident => $module:path),* $(,)?) => {
@@ -92,20 +96,37 @@ pub fn is_unsupported(request: &RequestFacts) -> bool {
     request.api == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&request.version)
 }
 
-async fn answer_with<Q, R: Encodable>(
+async fn answer_with<Q, R>(
     context: &RequestContext,
     body: Bytes,
     pick: impl FnOnce(RequestKind) -> Option<Q>,
     handle: impl AsyncFnOnce(&RequestContext, Q) -> Result<R, Refusal>,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, Refusal>
+where
+    R: Encodable + Send + 'static,
+{
     let RequestFacts { api, version, correlation_id, .. } = context.request;
     if is_unsupported(&context.request) {
         return encode(api, 0, correlation_id, &handlers::api_versions::unsupported());
     }
-    let request = bounds::decode_request(api, version, body)?;
+    let compute = context.shard.compute();
+    let request = if body.len() <= DECODED_HERE_BYTES_MAX {
+        bounds::decode_request(api, version, body)?
+    } else {
+        compute.run(move || bounds::decode_request(api, version, body)).await?
+    };
     let request = pick(request).expect("the decoder returns the API that was asked for");
-    let response = handle(context, request).await?;
-    encode(api, version, correlation_id, &response)
+    let (response, took) = measured(handle(context, request)).await;
+    if took.slow > 0 {
+        let Took { longest, turns, slow, .. } = took;
+        tracing::debug!(?api, version, turns, slow, ?longest, "a request kept its core for long");
+    }
+    let response = response?;
+    if took.total <= TURN {
+        return encode(api, version, correlation_id, &response);
+    }
+    // What took long to make takes long to encode and to free.
+    compute.run(move || encode(api, version, correlation_id, &response)).await
 }
 
 /// A response as one frame: size, header, body.

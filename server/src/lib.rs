@@ -22,3 +22,4 @@ pub mod owners;
 pub mod placement;
 pub mod producer_ids;
 pub mod shard;
+pub mod turn;

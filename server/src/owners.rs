@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use flumen_engine::{CoreId, Partition, PartitionId};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_immediate};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::shard::Shard;
+use crate::turn::Turn;
 
 /// What there is to ask, by the core whose partition it is about, in its order.
 pub fn by_core<T>(
@@ -37,11 +39,22 @@ where
     let questions = by_core(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
     let asked = questions.into_iter().map(|(core, questions)| {
         shard.call(core, move |shard| async move {
-            let answering = questions.into_iter().map(|(place, (id, question))| {
-                let answering = answer(shard.clone(), shard.partition(&id), question);
-                async move { (place, answering.await) }
-            });
-            join_all(answering).await
+            let (turn, mut answering) = (Turn::begin(shard.ring()), FuturesUnordered::new());
+            let mut answers = Vec::with_capacity(questions.len());
+            for (place, (id, question)) in questions {
+                let mut one = Box::pin(answer(shard.clone(), shard.partition(&id), question));
+                // Most need not wait for anything.
+                match poll_immediate(&mut one).await {
+                    Some(answer) => answers.push((place, answer)),
+                    None => answering.push(async move { (place, one.await) }),
+                }
+                turn.pause().await;
+            }
+            while let Some(answer) = answering.next().await {
+                answers.push(answer);
+                turn.pause().await;
+            }
+            answers
         })
     });
     for (place, answer) in join_all(asked).await.into_iter().flatten() {

@@ -18,6 +18,7 @@ use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_config::Resolver;
 use crate::metadata::uuid_text::METADATA_TOPIC_ID;
 use crate::shard::{Shard, core_of};
+use crate::turn::Turn;
 
 /// Partitions that are created at one time.
 const CREATED_AT_ONCE: usize = 64;
@@ -128,8 +129,10 @@ impl Publisher for ToAllCores {
 /// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.
 pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let before = shard.image();
+    let turn = Turn::begin(shard.ring());
     let mut deleted = Vec::new();
     for topic in before.topics().iter() {
+        turn.pause().await;
         if image.topic_by_id(topic.id).is_none() {
             deleted.push(topic.name.to_string());
             shard.set_treatment(topic.id, None);
@@ -139,6 +142,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let mut created = Vec::new();
     let same_settings = std::ptr::eq(before.configs(), image.configs());
     for topic in image.topics().iter() {
+        turn.pause().await;
         let known = before.topic_by_id(topic.id);
         if same_settings && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
             continue;
@@ -169,7 +173,9 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
 async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) -> Vec<Unmade> {
     let mut unmade = Vec::new();
     let mut partitions = partitions.into_iter().peekable();
+    let turn = Turn::begin(shard.ring());
     while partitions.peek().is_some() {
+        turn.pause().await;
         let creating = partitions.by_ref().take(CREATED_AT_ONCE).map(async |partition| {
             let (topic_id, name) = (partition.id.topic, partition.name.clone());
             let error = shard.engine().create_partition(partition).await.err()?;

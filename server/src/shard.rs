@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use flumen_engine::storage::uring::RingRuntime;
 use flumen_engine::{CoreId, Engine, Partition, PartitionId};
-use flumen_ring::{Helper, Receiver, Ring};
+use flumen_ring::{Helper, ReactorStats, Receiver, Ring};
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 use kafka_protocol::error::ResponseError;
@@ -162,6 +162,12 @@ impl Shard {
     /// This core's reactor: tasks, time.
     pub fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// Says how long the turns of this core's tasks took.
+    pub fn tell_turns(&self) {
+        let ReactorStats { polls, slow_polls, longest_poll_us, .. } = self.ring.stats();
+        tracing::debug!(core = %self.core, polls, slow_polls, longest_poll_us, "turns of tasks");
     }
 
     /// The partitions of this core.

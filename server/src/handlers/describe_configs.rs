@@ -20,6 +20,7 @@ use crate::metadata::controller::AdminError;
 use crate::metadata::image::{ConfigResource, Image, ResourceKind};
 use crate::metadata::topic_config::{Resolver, Source, Synonym, is_dynamic};
 use crate::metadata::topic_name;
+use crate::turn::Turn;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 1..=4;
@@ -43,8 +44,12 @@ pub async fn handle(
     let is_known =
         |resource: &DescribeConfigsResource| ResourceKind::from_number(resource.resource_type).is_some();
     let is_sound = request.resources.iter().all(is_known);
-    let describe = |resource| if is_sound { describer.describe(resource) } else { malformed(resource) };
-    Ok(DescribeConfigsResponse::default().with_results(request.resources.iter().map(describe).collect()))
+    let (turn, mut results) = (Turn::begin(context.shard.ring()), Vec::new());
+    for resource in &request.resources {
+        results.push(if is_sound { describer.describe(resource) } else { malformed(resource) });
+        turn.pause().await;
+    }
+    Ok(DescribeConfigsResponse::default().with_results(results))
 }
 
 /// Keys of older Kafkas and Kafka's internal ones: taken from a file, and told by no Kafka 4.3.

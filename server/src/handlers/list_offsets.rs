@@ -16,6 +16,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::epochs::check_leader_epoch;
 use super::{Refusal, RequestContext, errors};
 use crate::shard::Shard;
+use crate::turn::Turn;
 use crate::{compression, owners};
 
 /// The versions served.
@@ -76,10 +77,12 @@ pub async fn handle(
         _ => ReadLimit::HighWatermark,
     };
     let image = context.shard.image();
+    let turn = Turn::begin(context.shard.ring());
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
+            turn.pause().await;
             if !seen.insert((topic.name.as_str(), partition.partition_index)) {
                 duplicates.insert((topic.name.as_str(), partition.partition_index));
             }
@@ -91,6 +94,7 @@ pub async fn handle(
     for topic in &request.topics {
         let known = image.topic(&topic.name);
         for partition in &topic.partitions {
+            turn.pause().await;
             let index = partition.partition_index;
             let id = known
                 .filter(|known| known.partition(index).is_some())
@@ -110,18 +114,22 @@ pub async fn handle(
     let found = owners::ask(&context.shard, questions, answer).await;
     let mut places = places.into_iter();
     let mut answered = BTreeSet::new();
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().filter_map(|partition| {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            turn.pause().await;
             let place = places.next().expect("one place for each partition");
             let index = partition.partition_index;
             // One that is named twice is refused once.
-            let is_first = answered.insert((topic.name.as_str(), index));
-            is_first.then(|| word(index, place.and_then(|place| found[place]), context.request.version))
-        });
-        let partitions = partitions.collect();
-        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
-    });
-    let topics = topics.collect();
+            if answered.insert((topic.name.as_str(), index)) {
+                partitions.push(word(index, place.and_then(|place| found[place]), context.request.version));
+            }
+        }
+        topics.push(
+            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions),
+        );
+    }
     Ok(ListOffsetsResponse::default().with_topics(topics))
 }
 

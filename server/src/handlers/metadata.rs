@@ -21,9 +21,13 @@ use super::{Refusal, RequestContext};
 use crate::auto_creation;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_name;
+use crate::turn::Turn;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// So many partitions take some tens of microseconds.
+const PARTITIONS_AT_A_TIME: usize = 256;
 
 /// Answers with the cluster as this listener's clients reach it.
 pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Result<MetadataResponse, Refusal> {
@@ -34,7 +38,8 @@ pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Resul
     let image = context.shard.image();
     let cluster_id = context.shard.config().node.cluster_id.clone();
     let view = ClusterView::new(&image, &context.connection.listener.name);
-    Ok(respond(&view, version, &request, cluster_id))
+    let turn = Turn::begin(context.shard.ring());
+    Ok(respond(&view, version, &request, cluster_id, async || turn.pause().await).await)
 }
 
 /// Versions below 4 cannot say that they do not want it.
@@ -53,11 +58,13 @@ fn missing<'a>(image: &Image, request: &'a MetadataRequest) -> BTreeSet<&'a str>
     names.filter(|name| topic_name::validate(name).is_ok() && image.topic(name).is_none()).collect()
 }
 
-fn respond(
+/// `pause` comes between two steps.
+async fn respond(
     view: &ClusterView<'_>,
     version: i16,
     request: &MetadataRequest,
     cluster_id: Option<String>,
+    pause: impl AsyncFn(),
 ) -> MetadataResponse {
     if let Some(error) = names_and_ids_misused(version, request) {
         let topics = request.topics.iter().flatten();
@@ -76,21 +83,23 @@ fn respond(
             .with_port(i32::from(endpoint.port))
             .with_rack(broker.registration.rack.as_deref().map(text))
     });
-    let topics = asked_for(view.image, version, request).into_iter().map(|asked| {
+    let mut topics = Vec::new();
+    for asked in asked_for(view.image, version, request) {
         let mut described = match asked {
-            Asked::Topic(topic) => describe(view, version, topic),
+            Asked::Topic(topic) => describe(view, version, topic, &pause).await,
             Asked::Failed(failed) => failed,
         };
         if request.include_topic_authorized_operations {
             described.topic_authorized_operations = TOPIC_OPERATIONS;
         }
-        described
-    });
+        topics.push(described);
+        pause().await;
+    }
     let mut response = MetadataResponse::default()
         .with_brokers(brokers.collect())
         .with_cluster_id(cluster_id.map(StrBytes::from_string))
         .with_controller_id(BrokerId(view.controller()))
-        .with_topics(topics.collect());
+        .with_topics(topics);
     if (8..=10).contains(&version) && request.include_cluster_authorized_operations {
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
@@ -163,22 +172,32 @@ fn failed(error: ResponseError, name: Option<TopicName>, topic_id: Uuid) -> Meta
         .with_is_internal(is_internal)
 }
 
-fn describe(view: &ClusterView<'_>, version: i16, topic: &TopicImage) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter().map(|(index, partition)| {
-        MetadataResponsePartition::default()
+async fn describe(
+    view: &ClusterView<'_>,
+    version: i16,
+    topic: &TopicImage,
+    pause: impl AsyncFn(),
+) -> MetadataResponseTopic {
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for (index, partition) in &topic.partitions {
+        let described = MetadataResponsePartition::default()
             .with_partition_index(*index)
             .with_error_code(partition_error(view, version, partition))
             .with_leader_id(BrokerId(view.leader(partition)))
             .with_leader_epoch(partition.leader_epoch)
             .with_replica_nodes(broker_ids(&partition.replicas))
             .with_isr_nodes(broker_ids(&partition.isr))
-            .with_offline_replicas(view.offline(partition))
-    });
+            .with_offline_replicas(view.offline(partition));
+        partitions.push(described);
+        if partitions.len().is_multiple_of(PARTITIONS_AT_A_TIME) {
+            pause().await;
+        }
+    }
     MetadataResponseTopic::default()
         .with_name(Some(topic_text(&topic.name)))
         .with_topic_id(topic.id)
         .with_is_internal(topic_name::is_internal(&topic.name))
-        .with_partitions(partitions.collect())
+        .with_partitions(partitions)
 }
 
 fn partition_error(view: &ClusterView<'_>, version: i16, partition: &PartitionImage) -> i16 {
@@ -195,14 +214,25 @@ fn partition_error(view: &ClusterView<'_>, version: i16, partition: &PartitionIm
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::super::cluster_view::fixture;
     use super::*;
+
+    fn told_at_once(
+        view: &ClusterView<'_>,
+        version: i16,
+        request: &MetadataRequest,
+        cluster_id: Option<String>,
+    ) -> MetadataResponse {
+        respond(view, version, request, cluster_id, async || ()).now_or_never().expect("no pause waits")
+    }
 
     fn ask(version: i16, topics: Option<Vec<MetadataRequestTopic>>) -> MetadataResponse {
         let image = fixture::image();
         let request = MetadataRequest::default().with_topics(topics);
         let view = ClusterView::new(&image, "PLAINTEXT");
-        let response = respond(&view, version, &request, Some("cluster".into()));
+        let response = told_at_once(&view, version, &request, Some("cluster".into()));
         fixture::encodes(&response, version);
         response
     }
@@ -269,10 +299,10 @@ mod tests {
         let image = fixture::image();
         let request = MetadataRequest::default().with_topics(None);
         let other = ClusterView::new(&image, "OUTSIDE");
-        let response = respond(&other, 12, &request, None);
+        let response = told_at_once(&other, 12, &request, None);
         assert_eq!((response.brokers[0].host.as_str(), response.brokers[0].port), ("out.example", 29092));
         let unknown = ClusterView::new(&image, "NOWHERE");
-        let response = respond(&unknown, 12, &request, None);
+        let response = told_at_once(&unknown, 12, &request, None);
         assert_eq!(response.brokers.len(), 0);
         let partition = &response.topics[1].partitions[0];
         let expected = (ResponseError::ListenerNotFound.code(), BrokerId(-1));
@@ -287,7 +317,7 @@ mod tests {
             .with_topics(None)
             .with_include_topic_authorized_operations(true)
             .with_include_cluster_authorized_operations(true);
-        let response = respond(&view, 8, &request, None);
+        let response = told_at_once(&view, 8, &request, None);
         assert_eq!(response.cluster_authorized_operations, 8096);
         assert_eq!(response.topics[0].topic_authorized_operations, 3576);
         assert_eq!(ask(8, None).topics[0].topic_authorized_operations, i32::MIN);

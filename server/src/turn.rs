@@ -1,0 +1,109 @@
+//! Long work of one task, in turns: others of the core go on in between.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use flumen_ring::{Ring, SLOW_POLL};
+
+/// Work goes on for so long before others have their turn; what is done between two looks at the clock adds to it.
+pub const TURN: Duration = Duration::from_micros(200);
+
+/// The turns of one piece of work: of a request that may be of thousands of partitions.
+#[derive(Debug)]
+pub struct Turn {
+    ring: Ring,
+    began: Cell<Instant>,
+}
+
+impl Turn {
+    /// The first turn begins now.
+    pub fn begin(ring: &Ring) -> Self {
+        Self { ring: ring.clone(), began: Cell::new(Instant::now()) }
+    }
+
+    /// To be awaited between two steps: lets others go on, if this turn was long enough.
+    pub async fn pause(&self) {
+        if self.began.get().elapsed() >= TURN {
+            self.ring.yield_now().await;
+            self.began.set(Instant::now());
+        }
+    }
+}
+
+/// What some work took of its core.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    /// All of it.
+    pub total: Duration,
+    /// Its longest turn.
+    pub longest: Duration,
+    /// How many there were.
+    pub turns: u32,
+    /// How many of them were longer than a task's may be.
+    pub slow: u32,
+}
+
+/// Does some work and says what it took, without what it waited.
+pub async fn measured<T>(work: impl Future<Output = T>) -> (T, Took) {
+    let mut work = pin!(work);
+    let mut took = Took::default();
+    std::future::poll_fn(|context| {
+        let began = Instant::now();
+        let polled = work.as_mut().poll(context);
+        let turn = began.elapsed();
+        took.total += turn;
+        took.longest = took.longest.max(turn);
+        took.turns += 1;
+        took.slow += u32::from(turn > SLOW_POLL);
+        match polled {
+            Poll::Ready(output) => Poll::Ready((output, took)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use flumen_ring::{Reactor, ReactorConfig};
+
+    use super::*;
+
+    /// Work of so many steps of 50 µs each; how many turns another task had meanwhile, and what the work took.
+    fn turns_of_another(steps: usize) -> (usize, Took) {
+        let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+        let ring = reactor.ring();
+        let turns = Rc::new(Cell::new(0));
+        let (other, counted) = (ring.clone(), turns.clone());
+        ring.spawn(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                other.yield_now().await;
+            }
+        });
+        let work = async {
+            let turn = Turn::begin(&ring);
+            for _ in 0..steps {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_micros(50) {}
+                turn.pause().await;
+            }
+        };
+        let ((), took) = reactor.run(measured(work));
+        (turns.get(), took)
+    }
+
+    #[test]
+    fn others_go_on_amid_long_work() {
+        assert!(turns_of_another(0).0 <= 1, "before the work began");
+        let (turns, took) = turns_of_another(100);
+        // Every fourth step ends a turn, or an earlier one where the machine was slow.
+        assert!((20..=100).contains(&turns), "{turns}");
+        assert!(took.total >= Duration::from_millis(5), "{took:?}");
+        assert!(TURN <= took.longest && took.longest < took.total / 2, "{took:?}");
+    }
+}

@@ -1,0 +1,78 @@
+"""Requests that are of thousands of partitions leave their core to others every half millisecond."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+
+from harness.broker import Flumen
+
+PARTITIONS = 2000
+# A group takes what one member commits as a whole.
+COMMITTED = 500
+TOPICS = 150
+ASKED = 12
+
+
+class Talkative(Flumen):
+    """Says when a request kept its core for longer than tasks may."""
+
+    def wrapper(self) -> list[str]:
+        return ["env", "RUST_LOG=info,flumen_server=debug"]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Talkative]:
+    broker = Talkative(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.close()
+
+
+def all_of(futures: dict) -> None:
+    for future in futures.values():
+        future.result(30)
+
+
+def test_wide_requests_are_answered_in_turns(broker: Talkative) -> None:
+    client = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
+    admin = AdminClient(client)
+    wide = [TopicPartition("wide", partition) for partition in range(PARTITIONS)]
+    names = [f"narrow-{number}" for number in range(TOPICS)]
+    all_of(admin.create_topics([NewTopic("wide", PARTITIONS, 1), *(NewTopic(name, 4, 1) for name in names)]))
+    producer = Producer(client)
+    for place in wide:
+        producer.produce(place.topic, b"v", partition=place.partition)
+    assert producer.flush(30) == 0
+    consumer = Consumer(client | {"group.id": "wide", "enable.auto.commit": False})
+    a_while_ago = OffsetSpec.for_timestamp(int(time.time() * 1000) - 60_000)
+    asked: dict[str, Callable[[], object]] = {
+        "Metadata": lambda: admin.list_topics(timeout=30),
+        "DescribeConfigs": lambda: all_of(admin.describe_configs([ConfigResource("topic", name) for name in names])),
+        "ListOffsets": lambda: all_of(admin.list_offsets({place: a_while_ago for place in wide})),
+        "OffsetCommit": lambda: consumer.commit(
+            offsets=[TopicPartition(place.topic, place.partition, 1) for place in wide[:COMMITTED]], asynchronous=False),
+        "OffsetFetch": lambda: consumer.committed(wide, timeout=30),
+    }
+    for ask in asked.values():
+        for _ in range(ASKED):
+            ask()
+    consumer.close()
+    broker.stop()
+    log = broker.log()
+    assert "turns of tasks" in log, "it says nothing of its turns"
+    told = re.findall(r"a request kept its core for long api=(\w+) version=\d+ turns=(\d+) slow=(\d+)", log)
+    turns, slow = Counter(), Counter()
+    for api, of_request, too_long in told:
+        turns[api] += int(of_request)
+        slow[api] += int(too_long)
+    print(turns, slow)
+    # Others use the machine, too; but what is not done in turns is slow each time, in all that it has.
+    assert not [api for api in asked if slow[api] > max(ASKED // 3, turns[api] // 3)], (turns, slow)
