@@ -191,7 +191,7 @@ async fn take(
     let mut held = memory.hold(0);
     let mut planned = 0;
     let mut first = true;
-    let mut wanted: Vec<(usize, Wanted)> = Vec::new();
+    let mut wanted: Vec<(usize, PartitionRead)> = Vec::new();
     for (index, (target, standing)) in surveyed.iter().enumerate() {
         let Ok(standing) = standing else { continue };
         let bytes_max = target.bytes_max.min(left);
@@ -201,7 +201,10 @@ async fn take(
         if standing.available.bytes == 0 || !(fits || first) {
             continue;
         }
-        wanted.push((index, Wanted { target: *target, bytes_max, at_least_one: first, limit: bounds.limit }));
+        wanted.push((
+            index,
+            PartitionRead { target: *target, bytes_max, at_least_one: first, limit: bounds.limit },
+        ));
         let share = bytes_max.min(standing.available.bytes);
         left -= share;
         planned += share;
@@ -229,14 +232,17 @@ async fn take(
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+struct PartitionRead {
     target: Target,
     bytes_max: usize,
     at_least_one: bool,
     limit: ReadLimit,
 }
 
-async fn read_all(shard: &Rc<Shard>, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, Result<Read, ReadError>)> {
+async fn read_all(
+    shard: &Rc<Shard>,
+    wanted: Vec<(usize, PartitionRead)>,
+) -> Vec<(usize, Result<Read, ReadError>)> {
     let mut elsewhere = owners::by_core(shard, wanted, |(_, wanted)| wanted.target.id);
     let here = elsewhere.remove(&shard.core()).unwrap_or_default();
     let mut replies = Vec::new();
@@ -250,9 +256,12 @@ async fn read_all(shard: &Rc<Shard>, wanted: Vec<(usize, Wanted)>) -> Vec<(usize
     reads
 }
 
-async fn read_here(shard: &Shard, wanted: Vec<(usize, Wanted)>) -> Vec<(usize, Result<Read, ReadError>)> {
+async fn read_here(
+    shard: &Shard,
+    wanted: Vec<(usize, PartitionRead)>,
+) -> Vec<(usize, Result<Read, ReadError>)> {
     let reads = wanted.into_iter().map(async |(index, wanted)| {
-        let Wanted { target, bytes_max, at_least_one, limit } = wanted;
+        let PartitionRead { target, bytes_max, at_least_one, limit } = wanted;
         let read = match shard.partition(&target.id) {
             Some(partition) => partition.read(target.offset, bytes_max, at_least_one, limit).await,
             None => Err(ReadError::Deleted),
