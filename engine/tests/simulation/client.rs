@@ -78,8 +78,10 @@ pub struct Producer {
     /// Cuts of the log that it knows of.
     cuts: Cell<u32>,
     met_full_disk: Cell<bool>,
+    /// Stops that it knows of.
+    stops: Cell<u32>,
     /// A stop began before all that is pending was acknowledged. Of what is in the log already, Kafka's snapshot, which
-    /// is all that a clean stop leaves, knows the last batch only.
+    /// is all that a clean stop leaves, knows the last batch only; and so does what one leaves that is cut off.
     met_stop: Cell<bool>,
 }
 
@@ -106,6 +108,7 @@ impl Producer {
             pending: RefCell::default(),
             cuts: Cell::new(0),
             met_full_disk: Cell::new(false),
+            stops: Cell::new(0),
             met_stop: Cell::new(false),
         }
     }
@@ -121,11 +124,13 @@ impl Producer {
     /// Sends until its operations are used up or the partition is gone.
     pub async fn run(&self, context: Context, model: Rc<PartitionModel>, partition: Partition) -> Checked {
         let mut left = context.operations;
+        if self.stops.replace(model.stops.get()) != model.stops.get() && !self.pending.borrow().is_empty() {
+            self.met_stop.set(true);
+        }
         while left > 0 {
             context.pause().await;
             context.while_closed(&model, &partition).await;
             if model.closed.get() {
-                self.met_stop.set(model.stopping.get());
                 return Ok(());
             }
             if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
@@ -210,10 +215,7 @@ impl Producer {
                 Ok(true)
             }
             AppendError::Offline => Ok(false),
-            AppendError::Deleted if model.is_gone() => {
-                self.met_stop.set(model.stopping.get());
-                Ok(false)
-            }
+            AppendError::Deleted if model.is_gone() => Ok(false),
             AppendError::Producer(ProducerError::OutOfOrderSequence { .. })
                 if self.identity.is_some() && behind_refused =>
             {

@@ -84,6 +84,8 @@ pub struct PartitionModel {
     pub deleted: Cell<bool>,
     /// A clean stop began: its clients are about to be refused.
     pub stopping: Cell<bool>,
+    /// In how many lives before this one a clean stop began.
+    pub stops: Cell<u32>,
     /// Nobody may append now: it is being cut.
     pub closed: Cell<bool>,
     /// Appends under way.
@@ -176,6 +178,7 @@ impl PartitionModel {
             created: Cell::new(false),
             deleted: Cell::new(false),
             stopping: Cell::new(false),
+            stops: Cell::new(0),
             closed: Cell::new(false),
             in_flight: Cell::new(0),
             cuts: Cell::new(0),
@@ -311,7 +314,7 @@ impl PartitionModel {
     /// A new life begins: the high watermark begins again.
     pub fn begin_life(&self) {
         self.closed.set(false);
-        self.stopping.set(false);
+        self.stops.set(self.stops.get() + u32::from(self.stopping.replace(false)));
         self.in_flight.set(0);
         let mut state = self.state.borrow_mut();
         state.high_watermark = 0;
