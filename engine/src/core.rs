@@ -17,7 +17,7 @@ use crate::engine::EngineConfig;
 use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
 use crate::segment::Segment;
-use crate::storage::{DataFile, Directory, Runtime, StorageError};
+use crate::storage::{DataFile, Directory, Pending, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{LogConfig, Offset, PartitionId};
 use flumen_ring::gate::{Broadcast, Turn};
@@ -64,9 +64,10 @@ pub(crate) struct Core {
     sync_lane: Turn,
     /// Bytes that cold reads may hold while they are under way.
     pub(crate) cold_reads: Semaphore,
-    /// Flushes of the whole directory: one at a time, and how many were begun.
-    sync_all_turn: Turn,
-    syncs_begun: Cell<u64>,
+    /// Flushes of the whole directory.
+    sync_all: SharedSync,
+    /// Flushes of the names of its folders.
+    sync_folders: SharedSync,
     /// Extents in the order in which they were given out, by partition and segment.
     extents: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
@@ -82,6 +83,13 @@ pub(crate) struct Core {
     /// Nobody is at work any more who could wait for the commit, or for write-behind.
     ended: Cell<bool>,
     ends: Broadcast,
+}
+
+/// A flush that several may wait for: one at a time, and how many were begun.
+#[derive(Default)]
+struct SharedSync {
+    turn: Turn,
+    begun: Cell<u64>,
 }
 
 /// Counters since the engine was opened.
@@ -129,8 +137,8 @@ impl Core {
             dirty_bytes: Cell::new(0),
             sync_lane: Turn::default(),
             cold_reads: Semaphore::new(COLD_READ_BYTES_MAX),
-            sync_all_turn: Turn::default(),
-            syncs_begun: Cell::new(0),
+            sync_all: SharedSync::default(),
+            sync_folders: SharedSync::default(),
             extents: RefCell::new(VecDeque::new()),
             nothing_clean: Cell::new(false),
             opened: RefCell::new(VecDeque::new()),
@@ -157,19 +165,33 @@ impl Core {
         file.sync_data().await.inspect_err(|error| self.take_offline(error))
     }
 
-    /// Completes once everything that was done in the directory before this call is durable. Those who ask at one
-    /// time share one flush. Fails as [`Core::sync`].
+    /// Completes once everything that was done in the directory before this call is durable. Fails as [`Core::sync`].
     pub(crate) async fn sync_all(&self) -> Result<(), StorageError> {
-        let wanted = self.syncs_begun.get() + 1;
-        let _turn = self.sync_all_turn.take().await;
+        self.share(&self.sync_all, || self.directory.sync_all()).await
+    }
+
+    /// Completes once the folders that were created, renamed and removed before this call are durably so. Fails as
+    /// [`Core::sync`].
+    pub(crate) async fn sync_folders(&self) -> Result<(), StorageError> {
+        self.share(&self.sync_folders, || self.directory.sync_directory(Path::new(""))).await
+    }
+
+    /// Those who ask at one time share one flush, which begins after they did.
+    async fn share(
+        &self,
+        shared: &SharedSync,
+        flush: impl FnOnce() -> Pending<Result<(), StorageError>>,
+    ) -> Result<(), StorageError> {
+        let wanted = shared.begun.get() + 1;
+        let _turn = shared.turn.take().await;
         if let Some(error) = self.failure() {
             return Err(error);
         }
-        if self.syncs_begun.get() >= wanted {
+        if shared.begun.get() >= wanted {
             return Ok(());
         }
-        self.syncs_begun.set(self.syncs_begun.get() + 1);
-        self.directory.sync_all().await.inspect_err(|error| self.take_offline(error))
+        shared.begun.set(shared.begun.get() + 1);
+        flush().await.inspect_err(|error| self.take_offline(error))
     }
 
     /// Has `removal` done `file.delete.delay.ms` from now: readers may still be about to open what goes. A stop before

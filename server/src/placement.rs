@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use flumen_engine::{CoreId, LeaderEpoch, LogConfig, OpenPartition, PartitionId};
 use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::stream::{StreamExt, iter};
 
 use crate::config::BrokerConfig;
 use crate::groups::coordinator::GROUP_METADATA_TOPIC;
@@ -20,8 +21,8 @@ use crate::metadata::uuid_text::METADATA_TOPIC_ID;
 use crate::shard::{Shard, core_of};
 use crate::turn::Turn;
 
-/// Partitions that are created at one time.
-const CREATED_AT_ONCE: usize = 64;
+/// Partitions that are created or deleted at one time: they share flushes.
+const AT_ONCE: usize = 64;
 
 /// The metadata log's own partition.
 pub const METADATA_PARTITION: PartitionId = PartitionId { topic: METADATA_TOPIC_ID, partition: 0 };
@@ -134,11 +135,11 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     for topic in before.topics().iter() {
         turn.pause().await;
         if image.topic_by_id(topic.id).is_none() {
-            deleted.push(topic.name.to_string());
+            deleted.push(&**topic);
             shard.set_treatment(topic.id, None);
-            delete(&shard, topic).await;
         }
     }
+    delete(&shard, &deleted).await;
     let mut created = Vec::new();
     let same_settings = std::ptr::eq(before.configs(), image.configs());
     for topic in image.topics().iter() {
@@ -165,6 +166,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     shard.set_image(image);
     host_groups(&shard);
     if !deleted.is_empty() {
+        let deleted: Vec<_> = deleted.iter().map(|topic| topic.name.to_string()).collect();
         shard.groups().topics_deleted(&deleted);
     }
     unmade
@@ -176,7 +178,7 @@ async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) -> Vec<Unmade
     let turn = Turn::begin(shard.ring());
     while partitions.peek().is_some() {
         turn.pause().await;
-        let creating = partitions.by_ref().take(CREATED_AT_ONCE).map(async |partition| {
+        let creating = partitions.by_ref().take(AT_ONCE).map(async |partition| {
             let (topic_id, name) = (partition.id.topic, partition.name.clone());
             let error = shard.engine().create_partition(partition).await.err()?;
             tracing::error!(partition = name, %error, "cannot create a partition");
@@ -197,19 +199,25 @@ fn change(shard: &Shard, id: &PartitionId, before: &PartitionImage, now: &Partit
     }
 }
 
-async fn delete(shard: &Rc<Shard>, topic: &TopicImage) {
-    for index in topic.partitions.keys() {
-        let id = PartitionId { topic: topic.id, partition: *index };
-        if shard.core_of(&id) != shard.core() {
-            continue;
-        }
-        if &*topic.name == GROUP_METADATA_TOPIC {
-            shard.groups().close(*index);
-        }
-        if let Err(error) = shard.engine().delete_partition(&id).await {
-            tracing::error!(topic = %topic.name, partition = index, %error, "cannot delete a partition");
-        }
-    }
+async fn delete(shard: &Rc<Shard>, topics: &[&TopicImage]) {
+    let partitions = topics.iter().flat_map(|topic| topic.partitions.keys().map(|index| (*topic, *index)));
+    let turn = Turn::begin(shard.ring());
+    let mut deleting = iter(partitions)
+        .map(async |(topic, index)| {
+            turn.pause().await;
+            let id = PartitionId { topic: topic.id, partition: index };
+            if shard.core_of(&id) != shard.core() {
+                return;
+            }
+            if &*topic.name == GROUP_METADATA_TOPIC {
+                shard.groups().close(index);
+            }
+            if let Err(error) = shard.engine().delete_partition(&id).await {
+                tracing::error!(topic = %topic.name, partition = index, %error, "cannot delete a partition");
+            }
+        })
+        .buffer_unordered(AT_ONCE);
+    while deleting.next().await.is_some() {}
 }
 
 /// Hosts the groups of every partition of `__consumer_offsets` that lives here.

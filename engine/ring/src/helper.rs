@@ -24,11 +24,29 @@ struct Answer<T> {
     waker: Option<Waker>,
 }
 
+/// What a patient thread adds to its niceness (setpriority(2)): a tenth of a processor that a reactor wants, too.
+const PATIENCE: libc::c_int = 10;
+
 impl Helper {
     /// Starts the thread. `name` shows in process lists (15 bytes of it).
     pub fn start(name: &str) -> io::Result<Self> {
+        Self::start_with(name, || {})
+    }
+
+    /// Starts a thread that leaves the processor to the reactors: its jobs are many at a time, and nobody is to wait for
+    /// them who has nothing to do with them.
+    pub fn start_patient(name: &str) -> io::Result<Self> {
+        Self::start_with(name, || {
+            // Where this is refused, it is as impatient as any other.
+            // SAFETY: setpriority takes no pointers; 0 is the calling thread.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PATIENCE) };
+        })
+    }
+
+    fn start_with(name: &str, before: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            before();
             while let Ok(job) = queue.recv() {
                 job();
             }

@@ -238,7 +238,7 @@ impl Engine {
         let Some(folder) = PartitionFolder::parse(partition.name()) else { return Ok(()) };
         let retired = retired_folder(&folder.topic, folder.partition, unique, FolderState::Delete);
         core.directory.rename(partition.folder(), Path::new(&retired)).await?;
-        core.sync_directory(Path::new("")).await?;
+        core.sync_folders().await?;
         let passed: Vec<u64> =
             partition.inner().log.borrow_mut().journaled.drain(..).map(|entry| entry.sequence).collect();
         core.journal.forget(passed);

@@ -78,7 +78,7 @@ async fn set_aside(core: &Rc<Core>, name: &str) -> Result<(), StorageError> {
     let stray = retired_folder(&folder.topic, folder.partition, unique, FolderState::Stray);
     tracing::warn!(folder = name, stray, "the folder is of another partition; it is set aside");
     core.directory.rename(Path::new(name), Path::new(&stray)).await?;
-    core.sync_directory(Path::new("")).await
+    core.sync_folders().await
 }
 
 /// Makes a partition's folder, durably, and its empty log.

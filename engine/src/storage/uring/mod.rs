@@ -144,14 +144,15 @@ impl LogDirectory {
             BUFFERED_ALIGNMENT
         };
         let no_thread = |source| LogDirectoryError::Helper { path: path.to_path_buf(), source };
-        let start = |name| Helper::start(name).map_err(no_thread);
         let root = Root {
             path: path.to_path_buf(),
             direct,
             alignment,
-            file_helpers: (0..FILE_HELPERS).map(|_| start("flumen-files")).collect::<Result<_, _>>()?,
+            file_helpers: (0..FILE_HELPERS)
+                .map(|_| Helper::start_patient("flumen-files").map_err(no_thread))
+                .collect::<Result<_, _>>()?,
             reclaimer: Reclaimer::start().map_err(no_thread)?,
-            memory_helper: start("flumen-memory")?,
+            memory_helper: Helper::start("flumen-memory").map_err(no_thread)?,
             _lock: lock,
         };
         Ok(Self { root: Arc::new(root) })

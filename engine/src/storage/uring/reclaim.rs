@@ -33,7 +33,7 @@ pub(super) struct Reclaimer {
 impl Reclaimer {
     /// Starts its thread.
     pub(super) fn start() -> io::Result<Self> {
-        Ok(Self { helper: Helper::start("flumen-reclaim")?, pace: Arc::default() })
+        Ok(Self { helper: Helper::start_patient("flumen-reclaim")?, pace: Arc::default() })
     }
 
     /// Unlinks a file; a missing one is no error.
