@@ -4,6 +4,7 @@
 //! connection, as in Kafka. Produce and Fetch go their own way, without copying records.
 
 use std::ops::RangeInclusive;
+use std::pin::pin;
 
 use bytes::Bytes;
 use flumen_wire::bounds;
@@ -116,7 +117,7 @@ where
         compute.run(move || bounds::decode_request(api, version, body)).await?
     };
     let request = pick(request).expect("the decoder returns the API that was asked for");
-    let (response, took) = measured(handle(context, request)).await;
+    let (response, took) = measured(pin!(handle(context, request))).await;
     if took.slow > 0 {
         let Took { longest, turns, slow, .. } = took;
         tracing::debug!(?api, version, turns, slow, ?longest, "a request kept its core for long");

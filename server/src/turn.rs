@@ -1,7 +1,7 @@
 //! Long work of one task, in turns: others of the core go on in between.
 
 use std::cell::Cell;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -45,9 +45,8 @@ pub struct Took {
     pub slow: u32,
 }
 
-/// Does some work and says what it took, without what it waited.
-pub async fn measured<T>(work: impl Future<Output = T>) -> (T, Took) {
-    let mut work = pin!(work);
+/// Does some work and says what it took, without what it waited. It stays where it is: a request's is large.
+pub async fn measured<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, Took) {
     let mut took = Took::default();
     std::future::poll_fn(|context| {
         let began = Instant::now();
@@ -67,6 +66,7 @@ pub async fn measured<T>(work: impl Future<Output = T>) -> (T, Took) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::rc::Rc;
 
     use flumen_ring::{Reactor, ReactorConfig};
@@ -85,14 +85,14 @@ mod tests {
                 other.yield_now().await;
             }
         });
-        let work = async {
+        let work = pin!(async {
             let turn = Turn::begin(&ring);
             for _ in 0..steps {
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_micros(50) {}
                 turn.pause().await;
             }
-        };
+        });
         let ((), took) = reactor.run(measured(work));
         (turns.get(), took)
     }
