@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use flumen_ring::gate::{Broadcast, Turn};
 use flumen_ring::semaphore::Semaphore;
 
 /// Bytes that cold reads of one core may hold while they are under way.
-const COLD_READ_BYTES_MAX: usize = 16 << 20;
+pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
@@ -205,12 +205,20 @@ impl Core {
         }));
     }
 
-    /// Has a file unlinked that nothing reads any more, whenever that is done.
-    pub(crate) fn reclaim(&self, path: PathBuf) {
-        let removal = self.directory.reclaim_file(&path);
+    /// Has a file unlinked that is out of use, whenever there is time for it.
+    pub(crate) fn reclaim_file(&self, path: &Path) {
+        self.reclaim(self.directory.reclaim_file(path));
+    }
+
+    /// The same of a folder and everything in it.
+    pub(crate) fn reclaim_directory(&self, path: &Path) {
+        self.reclaim(self.directory.reclaim_directory(path));
+    }
+
+    fn reclaim(&self, removal: Pending<Result<(), StorageError>>) {
         self.runtime.spawn(Box::pin(async move {
             if let Err(error) = removal.await {
-                tracing::warn!(%error, "a deleted file stays until the next start");
+                tracing::warn!(%error, "what was deleted stays until the next start");
             }
         }));
     }

@@ -120,7 +120,7 @@ pub(crate) async fn retire_segment(partition: &Partition, base: Offset) -> Resul
     }
     core.clone().after_delete_delay(&partition.config(), async move {
         for path in retired {
-            core.reclaim(path);
+            core.reclaim_file(&path);
         }
     });
     outcome

@@ -13,9 +13,9 @@ use kafka_protocol::messages::{ApiKey, RequestKind};
 use kafka_protocol::protocol::Encodable;
 
 use crate::handlers::{self, Refusal, RequestContext, RequestFacts};
-use crate::turn::{TURN, Took, measured};
+use crate::time_slice::{TIME_SLICE, Took, measured};
 
-/// A longer body is decoded by another thread: it takes a core more than a turn.
+/// A longer body is decoded by another thread: it may take a core a turn.
 const DECODED_HERE_BYTES_MAX: usize = 64 << 10;
 
 macro_rules! served {
@@ -123,7 +123,7 @@ where
         tracing::debug!(?api, version, turns, slow, ?longest, "a request kept its core for long");
     }
     let response = response?;
-    if took.total <= TURN {
+    if took.total <= TIME_SLICE {
         return encode(api, version, correlation_id, &response);
     }
     // What took long to make takes long to encode and to free.

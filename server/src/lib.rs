@@ -22,4 +22,4 @@ pub mod owners;
 pub mod placement;
 pub mod producer_ids;
 pub mod shard;
-pub mod turn;
+pub mod time_slice;

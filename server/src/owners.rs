@@ -9,7 +9,7 @@ use futures_util::future::{join_all, poll_immediate};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::shard::Shard;
-use crate::turn::Turn;
+use crate::time_slice::TimeSlice;
 
 /// What there is to ask, by the core whose partition it is about, in its order.
 pub fn by_core<T>(
@@ -39,7 +39,7 @@ where
     let questions = by_core(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
     let asked = questions.into_iter().map(|(core, questions)| {
         shard.call(core, move |shard| async move {
-            let (turn, mut answering) = (Turn::begin(shard.ring()), FuturesUnordered::new());
+            let (slice, mut answering) = (TimeSlice::begin(shard.ring()), FuturesUnordered::new());
             let mut answers = Vec::with_capacity(questions.len());
             for (place, (id, question)) in questions {
                 let mut one = Box::pin(answer(shard.clone(), shard.partition(&id), question));
@@ -48,11 +48,11 @@ where
                     Some(answer) => answers.push((place, answer)),
                     None => answering.push(async move { (place, one.await) }),
                 }
-                turn.pause().await;
+                slice.pause().await;
             }
             while let Some(answer) = answering.next().await {
                 answers.push(answer);
-                turn.pause().await;
+                slice.pause().await;
             }
             answers
         })

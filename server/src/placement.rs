@@ -19,7 +19,7 @@ use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_config::Resolver;
 use crate::metadata::uuid_text::METADATA_TOPIC_ID;
 use crate::shard::{Shard, core_of};
-use crate::turn::Turn;
+use crate::time_slice::TimeSlice;
 
 /// Partitions that are created or deleted at one time: they share flushes.
 const AT_ONCE: usize = 64;
@@ -130,10 +130,10 @@ impl Publisher for ToAllCores {
 /// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.
 pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let before = shard.image();
-    let turn = Turn::begin(shard.ring());
+    let slice = TimeSlice::begin(shard.ring());
     let mut deleted = Vec::new();
     for topic in before.topics().iter() {
-        turn.pause().await;
+        slice.pause().await;
         if image.topic_by_id(topic.id).is_none() {
             deleted.push(&**topic);
             shard.set_treatment(topic.id, None);
@@ -143,7 +143,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let mut created = Vec::new();
     let same_settings = std::ptr::eq(before.configs(), image.configs());
     for topic in image.topics().iter() {
-        turn.pause().await;
+        slice.pause().await;
         let known = before.topic_by_id(topic.id);
         if same_settings && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
             continue;
@@ -175,9 +175,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
 async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) -> Vec<Unmade> {
     let mut unmade = Vec::new();
     let mut partitions = partitions.into_iter().peekable();
-    let turn = Turn::begin(shard.ring());
     while partitions.peek().is_some() {
-        turn.pause().await;
         let creating = partitions.by_ref().take(AT_ONCE).map(async |partition| {
             let (topic_id, name) = (partition.id.topic, partition.name.clone());
             let error = shard.engine().create_partition(partition).await.err()?;
@@ -201,10 +199,8 @@ fn change(shard: &Shard, id: &PartitionId, before: &PartitionImage, now: &Partit
 
 async fn delete(shard: &Rc<Shard>, topics: &[&TopicImage]) {
     let partitions = topics.iter().flat_map(|topic| topic.partitions.keys().map(|index| (*topic, *index)));
-    let turn = Turn::begin(shard.ring());
     let mut deleting = iter(partitions)
         .map(async |(topic, index)| {
-            turn.pause().await;
             let id = PartitionId { topic: topic.id, partition: index };
             if shard.core_of(&id) != shard.core() {
                 return;

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
-from harness.broker import Flumen
+from harness.broker import Broker
 
 PARTITIONS = 2000
 # A group takes what one member commits as a whole.
@@ -21,27 +20,15 @@ TOPICS = 150
 ASKED = 12
 
 
-class Talkative(Flumen):
-    """Says when a request kept its core for longer than tasks may."""
-
-    def wrapper(self) -> list[str]:
-        return ["env", "RUST_LOG=info,flumen_server=debug"]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Talkative]:
-    broker = Talkative(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.close()
-
-
 def all_of(futures: dict) -> None:
     for future in futures.values():
         future.result(30)
 
 
-def test_wide_requests_are_answered_in_turns(broker: Talkative) -> None:
+def test_wide_requests_are_answered_in_turns(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It tells of each request that kept its core for longer than tasks may.
+    monkeypatch.setenv("RUST_LOG", "info,flumen_server=debug")
+    broker.start()
     client = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
     admin = AdminClient(client)
     wide = [TopicPartition("wide", partition) for partition in range(PARTITIONS)]
@@ -76,3 +63,18 @@ def test_wide_requests_are_answered_in_turns(broker: Talkative) -> None:
     print(turns, slow)
     # Others use the machine, too; but what is not done in turns is slow each time, in all that it has.
     assert not [api for api in asked if slow[api] > max(ASKED // 3, turns[api] // 3)], (turns, slow)
+
+
+def test_a_request_that_another_thread_decodes_is_answered_as_any(broker: Broker) -> None:
+    """Of more than 64 KiB."""
+    broker.start()
+    client = {"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2}
+    admin = AdminClient(client)
+    all_of(admin.create_topics([NewTopic("t", 40, 1)]))
+    consumer = Consumer(client | {"group.id": "large", "enable.auto.commit": False})
+    sent = {partition: (partition + 7, f"{partition:04}" * 1000) for partition in range(40)}
+    consumer.commit(asynchronous=False, offsets=[
+        TopicPartition("t", partition, offset, metadata) for partition, (offset, metadata) in sent.items()])
+    kept = consumer.committed([TopicPartition("t", partition) for partition in sent], timeout=30)
+    assert {place.partition: (place.offset, place.metadata) for place in kept} == sent
+    consumer.close()

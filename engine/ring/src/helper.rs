@@ -24,7 +24,7 @@ struct Answer<T> {
     waker: Option<Waker>,
 }
 
-/// What a patient thread adds to its niceness (setpriority(2)): a tenth of a processor that a reactor wants, too.
+/// What a patient thread adds to its niceness (nice(2)): a tenth of a processor that a reactor wants, too.
 const PATIENCE: libc::c_int = 10;
 
 impl Helper {
@@ -37,9 +37,9 @@ impl Helper {
     /// them who has nothing to do with them.
     pub fn start_patient(name: &str) -> io::Result<Self> {
         Self::start_with(name, || {
-            // Where this is refused, it is as impatient as any other.
-            // SAFETY: setpriority takes no pointers; 0 is the calling thread.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PATIENCE) };
+            // Of the calling thread alone, on Linux. To be nicer is never refused.
+            // SAFETY: nice takes no pointers.
+            unsafe { libc::nice(PATIENCE) };
         })
     }
 
@@ -115,6 +115,22 @@ mod tests {
             first + second
         });
         assert_eq!(sum, 42);
+    }
+
+    #[test]
+    fn a_patient_thread_is_nicer_than_whoever_starts_it() {
+        // SAFETY: getpriority takes no pointers; 0 is the calling thread.
+        let niceness = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let niceness_of = |helper: Helper| {
+            let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+            reactor.run(helper.run(niceness))
+        };
+        let own = niceness();
+        assert_eq!(niceness_of(Helper::start("test-helper").expect("a thread")), own);
+        // 19 is the nicest.
+        let patient = Helper::start_patient("test-helper").expect("a thread");
+        assert_eq!(niceness_of(patient), (own + PATIENCE).min(19));
+        assert_eq!(niceness(), own, "nobody else is");
     }
 
     #[test]

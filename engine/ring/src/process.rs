@@ -1,4 +1,4 @@
-//! What a server asks of its process at start: descriptors, its host's name, word of a stop.
+//! What a server asks of the system beside its reactors: descriptors, its file systems, its host's name, word of a stop.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

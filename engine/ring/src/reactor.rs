@@ -450,6 +450,7 @@ mod tests {
         let fired = Rc::new(Cell::new(false));
         let (timer, done) = (ring.clone(), fired.clone());
         ring.spawn(async move {
+            // The timer is what is looked at: nobody waits for it.
             timer.sleep(Duration::from_millis(1)).await;
             done.set(true);
         });

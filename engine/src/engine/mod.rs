@@ -245,11 +245,9 @@ impl Engine {
         core.write_behind.checkpoint_is_stale.set(true);
         core.write_behind.wake();
         drop(turn);
-        let directory = core.directory.clone();
+        let reclaiming = core.clone();
         core.after_delete_delay(&partition.config(), async move {
-            if let Err(error) = directory.reclaim_directory(Path::new(&retired)).await {
-                tracing::warn!(%error, "a deleted partition's folder stays");
-            }
+            reclaiming.reclaim_directory(Path::new(&retired));
         });
         Ok(())
     }
@@ -388,12 +386,7 @@ async fn remove_retired(core: &Rc<Core>) -> Result<(), StorageError> {
         let retired = entry.is_directory
             && PartitionFolder::parse(&entry.name).is_some_and(|folder| folder.state == FolderState::Delete);
         if retired {
-            let removal = core.directory.reclaim_directory(Path::new(&entry.name));
-            core.runtime.spawn(Box::pin(async move {
-                if let Err(error) = removal.await {
-                    tracing::warn!(%error, "a deleted partition's folder stays");
-                }
-            }));
+            core.reclaim_directory(Path::new(&entry.name));
         }
     }
     Ok(())

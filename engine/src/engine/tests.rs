@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::batch::{BatchBuilder, CheckedBatches, ProducerStamp, batches, records};
+use crate::core::COLD_READ_BYTES_MAX;
 use crate::read::{Read, ReadLimit};
 use crate::storage::sim::{FaultPlan, Random, SimDirectory, SimDisk, SimRuntime};
 use crate::{AppendError, AppendOrigin, ProducerEpoch, ProducerId, ReadError, Timestamp, Watches};
@@ -225,13 +226,42 @@ fn the_ring_is_passed_many_times_and_segments_roll() {
 }
 
 #[test]
+fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
+    let mut world = World::new(29);
+    let small = open_with(0, |config| {
+        config.segment_bytes = 30_000;
+        config.file_delete_delay_ms = 0;
+    });
+    world.live(vec![small], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..9 {
+            append(&partition, batch(1, 9000, fill)).await;
+        }
+        // Until all of it is on the disk alone: seconds of the simulated clock, which take none.
+        runtime.sleep(Duration::from_secs(100)).await;
+        let held = engine.inner.core.cold_reads.acquire(COLD_READ_BYTES_MAX).await;
+        let removal = async {
+            // The reader has its file, and waits for its turn to read it.
+            runtime.sleep(Duration::from_secs(1)).await;
+            assert_eq!(partition.delete_records(Offset(3)).await.expect("deleted"), Offset(3));
+            runtime.sleep(Duration::from_secs(10)).await;
+            drop(held);
+        };
+        // The last of three batches of its segment: in the half that is cut off.
+        let reading = partition.read(Offset(2), 20_000, true, ReadLimit::HighWatermark);
+        let (read, ()) = futures_util::join!(reading, removal);
+        assert!(matches!(read, Err(ReadError::OutOfRange { .. })), "{read:?}");
+    });
+}
+
+#[test]
 fn a_commit_waits_for_nobody_elses_flush() {
     const FLUSHES: usize = 40;
     let mut world = World::new(28);
     world.live(vec![open(0), open(1)], |engine, runtime| async move {
         let partitions = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
         append(&partitions[0], batch(1, 100, 0)).await;
-        // Until it has a file.
+        // Until it has a file: seconds of the simulated clock, which take none.
         runtime.sleep(Duration::from_secs(10)).await;
         let file = partitions[0].segment_file(Offset(0)).await.expect("open");
         let flushed = Rc::new(std::cell::Cell::new(0));

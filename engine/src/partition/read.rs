@@ -261,12 +261,10 @@ impl Partition {
             core.cache.borrow_mut().miss(read);
         }
         let sound = read.min(written.saturating_sub(from) as usize);
-        let log = self.inner.log.borrow();
-        if log.cuts != cold.cuts || log.segment(cold.segment).is_none() {
+        if self.inner.log.borrow().cuts != cold.cuts {
             // What was read may be gone, or not be what it was: it is looked for anew.
             return Ok(Slice::from_buffer(buffer, 0));
         }
-        drop(log);
         if (sound as u64) <= slack {
             return Err(ReadError::Corrupt {
                 file: segment_path(self, cold.segment, SegmentFileKind::Log).display().to_string(),

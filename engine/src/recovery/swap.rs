@@ -38,7 +38,7 @@ pub(super) async fn settle(
         let goes = match SegmentFile::parse(&entry.name).map(|file| (file.state, file.offset)) {
             None | Some((SegmentFileState::Live, _)) => false,
             Some((SegmentFileState::Deleted, _)) => {
-                core.reclaim(folder.join(&entry.name));
+                core.reclaim_file(&folder.join(&entry.name));
                 continue;
             }
             Some((SegmentFileState::Cleaned, _)) => true,

@@ -20,7 +20,7 @@ use crate::metadata::controller::AdminError;
 use crate::metadata::image::{ConfigResource, Image, ResourceKind};
 use crate::metadata::topic_config::{Resolver, Source, Synonym, is_dynamic};
 use crate::metadata::topic_name;
-use crate::turn::Turn;
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 1..=4;
@@ -44,10 +44,10 @@ pub async fn handle(
     let is_known =
         |resource: &DescribeConfigsResource| ResourceKind::from_number(resource.resource_type).is_some();
     let is_sound = request.resources.iter().all(is_known);
-    let (turn, mut results) = (Turn::begin(context.shard.ring()), Vec::new());
+    let (slice, mut results) = (TimeSlice::begin(context.shard.ring()), Vec::new());
     for resource in &request.resources {
         results.push(if is_sound { describer.describe(resource) } else { malformed(resource) });
-        turn.pause().await;
+        slice.pause().await;
     }
     Ok(DescribeConfigsResponse::default().with_results(results))
 }

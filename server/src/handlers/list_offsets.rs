@@ -16,7 +16,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::epochs::check_leader_epoch;
 use super::{Refusal, RequestContext, errors};
 use crate::shard::Shard;
-use crate::turn::Turn;
+use crate::time_slice::TimeSlice;
 use crate::{compression, owners};
 
 /// The versions served.
@@ -77,12 +77,12 @@ pub async fn handle(
         _ => ReadLimit::HighWatermark,
     };
     let image = context.shard.image();
-    let turn = Turn::begin(context.shard.ring());
+    let slice = TimeSlice::begin(context.shard.ring());
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
-            turn.pause().await;
+            slice.pause().await;
             if !seen.insert((topic.name.as_str(), partition.partition_index)) {
                 duplicates.insert((topic.name.as_str(), partition.partition_index));
             }
@@ -94,7 +94,7 @@ pub async fn handle(
     for topic in &request.topics {
         let known = image.topic(&topic.name);
         for partition in &topic.partitions {
-            turn.pause().await;
+            slice.pause().await;
             let index = partition.partition_index;
             let id = known
                 .filter(|known| known.partition(index).is_some())
@@ -118,7 +118,7 @@ pub async fn handle(
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            turn.pause().await;
+            slice.pause().await;
             let place = places.next().expect("one place for each partition");
             let index = partition.partition_index;
             // One that is named twice is refused once.

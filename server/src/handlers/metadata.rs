@@ -1,7 +1,7 @@
 //! Metadata (3): brokers, topics, partitions and who leads them, creating topics that are asked for.
 //!
-//! Answered from the connection's core's image, at once. A topic that is to be created is created behind the
-//! answer ([`crate::auto_creation`]): as Apache Kafka does in every version, this answer says
+//! Answered from the connection's core's image, without asking anybody. A topic that is to be created is created
+//! behind the answer ([`crate::auto_creation`]): as Apache Kafka does in every version, this answer says
 //! UNKNOWN_TOPIC_OR_PARTITION of it, and the client asks again.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use super::{Refusal, RequestContext};
 use crate::auto_creation;
 use crate::metadata::image::{Image, PartitionImage, TopicImage};
 use crate::metadata::topic_name;
-use crate::turn::Turn;
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
@@ -38,8 +38,8 @@ pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Resul
     let image = context.shard.image();
     let cluster_id = context.shard.config().node.cluster_id.clone();
     let view = ClusterView::new(&image, &context.connection.listener.name);
-    let turn = Turn::begin(context.shard.ring());
-    Ok(respond(&view, version, &request, cluster_id, async || turn.pause().await).await)
+    let slice = TimeSlice::begin(context.shard.ring());
+    Ok(respond(&view, version, &request, cluster_id, async || slice.pause().await).await)
 }
 
 /// Versions below 4 cannot say that they do not want it.

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use flumen_ring::{Ring, SLOW_POLL};
 
 /// Work goes on for so long before others have their turn; what is done between two looks at the clock adds to it.
-pub const TURN: Duration = Duration::from_micros(200);
+pub const TIME_SLICE: Duration = Duration::from_micros(200);
 
-/// The turns of one piece of work: of a request that may be of thousands of partitions.
+/// Parts one piece of work into turns: a request that may be of thousands of partitions.
 #[derive(Debug)]
-pub struct Turn {
+pub struct TimeSlice {
     ring: Ring,
     began: Cell<Instant>,
 }
 
-impl Turn {
+impl TimeSlice {
     /// The first turn begins now.
     pub fn begin(ring: &Ring) -> Self {
         Self { ring: ring.clone(), began: Cell::new(Instant::now()) }
@@ -25,7 +25,7 @@ impl Turn {
 
     /// To be awaited between two steps: lets others go on, if this turn was long enough.
     pub async fn pause(&self) {
-        if self.began.get().elapsed() >= TURN {
+        if self.began.get().elapsed() >= TIME_SLICE {
             self.ring.yield_now().await;
             self.began.set(Instant::now());
         }
@@ -86,11 +86,11 @@ mod tests {
             }
         });
         let work = pin!(async {
-            let turn = Turn::begin(&ring);
+            let slice = TimeSlice::begin(&ring);
             for _ in 0..steps {
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_micros(50) {}
-                turn.pause().await;
+                slice.pause().await;
             }
         });
         let ((), took) = reactor.run(measured(work));
@@ -104,6 +104,6 @@ mod tests {
         // Every fourth step ends a turn, or an earlier one where the machine was slow.
         assert!((20..=100).contains(&turns), "{turns}");
         assert!(took.total >= Duration::from_millis(5), "{took:?}");
-        assert!(TURN <= took.longest && took.longest < took.total / 2, "{took:?}");
+        assert!(TIME_SLICE <= took.longest && took.longest < took.total / 2, "{took:?}");
     }
 }
