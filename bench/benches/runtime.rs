@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use flumen_ring::{CHUNK_BYTES, ChunkPool, Helper, Listener, Reactor, ReactorConfig, Socket, topology};
+use flumen_ring::{CHUNK_BYTES, ChunkHelpers, ChunkPool, Listener, Reactor, ReactorConfig, Socket, topology};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use tokio_uring::buf::BoundedBuf;
 
@@ -175,8 +175,8 @@ fn echo(criterion: &mut Criterion) {
 fn answers(criterion: &mut Criterion) {
     let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
     let ring = reactor.ring();
-    let helper = Helper::start("bench-helper").expect("a thread");
-    let mut pool = ChunkPool::memfd(64, &helper).expect("a pool");
+    let helpers = ChunkHelpers::start().expect("threads");
+    let mut pool = ChunkPool::memfd(64, &helpers).expect("a pool");
     if !pool.stats().huge {
         eprintln!("no huge pages here: nothing is sent by sendfile");
         return;
@@ -210,14 +210,15 @@ fn answers(criterion: &mut Criterion) {
 
 /// How long a core waits for memory at worst: a chunk that the helper thread has still to prepare.
 fn chunks(criterion: &mut Criterion) {
-    let helper = Helper::start("bench-helper").expect("a thread");
+    let helpers = ChunkHelpers::start().expect("threads");
     criterion.bench_function("a fresh chunk of 2 MiB", |bencher| {
         bencher.iter_batched(
-            || ChunkPool::memfd(9, &helper).expect("a pool"),
+            || ChunkPool::memfd(9, &helpers).expect("a pool"),
             |mut pool| {
                 let mut taken = Vec::new();
                 while taken.len() < 9 {
                     taken.extend(pool.take());
+                    pool.hurry();
                     std::hint::spin_loop();
                 }
                 taken

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flumen_ring::{CHUNK_BYTES, Region};
 
-use crate::cache::{Cache, is_whole};
+use crate::cache::Cache;
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
@@ -28,10 +28,11 @@ pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
-/// Whole chunks that are evicted for another although there is room for it, because none is ready.
-const WARM_EVICTIONS_MAX: usize = 2;
-/// The same for smaller extents: not each one that is evicted is of the size that is asked for.
-const WARM_SMALL_EVICTIONS_MAX: usize = 16;
+/// Extents that are evicted for another although there is room for it, because none is ready: not each one that is evicted
+/// is of the size that is asked for.
+const WARM_EVICTIONS_MAX: usize = 16;
+/// What they hold at most.
+const WARM_EVICTED_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 
 /// So many files of sealed segments stay open for readers.
 const OPEN_FILES_MAX: usize = 512;
@@ -249,24 +250,26 @@ impl Core {
         if self.is_starving() && !self.admitting.get() {
             return None;
         }
-        let (mut still_read, mut evicted) = (0, 0);
-        let mut warm_max = if is_whole(bytes_wanted) { WARM_EVICTIONS_MAX } else { WARM_SMALL_EVICTIONS_MAX };
+        let (mut still_read, mut evicted, mut evicted_bytes) = (0, 0, 0);
+        let mut is_warm = true;
         let region = loop {
             if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
                 break region;
             }
-            let prefers_warm = evicted < warm_max;
+            let prefers_warm =
+                is_warm && evicted < WARM_EVICTIONS_MAX && evicted_bytes < WARM_EVICTED_BYTES_MAX;
             if !prefers_warm && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
                 break region;
             }
             match self.evict_one(partition, log) {
                 // Evicting more of what is read frees nothing either, for now.
-                Some(is_free) if is_free || still_read < READ_EVICTIONS_MAX => {
+                Some((bytes, is_free)) if is_free || still_read < READ_EVICTIONS_MAX => {
                     evicted += 1;
+                    evicted_bytes += bytes;
                     still_read += usize::from(!is_free);
                 }
                 // Nothing is warm.
-                _ if prefers_warm => warm_max = 0,
+                _ if prefers_warm => is_warm = false,
                 _ => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
             }
         };
@@ -275,8 +278,9 @@ impl Core {
         Some(region)
     }
 
-    /// Evicts the oldest clean extent; says whether its memory is free at once. `None` if nothing is clean.
-    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> Option<bool> {
+    /// Evicts the oldest clean extent; says how many bytes it had, and whether its memory is free at once. `None` if
+    /// nothing is clean.
+    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> Option<(usize, bool)> {
         if self.nothing_clean.get() {
             return None;
         }
@@ -290,7 +294,10 @@ impl Core {
                 evict_from(&mut holder.log.borrow_mut(), base)
             };
             match evicted {
-                Evicted::Region(region) => return Some(self.cache.borrow_mut().release(region)),
+                Evicted::Region(region) => {
+                    let bytes = region.capacity();
+                    return Some((bytes, self.cache.borrow_mut().release(region)));
+                }
                 Evicted::InUse => self.extents.borrow_mut().push_back((partition, base)),
                 Evicted::Gone => {}
             }

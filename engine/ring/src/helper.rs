@@ -43,6 +43,17 @@ impl Helper {
         })
     }
 
+    /// Starts a thread that runs while nothing else wants its processor (SCHED_IDLE, sched(7)), and leaves it at once to
+    /// what does, unless a system call keeps it. Where the processors are never idle, its jobs are hardly done at all.
+    pub fn start_idle(name: &str) -> io::Result<Self> {
+        Self::start_with(name, || {
+            let parameter = libc::sched_param { sched_priority: 0 };
+            // Of the calling thread alone. To ask for less is never refused.
+            // SAFETY: the parameter lives through the call.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
+        })
+    }
+
     fn start_with(name: &str, before: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -131,6 +142,17 @@ mod tests {
         let patient = Helper::start_patient("test-helper").expect("a thread");
         assert_eq!(niceness_of(patient), (own + PATIENCE).min(19));
         assert_eq!(niceness(), own, "nobody else is");
+    }
+
+    #[test]
+    fn an_idle_thread_is_idle_alone() {
+        // SAFETY: sched_getscheduler takes no pointers; 0 is the calling thread.
+        let policy = || unsafe { libc::sched_getscheduler(0) };
+        let own = policy();
+        let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+        let helper = Helper::start_idle("test-helper").expect("a thread");
+        assert_eq!(reactor.run(helper.run(policy)), libc::SCHED_IDLE);
+        assert_eq!(policy(), own);
     }
 
     #[test]

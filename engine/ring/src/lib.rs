@@ -48,7 +48,7 @@ mod transfer;
 
 pub use buffer::{AlignedBuffer, BUFFER_ALIGNMENT, Region, Slice};
 #[cfg(not(loom))]
-pub use chunk::{CHUNK_BYTES, Chunk, ChunkPool, ChunkStats, PoolError};
+pub use chunk::{CHUNK_BYTES, Chunk, ChunkHelpers, ChunkPool, ChunkStats, PoolError};
 #[cfg(not(loom))]
 pub use error::SetupError;
 #[cfg(not(loom))]

@@ -20,6 +20,24 @@ pub fn pin_current(core: usize) -> io::Result<()> {
     affinity::set_thread_affinity([core]).map_err(|error| io::Error::other(error.to_string()))
 }
 
+/// The core that the calling thread is on, for now. `None` where the kernel does not say.
+pub fn current_core() -> Option<usize> {
+    // SAFETY: sched_getcpu takes no pointers.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
+/// Runs `job` with the calling thread pinned to `core`; on any core where that cannot be done.
+pub fn run_on<T>(core: Option<usize>, job: impl FnOnce() -> T) -> T {
+    let allowed = affinity::get_thread_affinity();
+    let is_pinned = core.is_some_and(|core| allowed.is_ok() && pin_current(core).is_ok());
+    let result = job();
+    if is_pinned && let Ok(allowed) = allowed {
+        // It may be on all of them, as before: they were the kernel's own answer.
+        affinity::set_thread_affinity(allowed).ok();
+    }
+    result
+}
+
 /// The memory that this process may use, in bytes: the lowest limit of its cgroup (v2 or v1) and those above
 /// it, or the machine's memory.
 pub fn memory_limit_bytes() -> u64 {
@@ -88,6 +106,17 @@ mod tests {
         std::fs::write(leaf.join("memory.max"), "4096\n").expect("written");
         assert_eq!(cgroup_limit(membership, mount.path()), Some(4096));
         assert_eq!(cgroup_limit("0::/elsewhere\n", mount.path()), None);
+    }
+
+    #[test]
+    fn a_job_runs_on_its_core_and_the_thread_is_free_again() {
+        let allowed = allowed_cores();
+        for core in &allowed {
+            assert_eq!(run_on(Some(*core), || (current_core(), allowed_cores())), (Some(*core), vec![*core]));
+            assert_eq!(allowed_cores(), allowed);
+        }
+        assert_eq!(run_on(Some(1023), allowed_cores), allowed, "no such core");
+        assert_eq!(run_on(None, || 7), 7);
     }
 
     #[test]

@@ -136,11 +136,6 @@ impl Cache {
     }
 }
 
-/// Whether an extent for so many bytes is a whole chunk.
-pub(crate) fn is_whole(bytes_wanted: usize) -> bool {
-    class_of(bytes_wanted) + 1 == EXTENT_CLASSES.len()
-}
-
 fn class_of(bytes_wanted: usize) -> usize {
     let class = EXTENT_CLASSES.iter().position(|bytes| *bytes >= bytes_wanted);
     class.unwrap_or(EXTENT_CLASSES.len() - 1)

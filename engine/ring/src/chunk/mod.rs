@@ -14,8 +14,8 @@
 //!   +------------------------------------ ghost
 //! ```
 //!
-//! The first chunks are prepared as fast as they are asked for, further ones once in a while, unless somebody hurries:
-//! see `docs/decisions/grow-the-cache-slowly.md`.
+//! Memory that was not used before is found while a processor is idle, for the first chunks and for as many as were
+//! missed: see `docs/decisions/grow-the-cache-slowly.md` and `docs/decisions/find-memory-when-idle.md`.
 //!
 //! **Invariants.** A page that `sendfile` handed to a socket is never written again: the network may refer to it
 //! long after the peer acknowledged it. So a chunk that was sent is punched whole, which takes its pages out of
@@ -23,10 +23,13 @@
 //! Until the connections have drained, the punched memory still exists: a ghost counts against the pool. Chunk
 //! memory is never registered with io_uring, since after a punch the registered pages would be stale.
 
+mod helpers;
 mod mapping;
 mod pool;
 mod returns;
+mod warm;
 
+pub use helpers::ChunkHelpers;
 pub use pool::{Chunk, ChunkPool, ChunkStats, PoolError};
 pub(crate) use pool::{ChunkMemory, ChunkPin};
 

@@ -6,25 +6,23 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::CHUNK_BYTES;
+use super::helpers::ChunkHelpers;
 use super::mapping::Mapping;
 use super::returns::Returns;
 use crate::buffer::{AlignedBuffer, BUFFER_ALIGNMENT, Memory, Region};
-use crate::helper::Helper;
 
 /// Chunks that are prepared ahead of their use, since preparing one takes 0.1 ms, and the helper has other work.
 const READY_AHEAD: usize = 8;
-/// The same of chunks that never had memory, where there is no other: each may keep its core from everything else for as
-/// long as that takes, one after the other.
+/// The same of chunks that never had memory, where there is no other: each takes time of the core that waits for it.
 const HURRIED_AHEAD: usize = 2;
-/// Of so many parts of the time growing may take one, while there is other memory: the first use of a chunk's memory
-/// takes 0.1 ms where it is at hand, and 4 ms of a core that nobody gets meanwhile where a hypervisor has to find it.
-const GROWTH_SHARE: u32 = 4;
-/// So many chunks get their first memory as they are asked for: what readers that keep up may be behind. The others when
-/// readers missed something, or there is no other memory.
+/// So long whoever hurries leaves it to the idle helper: longer and the processor is not idle.
+const IDLE_PATIENCE: Duration = Duration::from_millis(100);
+/// So many chunks get their first memory before they are asked for: what readers that keep up may be behind. The others
+/// when readers missed something, or there is no other memory.
 const EARLY_CHUNKS: usize = 32;
 /// Retired chunks that are looked at for one that no connection pins.
 const RETIRED_CHECKS: usize = 16;
@@ -68,15 +66,15 @@ struct PoolShared {
     chunks: Box<[ChunkState]>,
     /// Chunks whose last region and slice are gone.
     returned: Returns,
-    /// Chunks that the helper has prepared.
+    /// Chunks that the prompt helper has prepared.
     prepared: Returns,
+    /// Chunks that the idle helper has prepared.
+    grown: Returns,
     /// Chunks that the helper has punched.
     punched: Returns,
     ghosts: AtomicUsize,
     /// Chunks with pins.
     pinned: AtomicUsize,
-    /// How long it took to give a chunk its first memory, the last time, in nanoseconds.
-    growth_nanos: AtomicU64,
 }
 
 #[derive(Default)]
@@ -95,7 +93,7 @@ struct ChunkState {
 pub struct ChunkPool {
     shared: Arc<PoolShared>,
     /// `Some` iff there is a mapping.
-    helper: Option<Helper>,
+    helpers: Option<ChunkHelpers>,
     ready: VecDeque<u32>,
     raw: Vec<u32>,
     preparing: usize,
@@ -105,8 +103,10 @@ pub struct ChunkPool {
     retired: VecDeque<u32>,
     /// Punched, and pinned by connections.
     ghosts: Vec<u32>,
-    /// Not before then another chunk gets its first memory, unless there is no other.
-    grows_again: Instant,
+    /// Chunks that get their first memory when the processor is idle.
+    growing: usize,
+    /// Since when none of them came.
+    growing_since: Instant,
     /// Chunks that readers missed: so many may get their first memory.
     missed: usize,
     huge: bool,
@@ -121,58 +121,58 @@ impl ChunkPool {
         pool
     }
 
-    /// `count` chunks of a memfd, on huge pages where the kernel grants them. `helper` prepares and punches
+    /// `count` chunks of a memfd, on huge pages where the kernel grants them. `helpers` prepare and punch
     /// them. Blocks for milliseconds: the first chunk shows whether huge pages work.
-    pub fn memfd(count: usize, helper: &Helper) -> Result<Self, PoolError> {
+    pub fn memfd(count: usize, helpers: &ChunkHelpers) -> Result<Self, PoolError> {
         let failed = |source| PoolError { bytes: count.saturating_mul(CHUNK_BYTES), source };
         let count = count.max(1);
         let mapping = Mapping::new(count).map_err(failed)?;
         let collapsed = mapping.populate(0).map_err(failed)?;
         let huge = collapsed && mapping.huge_bytes().is_ok_and(|bytes| bytes >= CHUNK_BYTES as u64);
-        let mut pool = Self::new(count, Some(mapping), Some(helper.clone()));
+        let mut pool = Self::new(count, Some(mapping), Some(helpers.clone()));
         pool.huge = huge;
         pool.shared.chunks[0].huge.store(huge, Ordering::Relaxed);
         pool.ready.push_back(0);
         pool.raw.extend((1..count as u32).rev());
-        pool.prepare_ahead(true);
+        pool.prepare_ahead(HURRIED_AHEAD);
         Ok(pool)
     }
 
-    fn new(count: usize, mapping: Option<Mapping>, helper: Option<Helper>) -> Self {
+    fn new(count: usize, mapping: Option<Mapping>, helpers: Option<ChunkHelpers>) -> Self {
         assert!(u32::try_from(count).is_ok_and(|count| count < u32::MAX), "{count} chunks have numbers");
         let shared = PoolShared {
             mapping,
             chunks: (0..count).map(|_| ChunkState::default()).collect(),
             returned: Returns::new(count),
             prepared: Returns::new(count),
+            grown: Returns::new(count),
             punched: Returns::new(count),
             ghosts: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
-            growth_nanos: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
-            helper,
+            helpers,
             ready: VecDeque::new(),
             raw: Vec::new(),
             preparing: 0,
             in_use: 0,
             retired: VecDeque::new(),
             ghosts: Vec::new(),
-            grows_again: Instant::now(),
+            growing: 0,
+            growing_since: Instant::now(),
             missed: 0,
             huge: false,
         }
     }
 
-    /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon. Chunks that never
-    /// had memory get it one at a time, beyond the first ones only if they are missed; see [`ChunkPool::miss`] and
-    /// [`ChunkPool::hurry`].
+    /// A chunk, if one is ready. If none is, some may be getting ready: it is worth to ask again soon. Beyond the first
+    /// ones chunks that never had memory get it only if they are missed; see [`ChunkPool::miss`] and [`ChunkPool::hurry`].
     pub fn take(&mut self) -> Option<Chunk> {
         self.collect();
         let index = self.ready.pop_front();
         // Also when there was none: else there never would be.
-        self.prepare_ahead(false);
+        self.prepare_ahead(0);
         let index = index?;
         self.in_use += 1;
         let memory = ChunkMemory {
@@ -187,10 +187,17 @@ impl ChunkPool {
         Some(Chunk { memory: Arc::new(memory.with_base()) })
     }
 
-    /// Has chunks prepared now: there is no other memory than that which nobody has used yet.
+    /// Has chunks prepared soon: there is no other memory than that which nobody has used yet. By the idle helper, if
+    /// it gets to it.
     pub fn hurry(&mut self) {
         self.collect();
-        self.prepare_ahead(true);
+        let is_never_idle = self.growing > 0 && self.growing_since.elapsed() > IDLE_PATIENCE;
+        self.prepare_ahead(if is_never_idle { HURRIED_AHEAD } else { 0 });
+        let coming = self.ready.len() + self.preparing + self.growing;
+        if coming < HURRIED_AHEAD {
+            self.miss(HURRIED_AHEAD - coming);
+            self.grow();
+        }
     }
 
     /// A reader missed what `chunks` more of them would have held: as many may get their memory.
@@ -204,7 +211,7 @@ impl ChunkPool {
         ChunkStats {
             total: self.shared.chunks.len(),
             ready: self.ready.len(),
-            raw: self.raw.len() + self.preparing,
+            raw: self.raw.len() + self.preparing + self.growing,
             retired: self.retired.len(),
             in_use: self.in_use,
             ghosts: self.ghosts.len(),
@@ -217,6 +224,11 @@ impl ChunkPool {
         let shared = self.shared.clone();
         shared.prepared.take(|index| {
             self.preparing -= 1;
+            self.ready.push_back(index);
+        });
+        shared.grown.take(|index| {
+            self.growing -= 1;
+            self.growing_since = Instant::now();
             self.ready.push_back(index);
         });
         shared.returned.take(|index| {
@@ -248,14 +260,14 @@ impl ChunkPool {
     }
 
     /// Has chunks prepared until enough are ready or getting ready: those that nobody pins, those without memory,
-    /// and then those that connections pin, which become ghosts first.
-    fn prepare_ahead(&mut self, hurries: bool) {
-        while self.helper.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
-            let must_wait = !hurries || self.ready.len() + self.preparing >= HURRIED_AHEAD;
+    /// and then those that connections pin, which become ghosts first. Until `prompt` are, memory is found promptly.
+    fn prepare_ahead(&mut self, prompt: usize) {
+        while self.helpers.is_some() && self.ready.len() + self.preparing < READY_AHEAD {
+            let may_wait = self.ready.len() + self.preparing >= prompt;
             if let Some(index) = self.unpinned_retired() {
                 self.exchange(index);
-            } else if !self.raw.is_empty() && must_wait && !self.may_grow() {
-                return;
+            } else if !self.raw.is_empty() && may_wait {
+                return self.grow();
             } else if let Some(index) = self.raw.pop() {
                 self.prepare(index);
             } else if let Some(index) = self.retired.pop_front() {
@@ -266,19 +278,29 @@ impl ChunkPool {
         }
     }
 
-    /// Whether another chunk may get its first memory; says yes once in a while.
-    fn may_grow(&mut self) -> bool {
-        let is_early = self.shared.chunks.len() - self.raw.len() < EARLY_CHUNKS;
-        let now = Instant::now();
-        if !(is_early || self.missed > 0) || now < self.grows_again {
-            return false;
+    /// Has chunks get their first memory when the processor is idle: the first ones before anybody needs them, and as
+    /// many as readers missed.
+    fn grow(&mut self) {
+        loop {
+            let is_early = self.shared.chunks.len() - self.raw.len() < EARLY_CHUNKS;
+            let is_missed = self.missed > 0 && self.ready.len() + self.preparing + self.growing < READY_AHEAD;
+            if !is_early && !is_missed {
+                return;
+            }
+            let Some(index) = self.raw.pop() else { return };
+            if !is_early {
+                self.missed -= 1;
+            }
+            if self.growing == 0 {
+                self.growing_since = Instant::now();
+            }
+            self.growing += 1;
+            let job = self.job(move |shared, mapping, wants_huge| {
+                shared.populate(mapping, index, wants_huge);
+                shared.grown.push(index);
+            });
+            self.helpers().with_memory_when_idle(job);
         }
-        if !is_early {
-            self.missed -= 1;
-        }
-        let took = Duration::from_nanos(self.shared.growth_nanos.load(Ordering::Relaxed));
-        self.grows_again = now + took * GROWTH_SHARE;
-        true
     }
 
     fn unpinned_retired(&mut self) -> Option<u32> {
@@ -294,7 +316,7 @@ impl ChunkPool {
     /// what it had: then it is a ghost.
     fn exchange(&mut self, index: u32) {
         self.shared.chunks[index as usize].ghost.store(true, Ordering::Relaxed);
-        self.on_helper(move |shared, mapping, wants_huge| {
+        let job = self.job(move |shared, mapping, wants_huge| {
             // A chunk that cannot be punched stays out for good: its pages may be on their way to a peer.
             if mapping.punch(index).is_err() {
                 return;
@@ -306,38 +328,47 @@ impl ChunkPool {
             }
             state.ghost.store(false, Ordering::Relaxed);
             state.sent.store(false, Ordering::Relaxed);
-            populate(shared, mapping, index, wants_huge);
+            shared.populate(mapping, index, wants_huge);
+            shared.prepared.push(index);
         });
+        self.preparing += 1;
+        self.helpers().promptly(job);
     }
 
     fn prepare(&mut self, index: u32) {
-        self.on_helper(move |shared, mapping, wants_huge| {
-            let began = Instant::now();
-            populate(shared, mapping, index, wants_huge);
-            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            shared.growth_nanos.store(nanos, Ordering::Relaxed);
+        let job = self.job(move |shared, mapping, wants_huge| {
+            shared.populate(mapping, index, wants_huge);
+            shared.prepared.push(index);
         });
+        self.preparing += 1;
+        self.helpers().with_memory(job);
     }
 
-    /// Has the helper do something for a chunk that ends with the chunk in `prepared` or `punched`.
-    fn on_helper(&mut self, job: impl FnOnce(&PoolShared, &Mapping, bool) + Send + 'static) {
-        let helper = self.helper.as_ref().expect("chunks of a mapping are prepared by its helper");
-        self.preparing += 1;
+    /// What a helper does for a chunk, which is then in `prepared`, `grown` or `punched`.
+    fn job(
+        &self,
+        work: impl FnOnce(&PoolShared, &Mapping, bool) + Send + 'static,
+    ) -> impl FnOnce() + Send + 'static {
         let (shared, wants_huge) = (self.shared.clone(), self.huge);
-        helper.run_detached(move || {
-            let mapping = shared.mapping.as_ref().expect("a pool with a helper has a mapping");
-            job(&shared, mapping, wants_huge);
-        });
+        move || {
+            let mapping = shared.mapping.as_ref().expect("a pool with helpers has a mapping");
+            work(&shared, mapping, wants_huge);
+        }
+    }
+
+    fn helpers(&self) -> &ChunkHelpers {
+        self.helpers.as_ref().expect("chunks of a mapping are prepared by its helpers")
     }
 }
 
-/// Gives a chunk memory, and says that it is ready.
-fn populate(shared: &PoolShared, mapping: &Mapping, index: u32, wants_huge: bool) {
-    // Without memory now, the first touch of each page finds it or the kernel kills: as for any memory of the
-    // process.
-    let huge = mapping.populate(index).unwrap_or(false);
-    shared.chunks[index as usize].huge.store(huge && wants_huge, Ordering::Relaxed);
-    shared.prepared.push(index);
+impl PoolShared {
+    /// Gives a chunk memory.
+    fn populate(&self, mapping: &Mapping, index: u32, wants_huge: bool) {
+        // Without memory now, the first touch of each page finds it or the kernel kills: as for any memory of the
+        // process.
+        let huge = mapping.populate(index).unwrap_or(false);
+        self.chunks[index as usize].huge.store(huge && wants_huge, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for ChunkPool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::tests::pair;
 use super::*;
-use crate::{CHUNK_BYTES, ChunkPool, Helper, Reactor, ReactorConfig, SendPiece};
+use crate::{CHUNK_BYTES, ChunkHelpers, ChunkPool, Reactor, ReactorConfig, SendPiece};
 
 /// SplitMix64: a failure is replayed by its seed, as far as the kernel plays along.
 #[derive(Clone)]
@@ -102,8 +102,8 @@ fn streams_stay_whole_under_stress() {
         // Far fewer entries than operations.
         let reactor = Reactor::new(ReactorConfig { entries: 4 }).expect("a reactor");
         let ring = reactor.ring();
-        let helper = Helper::start("test-helper").expect("a thread");
-        let pool = Rc::new(RefCell::new(ChunkPool::memfd(24, &helper).expect("a pool")));
+        let helpers = ChunkHelpers::prompt().0;
+        let pool = Rc::new(RefCell::new(ChunkPool::memfd(24, &helpers).expect("a pool")));
         let random = Random(Rc::new(Cell::new(seed)));
         reactor.run(async {
             let mut readers = Vec::new();

@@ -77,7 +77,7 @@ impl Directory for RingDirectory {
 
     /// A memfd on huge pages, from which fetches are sent without a copy.
     fn chunk_pool(&self, chunks: usize) -> ChunkPool {
-        match ChunkPool::memfd(chunks, &self.directory.root.memory_helper) {
+        match ChunkPool::memfd(chunks, &self.directory.root.chunk_helpers) {
             Ok(mut pool) => {
                 if !pool.stats().huge {
                     tracing::warn!("the kernel grants no huge pages for the cache: fetches are sent by copy");

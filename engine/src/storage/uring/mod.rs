@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use flumen_ring::{FileLock, Helper, LockError, ProbeError, Ring, probe_direct_io};
+use flumen_ring::{ChunkHelpers, FileLock, Helper, LockError, ProbeError, Ring, probe_direct_io};
 
 use super::{Pending, Runtime, StorageErrorKind};
 
@@ -119,8 +119,8 @@ struct Root {
     file_helpers: Vec<Helper>,
     /// Gives back the space of what was deleted.
     reclaimer: Reclaimer,
-    /// Prepares and punches the chunks of the caches, which must not wait for an unlink.
-    memory_helper: Helper,
+    /// Prepare and punch the chunks of the caches, which must not wait for an unlink.
+    chunk_helpers: ChunkHelpers,
     _lock: FileLock,
 }
 
@@ -152,7 +152,7 @@ impl LogDirectory {
                 .map(|_| Helper::start_patient("flumen-files").map_err(no_thread))
                 .collect::<Result<_, _>>()?,
             reclaimer: Reclaimer::start().map_err(no_thread)?,
-            memory_helper: Helper::start("flumen-memory").map_err(no_thread)?,
+            chunk_helpers: ChunkHelpers::start().map_err(no_thread)?,
             _lock: lock,
         };
         Ok(Self { root: Arc::new(root) })

@@ -1,3 +1,6 @@
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
 use super::*;
 
 fn wait_for(pool: &mut ChunkPool, condition: impl Fn(&ChunkStats) -> bool) -> ChunkStats {
@@ -17,12 +20,11 @@ fn wait_for(pool: &mut ChunkPool, condition: impl Fn(&ChunkStats) -> bool) -> Ch
 impl ChunkPool {
     /// A pool of a memfd, of which as many chunks are ready as there may be ahead of their use.
     pub(crate) fn prepared(count: usize) -> Self {
-        let helper = Helper::start("test-helper").expect("a thread");
-        let mut pool = Self::memfd(count, &helper).expect("a pool");
+        let mut pool = Self::memfd(count, &ChunkHelpers::prompt().0).expect("a pool");
         let deadline = Instant::now() + Duration::from_secs(10);
         while pool.stats().ready < count.min(READY_AHEAD) {
             assert!(Instant::now() < deadline, "{:?}", pool.stats());
-            pool.prepare_ahead(false);
+            pool.prepare_ahead(0);
             std::thread::yield_now();
         }
         pool
@@ -190,44 +192,63 @@ fn no_more_than_a_quarter_is_pinned() {
     assert!(regions[2].1.file_range().is_some());
 }
 
-#[test]
-fn the_first_chunks_get_memory_one_at_a_time() {
-    let mut pool = ChunkPool::new(EARLY_CHUNKS + 2, None, None);
-    pool.raw.extend(0..4);
-    let an_hour = Duration::from_secs(3600);
-    pool.shared.growth_nanos.store(an_hour.as_nanos() as u64, Ordering::Relaxed);
-    assert!(pool.may_grow(), "all but two of the first ones have memory");
-    assert!(!pool.may_grow());
-    let waits = pool.grows_again - Instant::now();
-    assert!(waits > an_hour * (GROWTH_SHARE - 1), "{waits:?}");
+/// A pool whose idle helper does nothing before it is let.
+fn never_idle(count: usize) -> (ChunkPool, mpsc::Sender<()>) {
+    let (helpers, idle) = ChunkHelpers::prompt();
+    let (gate, opened) = mpsc::channel();
+    idle.run_detached(move || opened.recv().expect("the gate is opened"));
+    let mut pool = ChunkPool::memfd(count, &helpers).expect("a pool");
+    wait_for(&mut pool, |stats| stats.ready == HURRIED_AHEAD);
+    (pool, gate)
 }
 
 #[test]
-fn beyond_them_the_pool_grows_by_what_readers_miss() {
-    let mut pool = ChunkPool::new(EARLY_CHUNKS + 3, None, None);
-    pool.raw.extend(0..3);
-    assert!(!pool.may_grow(), "nobody misses anything");
-    pool.miss(2);
-    assert!(pool.may_grow() && pool.may_grow());
-    assert!(!pool.may_grow());
-    pool.miss(1 << 20);
-    assert_eq!(pool.missed, 3, "there are no more");
-}
-
-#[test]
-fn who_hurries_has_chunks_prepared_that_would_have_to_wait() {
-    let mut pool = ChunkPool::prepared(EARLY_CHUNKS + READY_AHEAD);
-    // As if all but four had been used.
-    pool.raw.truncate(4);
-    pool.grows_again = Instant::now() + Duration::from_secs(3600);
-    let _taken: Vec<_> = (0..READY_AHEAD).map(|_| pool.take().expect("ready")).collect();
-    assert!(pool.take().is_none());
-    assert_eq!((pool.raw.len(), pool.preparing), (4, 0), "it is too early");
-    pool.hurry();
-    assert_eq!(pool.raw.len(), 4 - HURRIED_AHEAD, "each may keep the core from all else");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while pool.take().is_none() {
-        assert!(Instant::now() < deadline);
-        std::thread::yield_now();
+fn the_first_chunks_get_memory_before_anybody_needs_them_when_a_processor_is_idle() {
+    let (mut pool, gate) = never_idle(EARLY_CHUNKS + 4);
+    for _ in 0..3 {
+        pool.prepare_ahead(0);
+        let early = EARLY_CHUNKS - HURRIED_AHEAD;
+        assert_eq!((pool.stats().ready, pool.growing, pool.preparing), (HURRIED_AHEAD, early, 0));
     }
+    gate.send(()).expect("the helper waits");
+    wait_for(&mut pool, |stats| stats.ready == EARLY_CHUNKS && stats.raw == 4);
+}
+
+#[test]
+fn beyond_them_the_pool_grows_by_what_is_missed() {
+    let mut pool = ChunkPool::prepared(EARLY_CHUNKS + READY_AHEAD);
+    wait_for(&mut pool, |stats| stats.ready == EARLY_CHUNKS);
+    let _taken: Vec<_> = (0..EARLY_CHUNKS).map(|_| pool.take().expect("ready")).collect();
+    assert!(pool.take().is_none());
+    assert_eq!((pool.raw.len(), pool.growing), (READY_AHEAD, 0), "nobody misses anything");
+    pool.miss(1);
+    pool.prepare_ahead(0);
+    wait_for(&mut pool, |stats| stats.ready == 1);
+    pool.prepare_ahead(0);
+    assert_eq!((pool.raw.len(), pool.growing), (READY_AHEAD - 1, 0), "that was it");
+    let _last = pool.take().expect("ready");
+    pool.hurry();
+    assert_eq!(pool.raw.len(), READY_AHEAD - 1 - HURRIED_AHEAD);
+    pool.hurry();
+    assert_eq!(pool.raw.len(), READY_AHEAD - 1 - HURRIED_AHEAD, "as many are coming");
+    pool.miss(1 << 20);
+    assert_eq!(pool.missed, pool.raw.len(), "there are no more");
+}
+
+#[test]
+fn who_hurries_waits_for_an_idle_processor_first() {
+    let (mut pool, gate) = never_idle(EARLY_CHUNKS + 16);
+    let _taken: Vec<_> = (0..HURRIED_AHEAD).map(|_| pool.take().expect("ready")).collect();
+    assert!(pool.take().is_none());
+    let growing = pool.growing;
+    let raw = pool.raw.len();
+    pool.hurry();
+    assert_eq!((pool.preparing, pool.raw.len() + pool.growing), (0, raw + growing), "it may be idle soon");
+    assert!(pool.growing >= HURRIED_AHEAD);
+    pool.growing_since -= IDLE_PATIENCE;
+    pool.hurry();
+    assert_eq!(pool.preparing, HURRIED_AHEAD, "it is not, and each takes time of the core");
+    wait_for(&mut pool, |stats| stats.ready == HURRIED_AHEAD);
+    gate.send(()).expect("the helper waits");
+    wait_for(&mut pool, |stats| stats.ready > HURRIED_AHEAD);
 }
