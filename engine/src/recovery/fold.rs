@@ -15,6 +15,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::blocks::{read_range, write_run};
+use super::held::HeldLog;
 use super::live::{GroupBytes, LiveGroup, LiveGroups, read_live};
 use super::{Recovered, RecoveryError, Vouched};
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
@@ -53,6 +54,16 @@ impl Pieces {
                 }
             }
         }
+    }
+
+    /// What of them is in memory.
+    fn held(&self) -> HeldLog {
+        HeldLog::of(self.entries.iter().filter_map(|Piece { entry, copy, .. }| match copy {
+            Some(Copied { from: CopiedFrom::Memory(bytes), used }) if *used > 0 => {
+                Some((entry.segment_base, entry.position.0, bytes.slice(..*used)))
+            }
+            _ => None,
+        }))
     }
 }
 
@@ -176,6 +187,7 @@ pub(super) async fn fold(
             let vouched = recovered.vouched.entry(*id).or_default();
             vouched.extend(vouched_by(pieces));
         }
+        let held: Vec<_> = pieces.iter().map(|(id, pieces)| (*id, pieces.held())).collect();
         // Without a folder the partition was deleted; its entries mean nothing.
         let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
         let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
@@ -189,6 +201,9 @@ pub(super) async fn fold(
             for (name, length) in logs {
                 surveyed.note_log(name, length);
             }
+        }
+        for (id, log) in held {
+            recovered.held.keep(id, log);
         }
     }
     Ok(())

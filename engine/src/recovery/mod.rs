@@ -2,13 +2,15 @@
 //!
 //! [`replay`] runs once, before any core: it folds every journal into the segments, whatever the number of cores
 //! was, makes that durable, and removes the journals. Then each core opens its own partitions (`open`): only
-//! what lies behind the recovery point is read. [`seal`] ends a clean stop.
+//! what lies behind the recovery point is looked at, and of that only what folding does not have in memory (`held`) is
+//! read. [`seal`] ends a clean stop.
 //!
 //! Every step may be cut off by a crash and be done again: folding writes the same bytes to the same places, and
 //! the journals go last.
 
 mod blocks;
 mod fold;
+mod held;
 mod live;
 #[cfg(test)]
 mod memory_file;
@@ -36,6 +38,7 @@ use crate::partition::Point;
 use crate::storage::{Directory, Runtime, StorageError, StorageErrorKind};
 use crate::{Offset, PartitionId};
 
+use held::Held;
 pub(crate) use open::{create_partition, open_partition};
 pub(crate) use seal::ClosedPartition;
 pub use seal::{ClosedCore, seal};
@@ -61,6 +64,8 @@ struct Recovered {
     durable: BTreeMap<PartitionId, Point>,
     /// What the journals vouch for of each log: it was flushed with its group, or folding has written it anew.
     vouched: BTreeMap<PartitionId, Vec<Vouched>>,
+    /// What folding wrote.
+    held: Held,
     /// Kafka's checkpoints, by folder.
     recovery_points: BTreeMap<String, Offset>,
     log_starts: BTreeMap<String, Offset>,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 use super::blocks::{read_range, write_again};
+use super::held::HeldLog;
 use super::scan::{ScanState, scan};
 use super::survey::visit;
 use super::{Recovered, RecoveredJournal, RecoveryError, Vouched, read_small};
@@ -68,6 +69,16 @@ struct Start {
     producers_at: Offset,
     log_start: Offset,
     lookup: Option<Lookup>,
+}
+
+/// What the journals tell of a log.
+struct FromJournals<'a> {
+    /// How far it had been durable.
+    proven: Point,
+    /// What was flushed or folded, unless everything was.
+    vouched: Option<&'a [Vouched]>,
+    /// What folding has in memory.
+    held: HeldLog,
 }
 
 /// Renames a folder that is of another partition of this name: nothing of it may come back to life in this one, and
@@ -158,7 +169,8 @@ pub(crate) async fn open_partition(
     // After a clean stop everything was flushed.
     let vouched = recovered.vouched.get(&open.id).map_or(&[][..], Vec::as_slice);
     let vouched = (!recovered.clean).then_some(vouched);
-    match open_log(core, &folder, &listing, &open, start, proven, vouched).await {
+    let journals = FromJournals { proven, vouched, held: recovered.held.take(open.id) };
+    match open_log(core, &folder, &listing, &open, start, journals).await {
         Ok(log) => Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log)),
         Err(error) => {
             if let RecoveryError::Damaged { .. } = error {
@@ -317,9 +329,9 @@ async fn open_log(
     listing: &Listing,
     open: &OpenPartition,
     start: Start,
-    proven: Point,
-    vouched: Option<&[Vouched]>,
+    journals: FromJournals<'_>,
 ) -> Result<Log, RecoveryError> {
+    let FromJournals { proven, vouched, held } = journals;
     let Start { point, durable_below, mut epochs, mut producers, producers_at, log_start, lookup } = start;
     let mut lookup = lookup;
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
@@ -369,7 +381,7 @@ async fn open_log(
             index_interval_bytes: open.config.index_interval_bytes,
         };
         let likely_end = if proven.segment == base { proven.position } else { at.position };
-        let scanned = scan(&file, length, at, likely_end, &mut state).await?;
+        let scanned = scan(&file, length, at, likely_end, &held, &mut state).await?;
         let end = scanned.end;
         let goes_on = logs.peek().is_some_and(|(next, _)| {
             *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::held::HeldLog;
 use super::window::Window;
 use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_one_verbatim};
 use crate::epochs::LeaderEpochs;
@@ -17,8 +18,8 @@ use crate::{LeaderEpoch, Offset, Position, Timestamp};
 
 /// The file is read in pieces of this many bytes; a larger batch enlarges it.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The first piece at least: most logs have nothing behind the recovery point.
-const FIRST_CHUNK_BYTES: u64 = 8 << 10;
+/// A piece up to the likely end at least: most logs have nothing behind it.
+const LAST_CHUNK_BYTES: u64 = 8 << 10;
 
 /// What a scan found.
 pub(super) struct Scanned {
@@ -45,27 +46,34 @@ pub(super) struct ScanState<'a> {
 }
 
 /// Scans from `from` to the end of the sound batches in a file of `length` bytes, which is thought to be at
-/// `likely_end`: as much is read at once.
+/// `likely_end`: as much is read at once, but for what is held.
 pub(super) async fn scan(
     file: &Rc<dyn DataFile>,
     length: u64,
     from: Point,
     likely_end: Position,
+    held: &HeldLog,
     state: &mut ScanState<'_>,
 ) -> Result<Scanned, StorageError> {
-    let mut window = Window::new(file, length);
+    let mut window = Window::new(file, length).holding(held, from.segment);
     let mut end = from;
     let mut lookup = Lookup::new(from.segment, from.position, from.offset);
     let mut largest = (Timestamp(-1), from.segment);
     let mut first_timestamp = None;
-    // A block more shows that nothing follows.
-    let likely = likely_end.0.saturating_sub(align_down(from.position.0)) + BLOCK_BYTES;
-    let mut chunk = likely.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES as u64) as usize;
+    let chunk_at = |position: u64| {
+        if position > likely_end.0 {
+            return CHUNK_BYTES;
+        }
+        // A block more shows that nothing follows.
+        let likely = likely_end.0 - align_down(position) + BLOCK_BYTES;
+        likely.clamp(LAST_CHUNK_BYTES, CHUNK_BYTES as u64) as usize
+    };
     let stopped = loop {
         let position = end.position.0;
         if position >= length {
             break None;
         }
+        let chunk = chunk_at(position);
         let Some(batch_bytes) = batch_bytes(window.at(position, HEADER_BYTES, chunk).await?) else {
             break Some("no header of a batch".to_owned());
         };
@@ -73,7 +81,6 @@ pub(super) async fn scan(
             break Some(format!("a batch of {batch_bytes} bytes passes the end of the file"));
         }
         let batch = window.at(position, batch_bytes, chunk).await?;
-        chunk = CHUNK_BYTES;
         let newest_epoch = state.epochs.latest();
         let summary = match check_batch(batch, end.offset, newest_epoch, state.is_compacted) {
             Ok(summary) => summary,
