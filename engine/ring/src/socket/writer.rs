@@ -171,7 +171,8 @@ impl Socket {
                         self.send_all(std::mem::take(&mut copied), libc::MSG_MORE, &mut rest).await?;
                         continue;
                     }
-                    self.send_by_file(slice, &mut rest).await?;
+                    // On the heap: every task that sends has room for this future, and an idle connection has two.
+                    Box::pin(self.send_by_file(slice, &mut rest)).await?;
                 }
                 piece => copied.push(piece),
             }
