@@ -354,6 +354,7 @@ async fn listen(shard: &Rc<Shard>, plan: &Plan) -> Result<Listening, BrokerError
     for core in shard.cores() {
         shard.call(core, |_| async {}).await;
     }
+    plan.recovered.let_go();
     let admission = Admission::new(usize::from(plan.cores), &plan.config.network);
     let admission = Rc::new(RefCell::new(admission));
     // Bound first, so that the registration names the ports; accepting once there is something to answer.

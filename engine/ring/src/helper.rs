@@ -48,7 +48,7 @@ impl Helper {
     pub fn start_idle(name: &str) -> io::Result<Self> {
         Self::start_with(name, || {
             let parameter = libc::sched_param { sched_priority: 0 };
-            // Of the calling thread alone. To ask for less is never refused.
+            // Of the calling thread alone. Only a sandbox refuses to be asked for less: then it is like any other.
             // SAFETY: the parameter lives through the call.
             unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
         })

@@ -187,11 +187,14 @@ pub(super) async fn fold(
             let vouched = recovered.vouched.entry(*id).or_default();
             vouched.extend(vouched_by(pieces));
         }
-        let held: Vec<_> = pieces.iter().map(|(id, pieces)| (*id, pieces.held())).collect();
         // Without a folder the partition was deleted; its entries mean nothing.
-        let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
+        let pieces: Vec<(PartitionId, PathBuf, Pieces)> = pieces
+            .into_iter()
+            .filter_map(|(id, pieces)| Some((id, folders.get(&id)?.clone(), pieces)))
+            .collect();
+        let held: Vec<_> = pieces.iter().map(|(id, _, pieces)| (*id, pieces.held())).collect();
         let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
-            .map(|(folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
+            .map(|(_, folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
             .buffer_unordered(FOLDS_MAX)
             .try_collect()
             .await?;

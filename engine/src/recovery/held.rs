@@ -28,6 +28,11 @@ impl Held {
     pub(super) fn take(&self, id: PartitionId) -> HeldLog {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default()
     }
+
+    /// Lets go what nobody has taken.
+    pub(super) fn clear(&self) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// Parts of one partition's segments, in order.
@@ -106,5 +111,8 @@ mod tests {
             held.keep(id, log(&[(0, 0, "abc")]));
         }
         assert!(held.take(id).parts.is_empty(), "more than one journal had it");
+        held.keep(id, log(&[(0, 0, "abc")]));
+        held.clear();
+        assert!(held.take(id).parts.is_empty(), "nobody took it");
     }
 }

@@ -107,6 +107,11 @@ impl RecoveredJournal {
         }
     }
 
+    /// Every engine is open: what is in memory of partitions that none of them opened goes.
+    pub fn let_go(&self) {
+        self.inner.held.clear();
+    }
+
     pub(crate) fn life(&self) -> u64 {
         self.inner.life
     }
