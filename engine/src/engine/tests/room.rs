@@ -156,6 +156,27 @@ fn what_is_old_goes_before_other_memory_is_used_for_small_extents() {
 }
 
 #[test]
+fn small_extents_in_between_do_not_keep_a_whole_chunk_from_the_memory_of_old_ones() {
+    const CHUNKS: usize = 4;
+    let mut world = World::new(28);
+    let roomy = EngineConfig { cache_bytes: (CHUNKS + 1) * CHUNK_BYTES - 1, ..config() };
+    world.live_with((0..7).map(open).collect(), roomy, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..30u8 {
+            append(&partition, batch(1, 1_000_000, fill)).await;
+            for small in 1..7 {
+                let small = engine.partition(&open(small).id).expect("open");
+                append(&small, batch(1, 10_000, fill)).await;
+            }
+            runtime.sleep(Duration::from_millis(600)).await;
+            let used = engine.stats().cache_bytes_used;
+            assert!(used <= (CHUNKS * CHUNK_BYTES) as u64, "{used} after {fill}");
+        }
+        assert_eq!(read_all(&partition, 0).await.len(), 30);
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
