@@ -437,6 +437,17 @@ impl ReadBuffer {
 mod tests {
     use super::*;
 
+    /// How large what a function of four arguments returns is, without calling it.
+    fn bytes_of_returned<A, B, C, D, R>(_: impl Fn(A, B, C, D) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let bytes = bytes_of_returned(serve);
+        assert!(bytes <= 3 << 10, "{bytes} bytes, of 8 KiB that an idle connection may take in all");
+    }
+
     #[test]
     fn the_room_for_requests_follows_the_last_one() {
         let rooms = [100, 512, 513, 1_200, 4_300, 16 << 10].map(read_bytes_after);

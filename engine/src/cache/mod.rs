@@ -78,8 +78,8 @@ impl Cache {
         self.carved.get_mut(class)?.take(RETIRED_CHECKS)
     }
 
-    /// An extent of ordinary memory, which may be smaller than asked for: for when there is room, but no chunk ready. The
-    /// helper thread prepares some meanwhile, as fast as it can.
+    /// An extent of ordinary memory, which may be smaller than asked for: for when there is room, but no chunk ready. Some
+    /// get ready meanwhile ([`ChunkPool::hurry`]).
     pub(crate) fn heap_extent(&mut self, bytes_wanted: usize) -> Option<Region> {
         let bytes = EXTENT_CLASSES[class_of(bytes_wanted)].min(HEAP_EXTENT_BYTES_MAX);
         self.sweep_heap();

@@ -186,15 +186,14 @@ pub(super) async fn fold(
             }
             let vouched = recovered.vouched.entry(*id).or_default();
             vouched.extend(vouched_by(pieces));
+            if folders.contains_key(id) {
+                recovered.held.keep(*id, pieces.held());
+            }
         }
         // Without a folder the partition was deleted; its entries mean nothing.
-        let pieces: Vec<(PartitionId, PathBuf, Pieces)> = pieces
-            .into_iter()
-            .filter_map(|(id, pieces)| Some((id, folders.get(&id)?.clone(), pieces)))
-            .collect();
-        let held: Vec<_> = pieces.iter().map(|(id, _, pieces)| (*id, pieces.held())).collect();
+        let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
         let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
-            .map(|(_, folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
+            .map(|(folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
             .buffer_unordered(FOLDS_MAX)
             .try_collect()
             .await?;
@@ -204,9 +203,6 @@ pub(super) async fn fold(
             for (name, length) in logs {
                 surveyed.note_log(name, length);
             }
-        }
-        for (id, log) in held {
-            recovered.held.keep(id, log);
         }
     }
     Ok(())

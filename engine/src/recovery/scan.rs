@@ -278,3 +278,60 @@ fn header_facts(bytes: &[u8]) -> (Offset, Offset, Timestamp) {
     let header: BatchHeader = zerocopy::transmute!(copy);
     (header.base_offset(), header.last_offset(), header.max_timestamp())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::super::memory_file::MemoryFile;
+    use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::producers::ProducerLimits;
+
+    /// Batches of one record with the offsets from 0 on, and where each begins.
+    fn batches(count: usize) -> (Vec<u8>, Vec<usize>) {
+        let (mut log, mut starts) = (Vec::new(), Vec::new());
+        for offset in 0..count {
+            let mut builder = BatchBuilder::new();
+            builder.append(Timestamp(offset as i64), None, Some(&[offset as u8; 20_000]), &[]);
+            let mut batch = builder.build().to_vec();
+            batch[..8].copy_from_slice(&(offset as i64).to_be_bytes());
+            batch[12..16].copy_from_slice(&0i32.to_be_bytes());
+            starts.push(log.len());
+            log.extend(batch);
+        }
+        (log, starts)
+    }
+
+    #[test]
+    fn of_what_is_held_only_the_end_is_read() {
+        let (log, starts) = batches(10);
+        let end = log.len() as u64;
+        let held = HeldLog::of(starts.iter().enumerate().map(|(number, start)| {
+            let next = starts.get(number + 1).copied().unwrap_or(log.len());
+            (Offset(0), *start as u64, Bytes::copy_from_slice(&log[*start..next]))
+        }));
+        // Room that was reserved behind it.
+        let file_bytes = [&log[..], &vec![0; 1 << 20]].concat();
+        for (held, read_bytes_max) in [(held, 8 << 10), (HeldLog::default(), end + (8 << 10))] {
+            let memory = Rc::new(MemoryFile::new(file_bytes.clone()));
+            let file: Rc<dyn DataFile> = memory.clone();
+            let mut state = ScanState {
+                epochs: &mut LeaderEpochs::default(),
+                producers: &mut Producers::new(ProducerLimits::default()),
+                producers_at: Offset(0),
+                is_compacted: false,
+                index_interval_bytes: 4096,
+            };
+            let from = Point { segment: Offset(0), position: Position(0), offset: Offset(0) };
+            let length = file_bytes.len() as u64;
+            let scanning = scan(&file, length, from, Position(end), &held, &mut state);
+            let scanned = scanning.now_or_never().expect("nothing waits").expect("read");
+            assert_eq!((scanned.end.position, scanned.end.offset), (Position(end), Offset(10)));
+            assert_eq!(scanned.tail, log[align_down(end) as usize..]);
+            let read = memory.read_bytes.get();
+            assert!(read <= read_bytes_max, "{read} of {end}");
+        }
+    }
+}

@@ -107,7 +107,7 @@ pub struct ChunkPool {
     growing: usize,
     /// Since when none of them came.
     growing_since: Instant,
-    /// Chunks that readers missed: so many may get their first memory.
+    /// Chunks that readers, or who hurried, missed: so many may get their first memory.
     missed: usize,
     huge: bool,
 }
@@ -279,7 +279,7 @@ impl ChunkPool {
     }
 
     /// Has chunks get their first memory when the processor is idle: the first ones before anybody needs them, and as
-    /// many as readers missed.
+    /// many as were missed.
     fn grow(&mut self) {
         loop {
             let is_early = self.shared.chunks.len() - self.raw.len() < EARLY_CHUNKS;

@@ -78,7 +78,7 @@ mod tests {
         let warmer = Warmer::new().expect("address space");
         for _ in 0..3 {
             warmer.warm();
-            let mut resident = vec![0xff; MAPPED_BYTES / 4096];
+            let mut resident = vec![0; MAPPED_BYTES / 4096];
             // SAFETY: one byte for each page of the mapping.
             let asked =
                 unsafe { libc::mincore(warmer.base.as_ptr().cast(), MAPPED_BYTES, resident.as_mut_ptr()) };
