@@ -19,7 +19,7 @@ use flumen_ring::process::{StopSignals, raise_descriptor_limit};
 use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
 use futures_util::future::{AbortHandle, abortable, join_all};
 
-use crate::config::{BrokerConfig, ListenerConfig};
+use crate::config::{BrokerConfig, ListenerConfig, ResourceConfig};
 use crate::listener::{self, Admission, BindError};
 use crate::messages::Mailboxes;
 use crate::metadata::controller::{Controller, ControllerError, ControllerParts};
@@ -91,8 +91,8 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
     let reactor = Reactor::new(ReactorConfig::default())?;
-    let mut recovered = reactor
-        .run(recovery::replay(RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring())))?;
+    let (runtime, files) = (RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring()));
+    let mut recovered = reactor.run(recovery::replay(runtime, files, cache_bytes(&config.resources)))?;
     drop(reactor);
     opened.reload()?;
     opened.set_aside_strays(&mut recovered)?;
@@ -158,7 +158,8 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
     let ring = reactor.ring();
     let files = log_directory.attach(&ring);
     reactor.run(async {
-        let recovered = recovery::replay(RingRuntime::new(&ring), files.clone()).await?;
+        let memory_bytes = cache_bytes(&config.resources);
+        let recovered = recovery::replay(RingRuntime::new(&ring), files.clone(), memory_bytes).await?;
         let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened))?;
         let core = CoreId(0);
         // Nothing is written to the metadata log: the next start begins the next epoch.
@@ -183,6 +184,13 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> BrokerError {
     move |source| BrokerError::System { what, source }
+}
+
+/// How much memory the caches of all cores may take.
+fn cache_bytes(resources: &ResourceConfig) -> u64 {
+    // A fraction of 1 at most: the product is no larger than the limit.
+    let share = || (topology::memory_limit_bytes() as f64 * resources.cache_fraction) as u64;
+    resources.cache_bytes.unwrap_or_else(share)
 }
 
 /// What every core starts from.
@@ -211,9 +219,7 @@ impl Plan {
     ) -> Result<Self, BrokerError> {
         let compute = Helper::start("flumen-compute").map_err(system("start the helper thread"))?;
         let limit = topology::memory_limit_bytes();
-        let resources = &config.resources;
-        // A fraction of 1 at most: the product is no larger than the limit.
-        let cache_bytes = resources.cache_bytes.unwrap_or((limit as f64 * resources.cache_fraction) as u64);
+        let cache_bytes = cache_bytes(&config.resources);
         let request_memory_bytes = config
             .network
             .request_memory_bytes

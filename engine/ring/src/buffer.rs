@@ -1,6 +1,6 @@
 //! Memory whose address the kernel may hold: aligned buffers, append-only regions and slices of them.
 //!
-//! No system call is made here, so that loom and miri can run it. A [`Region`] is the only writer of its
+//! No system call is made here, but for huge pages, so that loom and miri can run it. A [`Region`] is the only writer of its
 //! bytes and only ever writes behind what it has published; a [`Slice`] only ever covers published bytes.
 //! So a slice is immutable for as long as it lives, on whatever core it lives.
 
@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 
 #[cfg(not(loom))]
 use crate::chunk::ChunkMemory;
+#[cfg(not(loom))]
+use crate::huge::{HUGE_PAGE_BYTES, HugePages};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
@@ -24,6 +26,9 @@ pub struct AlignedBuffer {
     length: usize,
     /// How much was allocated. Invariant: at least `length`.
     capacity: usize,
+    /// What the memory is of, unless it was allocated.
+    #[cfg(not(loom))]
+    huge: Option<HugePages>,
 }
 
 // SAFETY: the buffer owns its allocation, and nothing about it is tied to a thread.
@@ -44,8 +49,22 @@ impl AlignedBuffer {
         let length = length.max(1).next_multiple_of(BUFFER_ALIGNMENT);
         let capacity = length.next_power_of_two();
         match recycling::take(capacity) {
-            Some(pointer) => Self { pointer, length, capacity },
+            Some(pointer) => Self::of(pointer, length, capacity),
             None => Self::allocate(length, capacity),
+        }
+    }
+
+    /// As [`AlignedBuffer::recycled`], for megabytes that are kept: what fills a huge page is in huge pages of its own,
+    /// where there are some, whose first use costs a small part.
+    #[cfg(not(loom))]
+    pub fn large(length: usize) -> Self {
+        if length < HUGE_PAGE_BYTES {
+            return Self::recycled(length);
+        }
+        let length = length.next_multiple_of(BUFFER_ALIGNMENT);
+        match HugePages::new(length) {
+            Ok(huge) => Self { pointer: huge.base(), length, capacity: length, huge: Some(huge) },
+            Err(_) => Self::allocate(length, length),
         }
     }
 
@@ -54,7 +73,18 @@ impl AlignedBuffer {
         // SAFETY: the layout's size is not zero.
         let pointer = unsafe { alloc_zeroed(layout) };
         let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        Self { pointer, length, capacity }
+        Self::of(pointer, length, capacity)
+    }
+
+    /// A buffer of allocated memory.
+    fn of(pointer: NonNull<u8>, length: usize, capacity: usize) -> Self {
+        Self {
+            pointer,
+            length,
+            capacity,
+            #[cfg(not(loom))]
+            huge: None,
+        }
     }
 
     /// The memory's address, for the kernel.
@@ -81,6 +111,12 @@ impl Deref for AlignedBuffer {
     }
 }
 
+impl AsRef<[u8]> for AlignedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
@@ -90,6 +126,10 @@ impl DerefMut for AlignedBuffer {
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
+        #[cfg(not(loom))]
+        if self.huge.is_some() {
+            return;
+        }
         if recycling::keep(self.pointer, self.capacity) {
             return;
         }
@@ -446,6 +486,24 @@ mod tests {
         let address = now.as_ptr();
         drop(now);
         assert_eq!(AlignedBuffer::recycled(100_000).as_ptr(), address);
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn large_buffers_are_zeros_and_are_not_kept() {
+        for length in [2 << 20, (2 << 20) + 1] {
+            let mut buffer = AlignedBuffer::large(length);
+            assert_eq!(buffer.len(), length.next_multiple_of(BUFFER_ALIGNMENT));
+            assert!(buffer.iter().all(|byte| *byte == 0));
+            buffer.fill(7);
+            let address = buffer.as_ptr();
+            drop(buffer);
+            assert_ne!(AlignedBuffer::recycled(length).as_ptr(), address);
+        }
+        let buffer = AlignedBuffer::large(5000);
+        let address = buffer.as_ptr();
+        drop(buffer);
+        assert_eq!(AlignedBuffer::recycled(5000).as_ptr(), address);
     }
 
     #[test]

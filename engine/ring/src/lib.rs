@@ -28,6 +28,8 @@ pub mod gate;
 #[cfg(not(loom))]
 mod helper;
 #[cfg(not(loom))]
+mod huge;
+#[cfg(not(loom))]
 mod listener;
 #[cfg(not(loom))]
 mod op;

@@ -50,7 +50,7 @@ impl World {
         let runtime = SimRuntime::new(self.random.fork(), START_MS);
         let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
         let life = async {
-            let recovered = recovery::replay(runtime.clone(), directory.clone()).await.expect("replayed");
+            let recovered = replay(&runtime, &directory).await;
             let engine = Engine::open(runtime.clone(), directory.clone(), config, partitions, recovered)
                 .await
                 .expect("opened");
@@ -79,7 +79,7 @@ impl World {
         let runtime = SimRuntime::new(self.random.fork(), START_MS);
         let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
         let life = async {
-            let recovered = recovery::replay(runtime.clone(), directory.clone()).await.expect("replayed");
+            let recovered = replay(&runtime, &directory).await;
             let engine = Engine::open(runtime.clone(), directory.clone(), config, partitions, recovered)
                 .await
                 .expect("opened");
@@ -90,6 +90,11 @@ impl World {
         runtime.run(life).expect("no deadlock");
         runtime.drop_tasks();
     }
+}
+
+/// With memory for a part of what the journal may hold.
+async fn replay(runtime: &Rc<SimRuntime>, directory: &Rc<dyn Directory>) -> RecoveredJournal {
+    recovery::replay(runtime.clone(), directory.clone(), 512 << 10).await.expect("replayed")
 }
 
 fn config() -> EngineConfig {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use flumen_ring::AlignedBuffer;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::try_join_all;
 
 use crate::journal::format::BLOCK_BYTES;
 use crate::segment::align_down;
@@ -12,10 +12,11 @@ use crate::storage::{DataFile, StorageError, WriteSource};
 /// Files are read in pieces of this many bytes.
 const READ_BYTES: usize = 1 << 20;
 
-/// Writes bytes at any position of a file that is written in whole blocks; says how long the file is then, at least.
+/// Writes bytes at any position of a file of `file_length` bytes that is written in whole blocks; says how long it is then.
 /// The padding does not lengthen it: a segment that was cut to its exact size stays so.
 pub(super) async fn write_run(
     file: &dyn DataFile,
+    file_length: u64,
     position: u64,
     run: &[&[u8]],
 ) -> Result<u64, StorageError> {
@@ -33,8 +34,7 @@ pub(super) async fn write_run(
     if end < to && edges.last() != Some(&(to - block)) {
         edges.push(to - block);
     }
-    let read = try_join_all(edges.iter().map(|at| read_range(file, *at, BLOCK_BYTES)));
-    let (read, file_length) = try_join(read, file.length()).await?;
+    let read = try_join_all(edges.iter().map(|at| read_range(file, *at, BLOCK_BYTES))).await?;
     let file_length = file_length.max(end);
     for (at, found) in edges.into_iter().zip(read) {
         let start = (at - from) as usize;
@@ -50,10 +50,10 @@ pub(super) async fn write_run(
     if file_length < to {
         file.truncate(file_length).await?;
     }
-    Ok(to.min(file_length))
+    Ok(file_length)
 }
 
-/// Writes what a file holds from `from` to `to` once more, but for what is `vouched` for, in order; says whether there
+/// Writes what a file that ends at `to` holds from `from` on once more, but for what is `vouched` for, in order; says whether there
 /// was any. The flush of what it was first written by may have failed: then it can be read, but is lost with the
 /// power, whatever a later flush says.
 pub(super) async fn write_again(
@@ -68,7 +68,7 @@ pub(super) async fn write_again(
         while at < sound.start.min(to) {
             let upto = sound.start.min(to).min(at + READ_BYTES as u64);
             let bytes = read_range(file, at, (upto - at) as usize).await?;
-            write_run(file, at, &[&bytes]).await?;
+            write_run(file, to, at, &[&bytes]).await?;
             is_written = true;
             at = upto;
         }

@@ -4,6 +4,7 @@
 //! time. Everything from its tail on must be whole; a gap is damage. Its own bytes that went straight to
 //! segments are checked against their CRC: if they are not all there, the group was never acknowledged.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use super::blocks::{read_range, write_run};
 use super::held::HeldLog;
 use super::live::{GroupBytes, LiveGroup, LiveGroups, read_live};
+use super::survey::Survey;
 use super::{Recovered, RecoveryError, Vouched};
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::journal::JOURNAL_FOLDER;
@@ -134,10 +136,11 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What is live of every journal.
+/// What is live of every journal, up to `memory_bytes` of it with its bytes.
 pub(super) async fn read_journals(
     directory: &dyn Directory,
     checkpoints: &[Checkpoint],
+    memory_bytes: u64,
 ) -> Result<Vec<LiveGroups>, RecoveryError> {
     let listed = match directory.list(Path::new(JOURNAL_FOLDER)).await {
         Ok(listed) => listed,
@@ -145,8 +148,9 @@ pub(super) async fn read_journals(
         Err(error) => return Err(error.into()),
     };
     let files = listed.into_iter().filter(|entry| !entry.is_directory);
+    let may_keep = &Cell::new(memory_bytes);
     let journals = try_join_all(files.map(|file| async move {
-        read_live(directory, &Path::new(JOURNAL_FOLDER).join(&file.name), checkpoints).await
+        read_live(directory, &Path::new(JOURNAL_FOLDER).join(&file.name), checkpoints, may_keep).await
     }));
     Ok(journals.await?.into_iter().flatten().collect())
 }
@@ -192,8 +196,9 @@ pub(super) async fn fold(
         }
         // Without a folder the partition was deleted; its entries mean nothing.
         let pieces = pieces.into_iter().filter_map(|(id, pieces)| Some((folders.get(&id)?.clone(), pieces)));
+        let survey = &recovered.survey;
         let folded: Vec<(PathBuf, Vec<FoldedLog>)> = iter(pieces)
-            .map(|(folder, pieces)| fold_partition(directory.clone(), &live, folder, pieces))
+            .map(|(folder, pieces)| fold_partition(directory.clone(), &live, survey, folder, pieces))
             .buffer_unordered(FOLDS_MAX)
             .try_collect()
             .await?;
@@ -255,7 +260,7 @@ async fn is_in_segments(
         }
     }
     for (file, position, bytes) in found {
-        write_run(&*file, position, &[&bytes]).await?;
+        write_run(&*file, file.length().await?, position, &[&bytes]).await?;
     }
     Ok(true)
 }
@@ -300,13 +305,14 @@ fn pieces_of(
     pieces
 }
 
-/// A log's name, and how long it is at least.
+/// A log's name, and how long it is.
 type FoldedLog = (String, u64);
 
 /// Writes the pieces of one partition; says to which logs.
 async fn fold_partition(
     directory: Rc<dyn Directory>,
     journal: &LiveGroups,
+    survey: &Survey,
     folder: PathBuf,
     pieces: Pieces,
 ) -> Result<(PathBuf, Vec<FoldedLog>), RecoveryError> {
@@ -321,14 +327,11 @@ async fn fold_partition(
         }
         let name = SegmentFile::live(base, SegmentFileKind::Log).name();
         let path = folder.join(&name);
-        let file = match directory.open(&path, OpenMode::Existing).await {
-            Ok(file) => file,
-            Err(error) if error.kind == StorageErrorKind::NotFound => {
-                directory.open(&path, OpenMode::CreateNew).await?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut length = 0;
+        let surveyed = folder.to_str().and_then(|folder| survey.folders.get(folder));
+        let known_length = surveyed.and_then(|surveyed| surveyed.log_length(&name));
+        let mode = if known_length.is_some() { OpenMode::Existing } else { OpenMode::CreateNew };
+        let file = directory.open(&path, mode).await?;
+        let mut length = known_length.unwrap_or(0);
         let mut runs = iter(runs_of(&pieces))
             .map(|(position, run)| async move {
                 let read = try_join_all(run.iter().map(|copied| read_copied(journal, copied))).await?;
@@ -337,7 +340,7 @@ async fn fold_partition(
             .buffered(FOLDS_AHEAD);
         while let Some((position, run)) = runs.try_next().await? {
             let run: Vec<&[u8]> = run.iter().map(|bytes| &**bytes).collect();
-            length = write_run(&*file, position, &run).await?;
+            length = write_run(&*file, length, position, &run).await?;
         }
         folded.push((name, length));
         if let Some(last) = pieces.last() {

@@ -9,7 +9,7 @@ use crate::{Offset, PartitionId};
 
 /// The bytes of every partition that was folded, until it is opened, wherever that is.
 ///
-/// They are slices of what was kept of the journals, which is half of their size at most.
+/// They are slices of what was kept of the journals, and keep the pieces that those were read in.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     logs: Mutex<BTreeMap<PartitionId, HeldLog>>,

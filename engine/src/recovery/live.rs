@@ -11,6 +11,7 @@
 //! What ends the chain is the newest group, cut off, or nothing; if it was damage, a group behind it shows that, and
 //! begins no farther behind it than a group is long at most. Without a checkpoint of the journal all of it is read.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -55,39 +56,46 @@ pub(super) enum GroupBytes {
     InFile(Vec<u32>),
 }
 
+/// How many more bytes of all journals may be kept. What is beyond is read again when it is folded.
+type MayKeep<'a> = &'a Cell<u64>;
+
 /// A journal's groups, wherever they are.
-struct Groups {
+struct Groups<'a> {
     journal: JournalId,
     file: ReadAhead,
-    /// How many more bytes may be kept: of half of the file. What is beyond is read again when it is folded.
-    may_keep: usize,
+    may_keep: MayKeep<'a>,
 }
 
-impl Groups {
-    fn new(journal: JournalId, file: &Rc<dyn DataFile>, file_bytes: u64) -> Self {
-        Self { journal, file: ReadAhead::new(file, file_bytes), may_keep: (file_bytes / 2) as usize }
+impl<'a> Groups<'a> {
+    fn new(journal: JournalId, file: &Rc<dyn DataFile>, file_bytes: u64, may_keep: MayKeep<'a>) -> Self {
+        Self { journal, file: ReadAhead::new(file, file_bytes), may_keep }
     }
 
     /// The whole group at `position`, if one is there.
     async fn at(&mut self, position: u64) -> Result<Option<LiveGroup>, StorageError> {
         let header = self.file.at(position, GROUP_HEADER_BYTES).await?;
-        let Some((_, used)) = peek_group(self.journal, header) else { return Ok(None) };
+        let Some((_, used)) = peek_group(self.journal, &header) else { return Ok(None) };
         if used > GROUP_BYTES_MAX {
             return Ok(None);
         }
         let bytes = self.file.at(position, used.next_multiple_of(BLOCK_BYTES)).await?;
-        let Ok(group) = decode_group(self.journal, bytes) else { return Ok(None) };
-        let bytes = if bytes.len() <= self.may_keep {
-            self.may_keep -= bytes.len();
-            GroupBytes::Kept(Bytes::copy_from_slice(bytes))
-        } else {
-            let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
-                EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
-                EntryBytes::InSegment { crc } => crc,
-            });
-            GroupBytes::InFile(crcs.collect())
-        };
-        Ok(Some(LiveGroup { position, group, bytes }))
+        let Ok(group) = decode_group(self.journal, &bytes) else { return Ok(None) };
+        Ok(Some(LiveGroup { position, group, bytes: GroupBytes::Kept(bytes) }))
+    }
+
+    /// Lets go the bytes of a group that is live, if no more may be kept.
+    fn hold(&self, found: LiveGroup) -> LiveGroup {
+        let LiveGroup { position, group, bytes: GroupBytes::Kept(bytes) } = found else { return found };
+        if let Some(left) = self.may_keep.get().checked_sub(bytes.len() as u64) {
+            self.may_keep.set(left);
+            return LiveGroup { position, group, bytes: GroupBytes::Kept(bytes) };
+        }
+        let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
+            EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
+            EntryBytes::InSegment { crc } => crc,
+        });
+        let crcs = GroupBytes::InFile(crcs.collect());
+        LiveGroup { position, group, bytes: crcs }
     }
 
     /// The group that `cursor` means, if it is at `position`.
@@ -105,7 +113,7 @@ impl Groups {
             if header.is_empty() {
                 break;
             }
-            let is_later = peek_group(self.journal, header).is_some_and(|(number, _)| number >= sequence);
+            let is_later = peek_group(self.journal, &header).is_some_and(|(number, _)| number >= sequence);
             if is_later && let Some(found) = self.at(position).await? {
                 return Ok(Some(found));
             }
@@ -119,6 +127,7 @@ pub(super) async fn read_live(
     directory: &dyn Directory,
     path: &Path,
     checkpoints: &[Checkpoint],
+    may_keep: MayKeep<'_>,
 ) -> Result<Option<LiveGroups>, RecoveryError> {
     let file = directory.open(path, OpenMode::Existing).await?;
     let file_bytes = file.length().await?;
@@ -128,7 +137,8 @@ pub(super) async fn read_live(
     for checkpoint in checkpoints {
         // Where the header does not hold, a checkpoint may still know the file.
         if checkpoint.journal != 0 && said.is_none_or(|said| said == checkpoint.journal) {
-            let live = follow(&file, file_bytes, &path, checkpoint.journal, checkpoint.cursor).await?;
+            let live =
+                follow(&file, file_bytes, &path, checkpoint.journal, checkpoint.cursor, may_keep).await?;
             if said.is_some() || !live.groups.is_empty() {
                 if cfg!(debug_assertions) {
                     assert_nothing_is_left_out(&live, &file, file_bytes, checkpoint.cursor).await;
@@ -138,7 +148,7 @@ pub(super) async fn read_live(
         }
     }
     match said {
-        Some(journal) => Ok(Some(search(&file, file_bytes, &path, journal).await?)),
+        Some(journal) => Ok(Some(search(&file, file_bytes, &path, journal, may_keep).await?)),
         None => {
             // Its header is written and flushed before the first group: nothing was ever acknowledged by it.
             tracing::info!(journal = path, "a journal that was never ready");
@@ -154,8 +164,9 @@ async fn follow(
     path: &str,
     journal: JournalId,
     cursor: Cursor,
+    may_keep: MayKeep<'_>,
 ) -> Result<LiveGroups, RecoveryError> {
-    let mut groups = Groups::new(journal, file, file_bytes);
+    let mut groups = Groups::new(journal, file, file_bytes, may_keep);
     let mut at = cursor;
     let mut started_again = false;
     let mut live = Vec::new();
@@ -172,7 +183,7 @@ async fn follow(
             previous_crc: found.group.crc,
             capacity: found.group.header.capacity,
         };
-        live.push(found);
+        live.push(groups.hold(found));
     }
     let mut later = groups.later(at.sequence, at.position..at.position + GROUP_BYTES_MAX as u64).await?;
     if later.is_none() && !started_again && may_start_again(&at) {
@@ -199,15 +210,16 @@ async fn search(
     file_bytes: u64,
     path: &str,
     journal: JournalId,
+    may_keep: MayKeep<'_>,
 ) -> Result<LiveGroups, RecoveryError> {
-    let mut groups = Groups::new(journal, file, file_bytes);
+    let mut groups = Groups::new(journal, file, file_bytes, may_keep);
     let mut found: BTreeMap<u64, LiveGroup> = BTreeMap::new();
     let mut position = BLOCK;
     while position < file_bytes {
         match groups.at(position).await? {
             Some(group) => {
                 position += group.group.length as u64;
-                found.insert(group.group.header.sequence, group);
+                found.insert(group.group.header.sequence, groups.hold(group));
             }
             None => position += BLOCK,
         }
@@ -242,7 +254,7 @@ async fn assert_nothing_is_left_out(
     cursor: Cursor,
 ) {
     // Damage that only one of them sees is none of the other's.
-    let Ok(whole) = search(file, file_bytes, &live.path, live.journal).await else { return };
+    let Ok(whole) = search(file, file_bytes, &live.path, live.journal, &Cell::new(0)).await else { return };
     let numbers = |groups: &[LiveGroup]| -> Vec<u64> {
         let numbers = groups.iter().map(|found| found.group.header.sequence);
         numbers.filter(|number| *number >= cursor.sequence).collect()

@@ -136,10 +136,13 @@ pub enum RecoveryError {
     },
 }
 
-/// Reads what the life before left: once, before any core opens, whatever the number of cores was.
+/// Reads what the life before left: once, before any core opens, whatever the number of cores was. What the journals
+/// hold is kept in `memory_bytes` until partitions are opened, and what does not fit there is read twice: the caches,
+/// which are empty meanwhile, may be as large.
 pub async fn replay(
     runtime: Rc<dyn Runtime>,
     directory: Rc<dyn Directory>,
+    memory_bytes: u64,
 ) -> Result<RecoveredJournal, RecoveryError> {
     let started = runtime.monotonic();
     let clean = read_small(&*directory, CLEAN_SHUTDOWN).await?.is_some();
@@ -152,8 +155,13 @@ pub async fn replay(
     };
     let checkpoints = read_checkpoints(&*directory).await?;
     // A clean stop leaves no journal; whatever is there is older than what Kafka's files say.
-    let journals =
-        async { if clean { Ok(Vec::new()) } else { fold::read_journals(&*directory, &checkpoints).await } };
+    let journals = async {
+        if clean {
+            Ok(Vec::new())
+        } else {
+            fold::read_journals(&*directory, &checkpoints, memory_bytes).await
+        }
+    };
     let survey = async { Ok(Survey::of(&*directory).await?) };
     let (survey, journals) = try_join(survey, journals).await?;
     recovered.survey = survey;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use flumen_ring::AlignedBuffer;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
@@ -28,30 +29,27 @@ pub(super) struct ReadAhead {
     next: u64,
     /// Whether a piece was read since the last jump.
     goes_on: bool,
-    /// What lies in several pieces is put together here.
-    joined: Vec<u8>,
     /// How much was read.
     pub(super) read_bytes: u64,
 }
 
 struct Piece {
     start: u64,
-    filled: usize,
-    buffer: AlignedBuffer,
+    bytes: Bytes,
 }
 
 impl Piece {
     fn end(&self) -> u64 {
-        self.start + self.filled as u64
+        self.start + self.bytes.len() as u64
     }
 
     /// What it has of a range of the file.
-    fn part(&self, from: u64, to: u64) -> &[u8] {
+    fn part(&self, from: u64, to: u64) -> Bytes {
         let (from, to) = (from.max(self.start), to.min(self.end()));
         if from >= to {
-            return &[];
+            return Bytes::new();
         }
-        &self.buffer[(from - self.start) as usize..(to - self.start) as usize]
+        self.bytes.slice((from - self.start) as usize..(to - self.start) as usize)
     }
 }
 
@@ -65,13 +63,12 @@ impl ReadAhead {
             coming: FuturesOrdered::new(),
             next: 0,
             goes_on: false,
-            joined: Vec::new(),
             read_bytes: 0,
         }
     }
 
-    /// `bytes` at `position`, or fewer at the end of the file.
-    pub(super) async fn at(&mut self, position: u64, bytes: usize) -> Result<&[u8], StorageError> {
+    /// `bytes` at `position`, or fewer at the end of the file. Whoever keeps some keeps the piece that they are of.
+    pub(super) async fn at(&mut self, position: u64, bytes: usize) -> Result<Bytes, StorageError> {
         while self.held.front().is_some_and(|piece| piece.end() <= position) {
             self.held.pop_front();
         }
@@ -86,11 +83,11 @@ impl ReadAhead {
         if let Some(first) = self.held.front().filter(|first| end <= first.end()) {
             return Ok(first.part(position, end));
         }
-        self.joined.clear();
+        let mut joined = Vec::with_capacity(bytes);
         for piece in &self.held {
-            self.joined.extend_from_slice(piece.part(position, end));
+            joined.extend_from_slice(&piece.part(position, end));
         }
-        Ok(&self.joined)
+        Ok(joined.into())
     }
 
     fn jump(&mut self, position: u64) {
@@ -110,8 +107,9 @@ impl ReadAhead {
             let left = (self.next - start) as usize;
             self.coming.push_back(Box::pin(async move {
                 let wanted = left.next_multiple_of(BLOCK_BYTES as usize);
-                let (result, buffer) = file.read(AlignedBuffer::recycled(wanted), start, wanted).await;
-                Ok(Piece { start, filled: result?.min(left), buffer })
+                let (result, buffer) = file.read(AlignedBuffer::large(wanted), start, wanted).await;
+                let filled = result?.min(left);
+                Ok(Piece { start, bytes: Bytes::from_owner(buffer).slice(..filled) })
             }));
         }
         self.goes_on = true;
@@ -119,7 +117,7 @@ impl ReadAhead {
             self.length = self.held_end;
             return Ok(());
         };
-        self.read_bytes += piece.filled as u64;
+        self.read_bytes += piece.bytes.len() as u64;
         if piece.end() < (piece.start + PIECE_BYTES).min(self.length) {
             // The file is shorter than it was said to be.
             self.length = piece.end();

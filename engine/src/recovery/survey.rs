@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::SMALL_FILE_BYTES_MAX;
 use crate::PartitionId;
 use crate::checkpoints::decode_partition_metadata;
-use crate::layout::{FolderState, PARTITION_METADATA, PartitionFolder};
+use crate::layout::{FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind};
 use crate::storage::{Directory, DirectoryEntry, StorageError, StorageErrorKind};
 
 /// So many folders are visited at a time.
@@ -31,10 +31,15 @@ impl SurveyedFolder {
         decode_partition_metadata(self.metadata.as_deref()?).ok()
     }
 
-    /// A `.log` is there now, of at least `length` bytes.
+    /// How long a `.log` is, if it is there.
+    pub(super) fn log_length(&self, name: &str) -> Option<u64> {
+        self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.length)
+    }
+
+    /// A `.log` has this length now.
     pub(super) fn note_log(&mut self, name: String, length: u64) {
         match self.entries.iter_mut().find(|entry| entry.name == name) {
-            Some(entry) => entry.length = entry.length.max(length),
+            Some(entry) => entry.length = length,
             None => self.entries.push(DirectoryEntry { name, is_directory: false, length }),
         }
     }
@@ -77,7 +82,9 @@ pub(super) async fn visit(
     path: &Path,
     partition: i32,
 ) -> Result<Option<SurveyedFolder>, StorageError> {
-    match directory.visit(path, PARTITION_METADATA, SMALL_FILE_BYTES_MAX).await {
+    // Of the other files nobody asks how long they are.
+    let is_log = |name: &str| SegmentFile::parse(name).is_some_and(|file| file.kind == SegmentFileKind::Log);
+    match directory.visit(path, PARTITION_METADATA, SMALL_FILE_BYTES_MAX, is_log).await {
         Ok((entries, metadata)) => Ok(Some(SurveyedFolder { partition, entries, metadata })),
         Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

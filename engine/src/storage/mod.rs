@@ -98,7 +98,7 @@ pub struct DirectoryEntry {
     pub length: u64,
 }
 
-/// A folder's listing, and the contents of one small file in it, if that is there.
+/// A folder's listing, and the contents of one small file in it, if that is there. Lengths are of what was asked for.
 pub type Visited = (Vec<DirectoryEntry>, Option<Vec<u8>>);
 
 /// One log directory. Paths are relative to it. What may block runs on a helper thread.
@@ -120,11 +120,21 @@ pub trait Directory {
     fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
     /// What a folder holds, sorted by name.
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>>;
-    /// What a folder holds, and the whole of the small file `name` in it, if it is there.
-    fn visit(&self, path: &Path, name: &str, length_max: usize) -> Pending<Result<Visited, StorageError>> {
+    /// What a folder holds, and the whole of the small file `name` in it, if it is there. How long a file is it says of
+    /// those whose names are to be `measured`; 0 of others.
+    fn visit(
+        &self,
+        path: &Path,
+        name: &str,
+        length_max: usize,
+        measured: fn(&str) -> bool,
+    ) -> Pending<Result<Visited, StorageError>> {
         let (list, read) = (self.list(path), self.read(&path.join(name), length_max));
         Box::pin(async move {
-            let listed = list.await?;
+            let mut listed = list.await?;
+            for entry in listed.iter_mut().filter(|entry| !measured(&entry.name)) {
+                entry.length = 0;
+            }
             match read.await {
                 Ok(contents) => Ok((listed, Some(contents))),
                 Err(error) if error.kind == StorageErrorKind::NotFound => Ok((listed, None)),

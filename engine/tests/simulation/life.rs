@@ -342,7 +342,9 @@ async fn open(
     directory: &Rc<SimDirectory>,
     life: &LifePlan,
 ) -> Result<Vec<Engine>, String> {
-    let recovered = recovery::replay(runtime.clone(), directory.clone())
+    // All that the journals may hold, or a part of it.
+    let memory_bytes = world.plan.engine.cache_bytes as u64 / 8;
+    let recovered = recovery::replay(runtime.clone(), directory.clone(), memory_bytes)
         .await
         .map_err(|error| format!("recovery: {error}"))?;
     let mut engines = Vec::new();

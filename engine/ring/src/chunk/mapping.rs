@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use super::CHUNK_BYTES;
 use crate::buffer::BUFFER_ALIGNMENT;
+use crate::huge;
 
 /// The mapping of a pool. Unmapped when the last handle of any of its chunks is gone.
 #[derive(Debug)]
@@ -125,43 +126,17 @@ impl Drop for Mapping {
     }
 }
 
-/// Maps the file at a multiple of the chunk size: reserves too much, then maps over the aligned part.
+/// Maps the file at a multiple of the chunk size: over address space that was reserved there.
 fn map_aligned(descriptor: &OwnedFd, length: usize) -> io::Result<NonNull<u8>> {
-    let reserved_length = length + CHUNK_BYTES;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let reserved = unsafe { libc::mmap(ptr::null_mut(), reserved_length, libc::PROT_NONE, flags, -1, 0) };
-    if reserved == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    let before = reserved.addr().next_multiple_of(CHUNK_BYTES) - reserved.addr();
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: the target lies within the reservation just made, which nothing else uses.
-    let base = unsafe {
-        libc::mmap(
-            reserved.byte_add(before),
-            length,
-            protection,
-            libc::MAP_SHARED | libc::MAP_FIXED,
-            descriptor.as_raw_fd(),
-            0,
-        )
-    };
+    let reserved = huge::reserve(length, libc::PROT_NONE)?.as_ptr().cast();
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+    // SAFETY: the target is the reservation just made, which nothing else uses.
+    let base = unsafe { libc::mmap(reserved, length, protection, flags, descriptor.as_raw_fd(), 0) };
     if base == libc::MAP_FAILED {
         let error = io::Error::last_os_error();
         // SAFETY: the reservation, which nothing uses.
-        unsafe { libc::munmap(reserved, reserved_length) };
+        unsafe { libc::munmap(reserved, length) };
         return Err(error);
-    }
-    // SAFETY: the parts of the reservation before and behind the mapping, which nothing uses.
-    unsafe {
-        if before > 0 {
-            libc::munmap(reserved, before);
-        }
-        let behind = reserved_length - before - length;
-        if behind > 0 {
-            libc::munmap(base.byte_add(length), behind);
-        }
     }
     NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }

@@ -269,7 +269,7 @@ fn a_checkpoint_beside_a_clean_stop_is_never_believed() {
     let runtime = SimRuntime::new(world.random.fork(), START_MS);
     let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), world.disk.clone());
     // The start comes no further than this.
-    let replayed = runtime.run(recovery::replay(runtime.clone(), directory)).expect("no deadlock");
+    let replayed = runtime.run(recovery::replay(runtime.clone(), directory, 512 << 10)).expect("no deadlock");
     assert!(replayed.expect("replayed").stopped_cleanly());
     world.disk.crash();
     world.live(vec![short(0)], |engine, _| async move {

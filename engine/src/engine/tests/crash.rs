@@ -182,7 +182,7 @@ impl World {
         let runtime = SimRuntime::new(self.random.fork(), START_MS);
         let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
         self.disk.crash_after(Some(steps));
-        let _ = runtime.run(recovery::replay(runtime.clone(), directory));
+        let _ = runtime.run(recovery::replay(runtime.clone(), directory, 512 << 10));
         runtime.crash();
         runtime.drop_tasks();
         self.disk.crash_after(None);

@@ -97,12 +97,19 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// What may be kept of a journal: half of it, so that both ways are gone.
+fn half_of(journal: &[u8]) -> Cell<u64> {
+    Cell::new(journal.len() as u64 / 2)
+}
+
 fn followed(bytes: &[u8], cursor: Cursor) -> Outcome {
-    outcome(bytes, async |file| follow(file, bytes.len() as u64, "core-0", JOURNAL, cursor).await)
+    outcome(bytes, async |file| {
+        follow(file, bytes.len() as u64, "core-0", JOURNAL, cursor, &half_of(bytes)).await
+    })
 }
 
 fn searched(bytes: &[u8]) -> Outcome {
-    outcome(bytes, async |file| search(file, bytes.len() as u64, "core-0", JOURNAL).await)
+    outcome(bytes, async |file| search(file, bytes.len() as u64, "core-0", JOURNAL, &half_of(bytes)).await)
 }
 
 #[test]
@@ -118,15 +125,20 @@ fn of_a_long_journal_only_what_is_live_is_read() {
 }
 
 #[test]
-fn no_more_than_half_of_a_journal_is_kept() {
+fn no_more_is_kept_than_may_be() {
     let written = write(64, [3; 20], 20);
     let memory = Rc::new(MemoryFile::new(written.bytes.clone()));
     let file: Rc<dyn DataFile> = memory;
-    let live = run(follow(&file, written.bytes.len() as u64, "core-0", JOURNAL, written.cursors[0]));
-    let live = live.expect("sound");
-    let is_kept = |found: &LiveGroup| matches!(found.bytes, GroupBytes::Kept(_));
-    assert_eq!(live.groups.len(), 20);
-    assert_eq!(live.groups.iter().filter(|found| is_kept(found)).count(), 10);
+    // Of two journals.
+    let may_keep = Cell::new(25 * 3 * BLOCK_BYTES as u64);
+    for kept in [20, 5] {
+        let length = written.bytes.len() as u64;
+        let live =
+            run(follow(&file, length, "core-0", JOURNAL, written.cursors[0], &may_keep)).expect("sound");
+        let is_kept = |found: &LiveGroup| matches!(found.bytes, GroupBytes::Kept(_));
+        assert_eq!(live.groups.len(), 20);
+        assert_eq!(live.groups.iter().filter(|found| is_kept(found)).count(), kept);
+    }
     assert_eq!(followed(&written.bytes, written.cursors[0]).sequences, Ok((1..=20).collect()));
 }
 
@@ -176,7 +188,8 @@ fn damage_before_the_newest_group_is_told_from_its_end() {
 fn what_another_journal_left_is_no_group() {
     let written = write(64, [2, 2, 2], 0);
     let live = outcome(&written.bytes, async |file| {
-        follow(file, written.bytes.len() as u64, "core-0", JOURNAL + 1, written.cursors[1]).await
+        follow(file, written.bytes.len() as u64, "core-0", JOURNAL + 1, written.cursors[1], &Cell::new(0))
+            .await
     });
     assert_eq!(live.sequences, Ok(Vec::new()));
 }

@@ -144,14 +144,20 @@ impl Directory for RingDirectory {
     }
 
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>> {
-        self.on_helper("list", path, list_folder)
+        self.on_helper("list", path, |full| list_folder(full, |_| true))
     }
 
     /// In one job.
-    fn visit(&self, path: &Path, name: &str, length_max: usize) -> Pending<Result<Visited, StorageError>> {
+    fn visit(
+        &self,
+        path: &Path,
+        name: &str,
+        length_max: usize,
+        measured: fn(&str) -> bool,
+    ) -> Pending<Result<Visited, StorageError>> {
         let name = name.to_owned();
         self.on_helper("list", path, move |full| {
-            let entries = list_folder(full)?;
+            let entries = list_folder(full, measured)?;
             match read_whole(&full.join(name), length_max) {
                 Ok(contents) => Ok((entries, Some(contents))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((entries, None)),
@@ -212,16 +218,19 @@ fn read_whole(path: &Path, length_max: usize) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
-fn list_folder(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+/// Each entry that is asked how long it is costs a system call.
+fn list_folder(path: &Path, measured: fn(&str) -> bool) -> io::Result<Vec<DirectoryEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         // A name that is not UTF-8 is none of ours or Kafka's; one that vanished meanwhile is gone.
-        let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
-            continue;
-        };
-        let is_directory = metadata.is_dir();
-        let length = if is_directory { 0 } else { metadata.len() };
+        let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
+        let is_directory = kind.is_dir();
+        let mut length = 0;
+        if !is_directory && measured(&name) {
+            let Ok(metadata) = entry.metadata() else { continue };
+            length = metadata.len();
+        }
         entries.push(DirectoryEntry { name, is_directory, length });
     }
     entries.sort();
