@@ -19,7 +19,7 @@ use crate::partition::{Log, Partition, PartitionInner};
 use crate::segment::Segment;
 use crate::storage::{DataFile, Directory, Pending, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
-use crate::{LogConfig, Offset, PartitionId};
+use crate::{AppendError, LogConfig, Offset, PartitionId};
 use flumen_ring::gate::{Broadcast, Turn};
 use flumen_ring::semaphore::Semaphore;
 
@@ -332,6 +332,13 @@ impl Core {
     pub(crate) fn cleaned(&self) {
         self.nothing_clean.set(false);
         self.admit();
+    }
+
+    /// Whether the cache can have room for an append of `length` bytes, which it has whole: one that waits for more would
+    /// wait for ever, and all of the core's appends behind it. A half is for what others have under way.
+    pub(crate) fn check_fits(&self, length: usize) -> Result<(), AppendError> {
+        let length_max = self.config.cache_bytes / 2;
+        if length > length_max { Err(AppendError::TooLarge { length, length_max }) } else { Ok(()) }
     }
 
     /// The appends of `partition` wait for room from now on.

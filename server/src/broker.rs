@@ -31,6 +31,9 @@ use crate::shard::{Shard, ShardParts};
 /// Descriptors below which a broker soon runs out of them.
 const DESCRIPTORS_MIN: u64 = 4096;
 
+/// A core's cache has at least so many bytes: a request of the default `message.max.bytes` fits half of it.
+const CORE_CACHE_BYTES_MIN: usize = 4 << 20;
+
 /// Memory for requests, and as much for answers: a sixteenth of the memory limit, within these bounds, where
 /// nothing is configured.
 const REQUEST_MEMORY_BYTES: std::ops::RangeInclusive<u64> = (128 << 20)..=(2 << 30);
@@ -249,7 +252,7 @@ impl Plan {
     }
 
     fn engine_config(&self, core: CoreId) -> EngineConfig {
-        let cache_bytes = self.share(self.cache_bytes);
+        let cache_bytes = self.share(self.cache_bytes).max(CORE_CACHE_BYTES_MIN);
         EngineConfig {
             cache_bytes,
             journal_bytes: self.config.resources.journal_bytes,

@@ -16,7 +16,7 @@ use crate::partition::Log;
 use crate::producers::{ProducerLimits, Producers};
 use crate::recovery::{self, ClosedCore, ClosedPartition, RecoveredJournal, RecoveryError};
 use crate::segment::Segment;
-use crate::storage::{Directory, Runtime, StorageError};
+use crate::storage::{Directory, Runtime, StorageError, StorageErrorKind};
 use crate::{
     CoreId, LeaderEpoch, LogConfig, Offset, Partition, PartitionId, checkpoint, retention, write_behind,
 };
@@ -237,8 +237,7 @@ impl Engine {
         let unique = Uuid::from_u64_pair(core.runtime.random(), core.runtime.random());
         let Some(folder) = PartitionFolder::parse(partition.name()) else { return Ok(()) };
         let retired = retired_folder(&folder.topic, folder.partition, unique, FolderState::Delete);
-        core.directory.rename(partition.folder(), Path::new(&retired)).await?;
-        core.sync_folders().await?;
+        retire_folder(core, partition.folder(), Path::new(&retired)).await?;
         let passed: Vec<u64> =
             partition.inner().log.borrow_mut().journaled.drain(..).map(|entry| entry.sequence).collect();
         core.journal.forget(passed);
@@ -378,6 +377,24 @@ async fn open_or_offline(
             Ok(partition)
         }
     }
+}
+
+/// Gives the folder of a deleted partition the name under which it is reclaimed, durably. On a full disk, where there may
+/// be no room for a name, it goes at once. What the journal holds of it is nobody's then, and stays where it is if this
+/// fails: the ring could never pass it, so the directory is lost.
+async fn retire_folder(core: &Rc<Core>, folder: &Path, retired: &Path) -> Result<(), StorageError> {
+    let renamed = match core.directory.rename(folder, retired).await {
+        Err(error) if error.kind == StorageErrorKind::NoSpace => {
+            core.directory.remove_directory(folder).await
+        }
+        Err(error) if error.kind == StorageErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), "the folder of a deleted partition is gone already");
+            Ok(())
+        }
+        renamed => renamed,
+    };
+    renamed.inspect_err(|error| core.take_offline(error))?;
+    core.sync_folders().await
 }
 
 /// Folders of partitions that an earlier life deleted.

@@ -9,6 +9,7 @@ use super::format::{
     ENTRY_BYTES, Entry, EntryBytes, GROUP_BYTES_MAX, GROUP_COPIED_BYTES_MAX, GROUP_ENTRIES_MAX,
     GROUP_HEADER_BYTES, GroupHeader, encode_group, group_bytes,
 };
+use crate::Offset;
 use crate::append::{AppendSlot, Appended};
 use crate::core::{Core, count};
 use crate::partition::{JournalEntry, Log, Partition, Point, Status};
@@ -20,6 +21,8 @@ use flumen_ring::gate::TurnGuard;
 const SHARED_BYTES_MAX: usize = 2 << 20;
 /// A group has at most this many partitions.
 const GROUP_PARTITIONS_MAX: usize = 4096;
+/// So many batches are looked at, at most, where a partition has to be taken bit by bit.
+const PIECE_BATCHES_MAX: usize = 1024;
 
 /// What one partition has in a group.
 struct Member {
@@ -82,19 +85,20 @@ async fn commit(core: &Rc<Core>) -> Result<(), StorageError> {
     if !core.journal.cuts.borrow().is_empty() {
         return say_cuts(core).await;
     }
+    if core.journal.wants_barrier.take() && core.journal.newest.get().1 {
+        return write_barrier(core).await;
+    }
     flush_relaxed_past(core).await;
     let members = take_members(core).await;
-    let wants_barrier = core.journal.wants_barrier.take();
-    if members.is_empty() && !wants_barrier {
+    if members.is_empty() {
         return Ok(());
     }
     let entries = entries_of(&members);
     let copied: usize = entries.iter().map(Entry::copied_bytes).sum();
     let length = group_bytes(entries.len(), copied);
-    let is_journaled = !entries.is_empty() || wants_barrier;
+    let is_journaled = !entries.is_empty();
     let position = core.journal.ring.borrow().place(length, true);
     if is_journaled && position.is_none() {
-        core.journal.wants_barrier.set(wants_barrier);
         put_back(core, members);
         return make_room(core).await;
     }
@@ -147,12 +151,24 @@ fn put_back(core: &Rc<Core>, members: Vec<Member>) {
     }
 }
 
+/// A group that holds all of its bytes: it has none. Others' members would not do, for as long as bulk is written they go
+/// to segments; and whoever waits for it holds files that write-behind may need to make room in the ring.
+async fn write_barrier(core: &Rc<Core>) -> Result<(), StorageError> {
+    if core.journal.ring.borrow().place(group_bytes(0, 0), true).is_some() {
+        return write_empty_group(core).await;
+    }
+    core.journal.wants_barrier.set(true);
+    make_room(core).await
+}
+
 /// Completes when the ring may have room: moves its tail, or waits for write-behind.
 async fn make_room(core: &Rc<Core>) -> Result<(), StorageError> {
     if core.journal.ring.borrow().can_move_tail() {
         return write_empty_group(core).await;
     }
     core.journal.waits_for_room.set(true);
+    // No group is under way now.
+    core.journal.done.raise();
     core.write_behind.press();
     core.journal.room.wait().await;
     core.journal.waits_for_room.set(false);
@@ -313,22 +329,52 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
         ranges.truncate(GROUP_ENTRIES_MAX);
         core.journal.enqueue(&partition);
     }
-    let slices = match way {
-        Way::Copied => cached_slices(&log, &ranges),
-        Way::InSegment(_) | Way::Exact(_) => Vec::new(),
-    };
-    let copied_bytes_max = core.journal.copied_bytes_max();
-    let is_full = log.status == Status::Full;
-    drop(log);
-    let fits = unsettled_bytes(&ranges) <= copied_bytes_max && !is_exact;
-    if matches!(way, Way::Copied) && !fits {
-        // Its files are busy, or the disk is full: it comes when they are free, or there is space.
-        if !is_full {
-            core.journal.retry_later(&partition, core);
-        }
-        return None;
+    if !matches!(way, Way::Copied) {
+        drop(log);
+        return Some(Member { partition, ranges, slices: Vec::new(), way });
     }
+    let copied_bytes_max = core.journal.copied_bytes_max();
+    if unsettled_bytes(&ranges) > copied_bytes_max || is_exact {
+        if log.status != Status::Full {
+            // Its files are busy: it comes when they are free.
+            drop(log);
+            core.journal.retry_later(&partition, core);
+            return None;
+        }
+        // On a full disk nothing else can be done for who waits: bit by bit. An exact one waits for space.
+        ranges = if is_exact { Vec::new() } else { first_batches(&log, &ranges, copied_bytes_max) };
+        if ranges.is_empty() {
+            return None;
+        }
+        core.journal.enqueue(&partition);
+    }
+    let slices = cached_slices(&log, &ranges);
+    drop(log);
     Some(Member { partition, ranges, slices, way })
+}
+
+/// Whole batches from the start of what is not settled, of at most `bytes_max` and not many of them.
+fn first_batches(log: &Log, ranges: &[(Point, Point)], bytes_max: usize) -> Vec<(Point, Point)> {
+    let (mut bytes_left, mut batches_left) = (bytes_max as u64, PIECE_BATCHES_MAX);
+    let mut first = Vec::new();
+    for (from, to) in ranges {
+        let segment = log.segment(from.segment).expect("what is not settled is in a segment");
+        let mut end = *from;
+        while end.position < to.position && batches_left > 0 {
+            let header = segment.cached_header(end.position.0);
+            let Some(left) = bytes_left.checked_sub(header.batch_bytes() as u64) else { break };
+            (bytes_left, batches_left) = (left, batches_left - 1);
+            end.position.0 += header.batch_bytes() as u64;
+            end.offset = Offset(header.last_offset().0 + 1);
+        }
+        if from.position < end.position {
+            first.push((*from, end));
+        }
+        if end.position < to.position {
+            break;
+        }
+    }
+    first
 }
 
 fn cached_slices(log: &Log, ranges: &[(Point, Point)]) -> Vec<Slice> {

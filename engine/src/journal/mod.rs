@@ -196,9 +196,10 @@ impl Journal {
         self.room.raise();
     }
 
-    /// Completes once the group that is under way now, if any, is done.
+    /// Completes once the group that is under way now, if any, is done. One that waits for room has not begun, and might
+    /// wait for what the caller is about to do.
     pub(crate) async fn settle_group(&self) {
-        if self.is_committing.get() {
+        if self.is_committing.get() && !self.waits_for_room.get() {
             self.done.wait().await;
         }
     }

@@ -148,6 +148,7 @@ impl Partition {
             AppendOrigin::Coordinator => validate_size(&log.config, batches)?,
             AppendOrigin::Replica => validate_verbatim(log, batches)?,
         }
+        self.core().check_fits(batches.length())?;
         if origin != AppendOrigin::Replica
             && let Some(appended) = Self::check_producers(log, batches, origin)?
         {

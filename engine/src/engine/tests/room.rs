@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use futures_util::future::{Either, select};
+
 use super::*;
 use crate::segment::Segment;
 use crate::write_behind::{self, Extent};
@@ -220,7 +222,7 @@ fn what_is_let_in_by_memory_that_the_log_itself_gave_back_is_written() {
         append(&partition, batch(1, 25_000, 2)).await;
         runtime.sleep(Duration::from_secs(5)).await;
         assert_eq!(engine.stats().dirty_bytes, 0, "nobody looks after what was let in");
-        append(&partition, batch(1, 50_000, 3)).await;
+        append(&partition, batch(1, 32_000, 3)).await;
         assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 2), (3, 3)]);
     });
 }
@@ -324,5 +326,150 @@ fn a_cut_that_a_stop_overtakes_is_told() {
         let core = &engine.inner.core;
         let told = core.journal.say_cut(core, &partition, end).await;
         assert!(told.is_err(), "no group is written any more");
+    });
+}
+
+/// Whether it completes within so many seconds.
+async fn within<T>(runtime: &Rc<SimRuntime>, seconds: u64, work: impl Future<Output = T>) -> Option<T> {
+    match select(Box::pin(work), runtime.sleep(Duration::from_secs(seconds))).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+/// Two tasks that append batches of so many bytes to a partition, one after the other, until they are refused or told to
+/// stop.
+fn keep_appending(
+    engine: &Engine,
+    runtime: &Rc<SimRuntime>,
+    index: i32,
+    bytes: usize,
+    stop: &Rc<Cell<bool>>,
+) {
+    for _ in 0..2 {
+        let (partition, stop) = (engine.partition(&open(index).id).expect("open"), stop.clone());
+        runtime.spawn(Box::pin(async move {
+            while !stop.get() && partition.append(batch(1, bytes, 1), AppendOrigin::Client).await.is_ok() {}
+        }));
+    }
+}
+
+#[test]
+fn old_segments_go_while_others_write_bulk() {
+    let mut world = World::new(900);
+    let small = open_with(0, |config| config.segment_bytes = 64 << 10);
+    let roomy = EngineConfig { dirty_bytes_max: 6 << 20, cache_bytes: 32 << 20, ..config() };
+    world.live_with(vec![small, open(1), open(2), open(3), open(4)], roomy, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..5 {
+            append(&partition, batch(1, 40_000, fill)).await;
+        }
+        runtime.sleep(Duration::from_secs(5)).await;
+        let stop = Rc::new(Cell::new(false));
+        for index in 1..5 {
+            keep_appending(&engine, &runtime, index, 70_000, &stop);
+        }
+        // And to the one whose files are held meanwhile.
+        keep_appending(&engine, &runtime, 0, 30_000, &stop);
+        runtime.sleep(Duration::from_millis(200)).await;
+        let before = engine.stats().commit_groups;
+        let deleted = within(&runtime, 4, partition.delete_records(Offset(3))).await;
+        let groups = engine.stats().commit_groups - before;
+        assert!(deleted.is_some(), "not done within {groups} groups");
+        let before = engine.stats().commit_groups;
+        runtime.sleep(Duration::from_secs(1)).await;
+        assert!(engine.stats().commit_groups > before + 10, "the commit goes on");
+        stop.set(true);
+    });
+}
+
+#[test]
+fn a_partition_goes_while_the_ring_is_full() {
+    for others_write in [false, true] {
+        let mut world = World::new(910);
+        world.live(vec![open(0), open(1)], |engine, runtime| async move {
+            let doomed = engine.partition(&open(0).id).expect("open");
+            // As a flush of its segment that takes the disk a while.
+            let turn = doomed.inner().io.take().await;
+            let stop = Rc::new(Cell::new(false));
+            keep_appending(&engine, &runtime, 0, 40_000, &stop);
+            while !engine.inner.core.journal.is_stuck() {
+                runtime.sleep(Duration::from_micros(50)).await;
+            }
+            let waiting = runtime.clone();
+            runtime.spawn(Box::pin(async move {
+                waiting.sleep(Duration::from_millis(50)).await;
+                drop(turn);
+            }));
+            if others_write {
+                keep_appending(&engine, &runtime, 1, 20_000, &stop);
+            }
+            let deleted = within(&runtime, 1, engine.delete_partition(&open(0).id)).await;
+            assert!(matches!(deleted, Some(Ok(()))), "others write: {others_write}: {deleted:?}");
+            append(&engine.partition(&open(1).id).expect("open"), batch(1, 1000, 1)).await;
+            stop.set(true);
+        });
+    }
+}
+
+#[test]
+fn a_partition_whose_folder_cannot_be_renamed_takes_the_directory_offline() {
+    let mut world = World::new(920);
+    let disk = world.disk.clone();
+    world.live(vec![open(0), open(1)], |engine, _| async move {
+        append(&engine.partition(&open(0).id).expect("open"), batch(1, 10_000, 1)).await;
+        disk.set_faults(FaultPlan { name_per_million: 1_000_000, ..FaultPlan::default() });
+        assert!(engine.delete_partition(&open(0).id).await.is_err());
+        disk.set_faults(FaultPlan::default());
+        assert!(engine.directory_offline(), "its entries can never leave the ring");
+    });
+}
+
+#[test]
+fn an_append_that_the_cache_never_has_room_for_is_refused() {
+    let mut world = World::new(1002);
+    let large = |index| open_with(index, |config| config.max_message_bytes = 64 << 20);
+    world.live(vec![large(0), large(1)], |engine, runtime| async move {
+        let (partition, other) = (engine.partition(&open(0).id), engine.partition(&open(1).id));
+        let (partition, other) = (partition.expect("open"), other.expect("open"));
+        append(&other, batch(1, 100, 1)).await;
+        for (bytes, is_taken) in [(9 << 20, false), ((4 << 20) + 1, false), ((4 << 20) - 200, true)] {
+            let append = partition.append(batch(1, bytes, 1), AppendOrigin::Client);
+            let outcome = within(&runtime, 60, append).await.expect("answered");
+            assert_eq!(outcome.is_ok(), is_taken, "{bytes} bytes: {outcome:?}");
+            assert!(is_taken || matches!(outcome, Err(AppendError::TooLarge { length_max, .. }) if length_max == 4 << 20));
+            append_within(&runtime, &other).await;
+        }
+    });
+}
+
+async fn append_within(runtime: &Rc<SimRuntime>, partition: &Partition) {
+    let append = partition.append(batch(1, 40_000, 1), AppendOrigin::Client);
+    within(runtime, 10, append).await.expect("answered").expect("appended");
+}
+
+#[test]
+fn what_was_placed_before_the_disk_was_full_is_acknowledged() {
+    let mut world = World::new(930);
+    let disk = world.disk.clone();
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 3000, 0)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        disk.set_faults(FaultPlan { capacity_bytes: used, ..FaultPlan::default() });
+        // Three times what a group may have of one partition, all placed at once.
+        let appends: Vec<_> =
+            (1..40u8).map(|fill| partition.append(batch(1, 10_000, fill), AppendOrigin::Client)).collect();
+        let outcomes = within(&runtime, 10, futures_util::future::join_all(appends)).await;
+        let outcomes = outcomes.expect("answered while the disk is full");
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let refused = partition.append(batch(1, 10_000, 1), AppendOrigin::Client).await;
+        assert_eq!(refused.err(), Some(AppendError::NoSpace));
+    });
+    world.disk.set_faults(FaultPlan::default());
+    world.disk.crash();
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(read_all(&partition, 0).await.len(), 40);
     });
 }
