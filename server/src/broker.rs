@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use flumen_engine::storage::uring::{LogDirectory, LogDirectoryError, RingRuntime};
 use flumen_engine::{
@@ -17,7 +19,7 @@ use flumen_engine::{
 };
 use flumen_ring::process::{StopSignals, raise_descriptor_limit};
 use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
-use futures_util::future::{AbortHandle, abortable, join_all};
+use futures_util::future::{AbortHandle, Either, abortable, join_all, select};
 
 use crate::config::{BrokerConfig, ListenerConfig, ResourceConfig};
 use crate::listener::{self, Admission, BindError};
@@ -31,6 +33,9 @@ use crate::shard::{Shard, ShardParts};
 /// Descriptors below which a broker soon runs out of them.
 const DESCRIPTORS_MIN: u64 = 4096;
 
+/// How often a stop looks whether the disk is still full, and how often it does so before it gives up.
+const FULL_LOOK: Duration = Duration::from_secs(1);
+const FULL_LOOKS: usize = 5;
 /// A core's cache has at least so many bytes: a request of the default `message.max.bytes` fits half of it.
 const CORE_CACHE_BYTES_MIN: usize = 4 << 20;
 
@@ -73,15 +78,13 @@ pub enum BrokerError {
         /// What it said.
         source: io::Error,
     },
-    /// It ran, but could not stop cleanly; the next start recovers.
-    #[error("did not stop cleanly: {0}")]
+    /// It ran, but could not stop cleanly.
+    #[error("did not stop cleanly: {0}; nothing acknowledged is lost, and the next start recovers")]
     Stop(String),
 }
 
-/// Runs the broker until it is told to stop.
-pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
-    // First of all: threads inherit what is blocked here.
-    let signals = StopSignals::block().map_err(system("block the stop signals"))?;
+/// Runs the broker until a signal tells it to stop.
+pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerError> {
     let descriptors = raise_descriptor_limit().map_err(system("raise the limit of descriptors"))?;
     if descriptors < DESCRIPTORS_MIN {
         tracing::warn!(
@@ -90,6 +93,8 @@ pub fn run(mut config: BrokerConfig) -> Result<(), BrokerError> {
         );
     }
     let log_directory = LogDirectory::open(&config.node.log_dir, config.resources.direct_io)?;
+    // A directory that was stopped cleanly, by Apache Kafka perhaps, stays so if this start comes to nothing.
+    config.network.listeners.iter().try_for_each(listener::check)?;
     let mut opened = directory::open(&config.node)?;
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
@@ -312,10 +317,23 @@ impl CoreStart {
         let listening = listen(&shard, &plan).await?;
         let _ = report.send(Report::Started(core));
         let waiting = Helper::start("flumen-signals").map_err(system("start the signals' thread"))?;
-        let signal = waiting.run(move || signals.wait()).await;
-        tracing::info!(signal, "stopping");
+        let signals = Arc::new(signals);
+        let first = signals.clone();
+        let signal = waiting.run(move || first.wait()).await;
+        tracing::info!(signal, "stopping; a second signal ends it at once");
         drop(listening);
-        stop(&shard, &plan).await
+        let again = async {
+            let signal = waiting.run(move || signals.wait()).await;
+            Err(BrokerError::Stop(format!("{signal} came a second time")))
+        };
+        let full = async {
+            stays_full(&shard).await;
+            Err(BrokerError::Stop("the disk is full".to_owned()))
+        };
+        match select(pin!(stop(&shard, &plan)), select(pin!(again), pin!(full))).await {
+            Either::Left((stopped, _)) => stopped,
+            Either::Right((given_up, _)) => given_up.factor_first().0,
+        }
     }
 }
 
@@ -437,6 +455,17 @@ struct Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.accepting.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Completes once a disk has been full for so long that a stop, which writes, will not come to its end.
+async fn stays_full(shard: &Rc<Shard>) {
+    let mut looks = 0;
+    while looks < FULL_LOOKS {
+        shard.ring().sleep(FULL_LOOK).await;
+        let full =
+            shard.cores().map(|core| shard.call(core, |shard| async move { shard.engine().is_full() }));
+        looks = if join_all(full).await.contains(&true) { looks + 1 } else { 0 };
     }
 }
 

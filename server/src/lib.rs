@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod groups;
 pub mod handlers;
 pub mod listener;
+pub mod log_output;
 pub mod memory;
 pub mod messages;
 pub mod metadata;

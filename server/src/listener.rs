@@ -36,25 +36,7 @@ pub struct BindError {
 
 /// Binds every address of a listener. Returns it with the port that it got where any was asked for.
 pub fn bind(shard: &Shard, mut config: ListenerConfig) -> Result<(Vec<Listener>, ListenerConfig), BindError> {
-    let failed = |why: String| BindError {
-        name: config.name.clone(),
-        host: config.host.clone(),
-        port: config.port,
-        why,
-    };
-    let addresses = addresses(&config).map_err(|error| failed(error.to_string()))?;
-    let mut listeners = Vec::new();
-    for address in addresses {
-        match Listener::bind(shard.ring(), address) {
-            Ok(listener) => listeners.push(listener),
-            // No IPv6 on this machine: the wildcard is IPv4's then.
-            Err(error) if config.host.is_empty() && address.is_ipv6() && is_no_family(&error) => {
-                let wildcard = SocketAddr::from(([0, 0, 0, 0], config.port));
-                listeners.push(Listener::bind(shard.ring(), wildcard).map_err(|error| failed(why(&error)))?);
-            }
-            Err(error) => return Err(failed(why(&error))),
-        }
-    }
+    let listeners = at_each_address(&config, |address| Listener::bind(shard.ring(), address))?;
     let local = listeners.first().map(Listener::local_address).transpose();
     if let Ok(Some(local)) = local {
         if config.advertised_port == 0 {
@@ -63,6 +45,34 @@ pub fn bind(shard: &Shard, mut config: ListenerConfig) -> Result<(Vec<Listener>,
         config.port = local.port();
     }
     Ok((listeners, config))
+}
+
+/// Whether every address of a listener is to be had: before a start changes anything.
+pub fn check(config: &ListenerConfig) -> Result<(), BindError> {
+    at_each_address(config, Listener::check).map(drop)
+}
+
+fn at_each_address<T>(
+    config: &ListenerConfig,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<Vec<T>, BindError> {
+    let failed = |why: String| BindError {
+        name: config.name.clone(),
+        host: config.host.clone(),
+        port: config.port,
+        why,
+    };
+    let mut bound = Vec::new();
+    for address in addresses(config).map_err(|error| failed(error.to_string()))? {
+        bound.push(match bind(address) {
+            // No IPv6 on this machine: the wildcard is IPv4's then.
+            Err(error) if config.host.is_empty() && address.is_ipv6() && is_no_family(&error) => {
+                bind(SocketAddr::from(([0, 0, 0, 0], config.port))).map_err(|error| failed(why(&error)))?
+            }
+            bound => bound.map_err(|error| failed(why(&error)))?,
+        });
+    }
+    Ok(bound)
 }
 
 fn addresses(config: &ListenerConfig) -> io::Result<Vec<SocketAddr>> {

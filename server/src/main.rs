@@ -1,20 +1,24 @@
 //! The binary `flumen`.
 #![forbid(unsafe_code)]
 
+use std::backtrace::Backtrace;
 use std::error::Error;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use flumen_ring::process;
+use flumen_ring::process::{self, StopSignals};
 use flumen_server::broker;
 use flumen_server::config::{BrokerConfig, keys, reference};
-use tracing_subscriber::EnvFilter;
+use flumen_server::log_output::LogOutput;
+
+const AFTER_HELP: &str = "The log goes to standard error. RUST_LOG says what is in it: error, warn, info (the default), \
+                          debug or trace, for all of it or for a part, as in RUST_LOG=info,flumen_engine=debug.";
 
 /// Apache Kafka's broker on io_uring.
 #[derive(Parser)]
-#[command(name = "flumen", version, args_conflicts_with_subcommands = true)]
+#[command(name = "flumen", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,41 +46,56 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    end_on_panic();
     let Arguments { command, file, overrides } = Arguments::parse();
-    let run = match command {
-        Some(Command::Config) => {
-            let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
-            return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        }
-        Some(Command::Recover { file, overrides }) => load(file, &overrides).map(broker::recover),
-        None => load(file, &overrides).map(broker::run),
-    };
-    match run {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(&*error),
+    if let Some(Command::Config) = command {
+        let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    // First of all: threads inherit what is blocked. Whoever recovers may be interrupted at any time.
+    let signals = match command {
+        None => StopSignals::block().map(Some),
+        Some(_) => Ok(None),
+    };
+    let mut log = LogOutput::start();
+    end_on_panic(log.clone());
+    let ended = match (signals, command) {
+        (Err(error), _) => Err(format!("cannot block the stop signals: {error}").into()),
+        (_, Some(Command::Recover { file, overrides })) => recover(file, &overrides),
+        (Ok(signals), _) => run(file, &overrides, signals),
+    };
+    if let Err(error) = &ended {
+        log.say(&format!("flumen: {error}"));
+    }
+    log.finish();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn failed(error: &dyn Error) -> ExitCode {
-    // The log may go elsewhere; why it did not start belongs on the terminal.
-    let _ = writeln!(std::io::stderr(), "flumen: {error}");
-    ExitCode::FAILURE
+fn run(
+    file: Option<PathBuf>,
+    overrides: &[(String, String)],
+    signals: Option<StopSignals>,
+) -> Result<(), Box<dyn Error>> {
+    Ok(broker::run(load(file, overrides)?, signals.expect("blocked for whoever runs"))?)
+}
+
+fn recover(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+    Ok(broker::recover(load(file, overrides)?)?)
 }
 
 /// A broken invariant ends the whole process: a broker without one of its cores would hang its clients, and
 /// what was acknowledged is on the disk.
-fn end_on_panic() {
-    let print = std::panic::take_hook();
+fn end_on_panic(log: LogOutput) {
     std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
+        let mut log = log.clone();
+        let thread = std::thread::current();
+        let (name, trace) = (thread.name().unwrap_or("?"), Backtrace::capture());
+        log.say(&format!("thread '{name}': {panic}\n{trace}"));
+        log.finish();
         std::process::abort();
     }));
 }
 
 fn load(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<BrokerConfig, Box<dyn Error>> {
-    start_log();
     let host_name = process::host_name()?;
     let config = BrokerConfig::load(file.as_deref(), std::env::vars(), overrides, &host_name)?;
     tracing::info!("flumen {}", env!("CARGO_PKG_VERSION"));
@@ -88,17 +107,6 @@ fn load(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<BrokerC
         tracing::warn!("{warning}");
     }
     Ok(config)
-}
-
-/// Logs to standard error; `RUST_LOG` chooses what, in tracing's syntax.
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -28,23 +28,17 @@ pub struct Listener {
 impl Listener {
     /// Binds and listens. Port 0 takes a free one. `[::]` takes IPv4 as well.
     pub fn bind(ring: &Ring, address: SocketAddr) -> io::Result<Self> {
-        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let descriptor = new_socket(family)?;
-        set_option(descriptor.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-        if address.is_ipv6() {
-            let only = libc::c_int::from(!address.ip().is_unspecified());
-            set_option(descriptor.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only)?;
-        }
-        let raw = RawAddress::from(address);
-        // SAFETY: the address lives over the call and is as long as it says.
-        if unsafe { libc::bind(descriptor.as_raw_fd(), raw.as_ptr(), raw.length()) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let descriptor = bound(address)?;
         // SAFETY: listen takes no pointers.
         if unsafe { libc::listen(descriptor.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { ring: ring.clone(), descriptor: Rc::new(descriptor), accepting: RefCell::new(None) })
+    }
+
+    /// Whether [`Listener::bind`] would have the address now; no peer notices.
+    pub fn check(address: SocketAddr) -> io::Result<()> {
+        bound(address).map(drop)
     }
 
     /// Where it listens.
@@ -111,6 +105,23 @@ impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Listener({})", self.descriptor.as_raw_fd())
     }
+}
+
+/// A socket at an address.
+fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let descriptor = new_socket(family)?;
+    set_option(descriptor.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        let only = libc::c_int::from(!address.ip().is_unspecified());
+        set_option(descriptor.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only)?;
+    }
+    let raw = RawAddress::from(address);
+    // SAFETY: the address lives over the call and is as long as it says.
+    if unsafe { libc::bind(descriptor.as_raw_fd(), raw.as_ptr(), raw.length()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(descriptor)
 }
 
 /// A TCP socket that never blocks the thread.

@@ -57,16 +57,18 @@ pub fn host_name() -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// SIGTERM and SIGINT, held back from every thread until somebody waits for them.
+/// What ends the process, held back from every thread until somebody waits for it: SIGTERM, SIGINT, and the loss of its
+/// terminal, SIGHUP, unless whoever started the process has it ignored (nohup(1)).
 #[derive(Debug)]
 pub struct StopSignals {
     set: libc::sigset_t,
 }
 
 impl StopSignals {
-    /// Blocks both signals for this thread and those that it starts from now on: call it before any other
+    /// Blocks the signals for this thread and those that it starts from now on: call it before any other
     /// thread runs.
     pub fn block() -> io::Result<Self> {
+        let hangs_up = !is_ignored(libc::SIGHUP)?;
         // SAFETY: sigset_t is plain memory; sigemptyset gives it its first meaning.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: `set` is valid for these calls, and the signals are real ones.
@@ -74,12 +76,15 @@ impl StopSignals {
             libc::sigemptyset(&mut set);
             libc::sigaddset(&mut set, libc::SIGTERM);
             libc::sigaddset(&mut set, libc::SIGINT);
+            if hangs_up {
+                libc::sigaddset(&mut set, libc::SIGHUP);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
         };
         if result == 0 { Ok(Self { set }) } else { Err(io::Error::from_raw_os_error(result)) }
     }
 
-    /// Waits for either of them; returns its name. Blocks this thread: never on a reactor's.
+    /// Waits for one of them; returns its name. Blocks this thread: never on a reactor's.
     pub fn wait(&self) -> &'static str {
         loop {
             let mut signal = 0;
@@ -87,11 +92,23 @@ impl StopSignals {
             let result = unsafe { libc::sigwait(&self.set, &mut signal) };
             match (result, signal) {
                 (0, libc::SIGINT) => return "SIGINT",
+                (0, libc::SIGHUP) => return "SIGHUP",
                 (0, _) => return "SIGTERM",
                 _ => {}
             }
         }
     }
+}
+
+/// Whether the process was started with the signal ignored.
+fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: sigaction is plain memory, for the kernel to fill.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed, and `action` lives over the call.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
 #[cfg(test)]

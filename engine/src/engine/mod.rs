@@ -282,6 +282,11 @@ impl Engine {
         self.inner.core.is_offline()
     }
 
+    /// Whether a partition cannot be written because the disk is full.
+    pub fn is_full(&self) -> bool {
+        self.inner.core.partitions.borrow().values().any(Partition::is_full)
+    }
+
     /// Completes once the log directory is offline, whoever met the failure: a client's request, or what is written
     /// behind it.
     pub async fn offline(&self) {

@@ -155,6 +155,11 @@ impl Partition {
         self.inner.log.borrow().status == Status::Poisoned
     }
 
+    /// Whether it cannot be written because the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inner.log.borrow().status == Status::Full
+    }
+
     /// Whether nothing more will be heard of it.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.inner.log.borrow().status, Status::Closed | Status::Poisoned)
