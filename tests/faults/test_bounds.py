@@ -72,7 +72,8 @@ def test_half_bodies(tmp_path: Path) -> None:
     """Bodies that stop half-way hold no more than the bound, and not for long while others wait for it."""
     count, limit = 100, 16 * MEBIBYTE
     broker = Flumen(tmp_path / "node", {
-        "flumen.cache.bytes": str(CACHE_BYTES), "queued.max.request.bytes": str(limit), "flumen.cores": "1"})
+        "flumen.cache.bytes": str(CACHE_BYTES), "queued.max.request.bytes": str(limit),
+        "socket.request.max.bytes": str(limit), "flumen.cores": "1"})
     with closing(broker.start()), ExitStack() as connections:
         create(broker, "whole", 1)
         before = resident_bytes(broker.pid)

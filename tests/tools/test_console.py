@@ -199,6 +199,25 @@ def test_verifiable_producer_and_consumer(desks: Callable) -> None:
     assert said == [(0, "2000 sent, 2000 acked"), (0, "2000 consumed, 2000 committed")]
 
 
+def test_brokers_configs_must_fit_together(desks: Callable) -> None:
+    """What would count for the broker is checked, so a default may be bad while the broker has a value of its own."""
+    def scenario(desk: Desk) -> None:
+        broker, default = ("--entity-name", "1"), ("--entity-default",)
+        for whose, what, setting in (
+            (broker, "--add-config", "log.retention.ms=0"),
+            (default, "--add-config", "log.roll.ms=0"),
+            (broker, "--add-config", "log.retention.ms=3600000"),
+            (default, "--add-config", "log.retention.ms=0"),
+            (broker, "--delete-config", "log.retention.ms"),
+            (default, "--delete-config", "log.retention.ms"),
+            (broker, "--delete-config", "log.retention.ms"),
+        ):
+            desk.run(tools.CONFIGS, "--alter", "--entity-type", "brokers", *whose, what, setting)
+
+    said = desks(scenario)
+    assert [status for status, _ in said] == [1, 1, 0, 0, 1, 0, 0]
+
+
 def test_configs_are_described(brokers: list[Broker], drivers: Drivers) -> None:
     """Every key of a topic with its default and where it comes from. Flumen's own default of
     flush.messages is 1; everything else is Kafka's."""

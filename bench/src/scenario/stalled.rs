@@ -25,6 +25,7 @@ pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> 
         ("flumen.cache.bytes", cache_bytes),
         ("flumen.fetch.memory.bytes", ANSWER_BYTES),
         ("queued.max.request.bytes", REQUEST_BYTES),
+        ("socket.request.max.bytes", REQUEST_BYTES),
     ];
     let targets = stage.rounds.targets.iter().map(|target| target.clone().with_settings(&settings));
     let rounds = RoundSettings { targets: targets.collect(), ..stage.rounds.clone() };

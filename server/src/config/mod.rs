@@ -14,6 +14,7 @@ mod listeners;
 mod properties;
 mod raw;
 pub mod reference;
+pub mod requirements;
 mod resolve;
 
 pub use listeners::ListenerConfig;

@@ -10,12 +10,14 @@ use flumen_engine::LogConfig;
 use super::key::{InvalidValue, elements};
 use super::{
     BrokerConfig, FetchConfig, GroupConfig, MetadataConfig, NetworkConfig, NodeConfig, ResourceConfig,
-    Settings, TopicDefaults, listeners,
+    Settings, TopicDefaults, listeners, requirements,
 };
 
 /// Resolves checked settings. `host_name` is what a listener without a host advertises.
 pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfig, InvalidValue> {
     let read = Reader { settings: &settings };
+    requirements::check(|key| settings.value(key))
+        .map_err(|unmet| read.invalid(unmet.key, &unmet.requirement))?;
     Ok(BrokerConfig {
         node: node(&read)?,
         network: network(&read, host_name)?,
@@ -268,6 +270,11 @@ mod tests {
             ),
             (&[("max.connections.per.ip.overrides", "here:2")], "address:count"),
             (&[("authorizer.class.name", "org.x.Y")], "must be empty"),
+            (
+                &[("log.retention.hours", "0")],
+                "log.retention.hours=0: log.retention.ms must be unlimited (-1) or",
+            ),
+            (&[("log.roll.ms", "0")], "log.roll.ms=0: log.roll.ms must be greater than or equal to 1"),
             (&[("remote.log.storage.system.enable", "true")], "one of false"),
         ] {
             let error = load(given).expect_err(says);

@@ -6,7 +6,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::{AdminError, Decision, Rules};
 use crate::config::key::ValueType;
-use crate::config::keys;
+use crate::config::{keys, requirements};
 use crate::metadata::image::{ConfigResource, Image, ResourceKind};
 use crate::metadata::records;
 use crate::metadata::topic_config::{self, list_elements};
@@ -112,6 +112,9 @@ fn altered(
         }
     }
     check_values(resource, &old, &new)?;
+    if resource.kind == ResourceKind::Broker {
+        check_requirements(image, rules, resource, &new)?;
+    }
     Ok(new)
 }
 
@@ -214,4 +217,24 @@ fn check_values(
         }
     }
     Ok(())
+}
+
+/// Checks what would count for a broker together, once the resource has its new values: a default that breaks a
+/// requirement is accepted where the broker has a value of its own, as in Kafka.
+fn check_requirements(
+    image: &Image,
+    rules: &Rules<'_>,
+    resource: &ConfigResource,
+    new: &BTreeMap<String, String>,
+) -> Result<(), AdminError> {
+    let of_all = ConfigResource::all_brokers();
+    let own = if *resource == of_all { ConfigResource::broker(rules.node_id) } else { resource.clone() };
+    let values = |of: &ConfigResource| if of == resource { Some(new) } else { image.configs().of(of) };
+    let (own, of_all) = (values(&own), values(&of_all));
+    let dynamic = |key: &str| own.and_then(|values| values.get(key)).or_else(|| of_all?.get(key));
+    let counts = |key: &str| dynamic(key).map(String::as_str).or_else(|| rules.settings.value(key));
+    requirements::check(counts).map_err(|unmet| {
+        let why = format!("requirement failed: {}", unmet.requirement);
+        AdminError::new(ResponseError::InvalidRequest, why)
+    })
 }

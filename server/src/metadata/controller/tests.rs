@@ -381,6 +381,31 @@ fn configs_are_altered_as_in_kafka() {
     }
 }
 
+/// Asked of Apache Kafka 4.3.1, by its configs tool.
+#[test]
+fn dynamic_values_must_fit_together_as_in_kafka() {
+    use Change::{Delete, Set};
+    let mut bench = Bench::new();
+    let (broker, all) = (|| ConfigResource::broker(1), ConfigResource::all_brokers);
+    let refused = |message: &str| {
+        let message = format!("requirement failed: {message}");
+        Err(AdminError::new(ResponseError::InvalidRequest, message))
+    };
+    let retention = refused("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
+    let roll = refused("log.roll.ms must be greater than or equal to 1");
+    for resource in [broker, all] {
+        assert_eq!(bench.alter(resource(), &[("log.retention.ms", Set, "0")]), retention);
+        assert_eq!(bench.alter(resource(), &[("log.roll.ms", Set, "0")]), roll);
+        let jitter = refused("log.roll.jitter.ms must be greater than or equal to 0");
+        assert_eq!(bench.alter(resource(), &[("log.roll.jitter.ms", Set, "-1")]), jitter);
+    }
+    bench.alter(broker(), &[("log.retention.ms", Set, "-7")]).expect("any negative number is for ever");
+    bench.alter(all(), &[("log.retention.ms", Set, "0")]).expect("it does not count for this broker");
+    assert_eq!(bench.alter(broker(), &[("log.retention.ms", Delete, "")]), retention);
+    bench.alter(all(), &[("log.retention.ms", Delete, "")]).expect("deleted");
+    bench.alter(broker(), &[("log.retention.ms", Delete, "")]).expect("nothing bad lies below it");
+}
+
 #[test]
 fn a_start_leads_in_a_new_epoch_and_a_stop_leaves_what_kafka_leaves() {
     let mut bench = Bench::new();

@@ -10,7 +10,7 @@ use super::Treatment;
 use super::table::{self, INTERNAL_SEGMENT_BYTES, TopicKey};
 use super::validate::{check, list_elements};
 use crate::compression::Compression;
-use crate::config::{Settings, keys};
+use crate::config::{Settings, keys, requirements};
 use crate::metadata::image::{ConfigResource, Image};
 
 /// The level of gzip where `compression.gzip.level` is −1: zlib's own default, as in Kafka.
@@ -89,7 +89,9 @@ impl<'a> Resolver<'a> {
     fn inherited(&self, topic_key: &TopicKey) -> String {
         let set = |source: fn(&Synonym) -> bool| {
             topic_key.broker_keys.iter().find_map(|(name, factor)| {
-                let synonym = self.places(name).into_iter().find(source)?;
+                // A dynamic value that no broker would start with does not count; a directory can bring one along.
+                let counts = |place: &Synonym| source(place) && requirements::is_met_by(name, &place.value);
+                let synonym = self.places(name).into_iter().find(counts)?;
                 Some((synonym.value, *factor))
             })
         };

@@ -176,6 +176,17 @@ fn a_topic_inherits_from_the_broker_and_from_what_is_set_dynamically() {
 }
 
 #[test]
+fn a_dynamic_value_that_would_delete_everything_does_not_count() {
+    let file = settings(&[("log.retention.hours", "2")]);
+    let brought = image(&[(4, "", "log.retention.ms", "0"), (4, "1", "log.roll.ms", "0")]);
+    let config = Resolver::new(&file, &brought, 1).log_config("t");
+    assert_eq!((config.retention_ms, config.segment_ms), (7_200_000, 604_800_000));
+    // A topic may say so of itself, as in Kafka.
+    let own = image(&[(2, "t", "retention.ms", "0")]);
+    assert_eq!(Resolver::new(&file, &own, 1).log_config("t").retention_ms, 0);
+}
+
+#[test]
 fn defaults_are_the_engines() {
     let (none, empty) = (settings(&[]), image(&[]));
     let config = Resolver::new(&none, &empty, 1).log_config("t");
