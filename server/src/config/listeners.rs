@@ -1,9 +1,23 @@
 //! `listeners`, `advertised.listeners` and what belongs to them: where to bind, and what clients are told.
+//!
+//! Kafka: `AbstractKafkaConfig.listenerListToEndPoints`, and the part of `KafkaConfig.validateValues` about listeners.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::key::{InvalidValue, elements};
 use super::raw::Settings;
+
+const LISTENERS: &str = "listeners";
+const ADVERTISED: &str = "advertised.listeners";
+const CONTROLLERS: &str = "controller.listener.names";
+const PROTOCOLS: &str = "listener.security.protocol.map";
+const BETWEEN_BROKERS: &str = "inter.broker.listener.name";
+
+/// The protocols that a listener can be mapped to.
+const PROTOCOL_NAMES: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+/// The only one that is served, and the name of the listener between brokers where none is set.
+const PLAINTEXT: &str = "PLAINTEXT";
 
 /// One listener: where it is bound and what clients are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +34,22 @@ pub struct ListenerConfig {
     pub advertised_port: u16,
 }
 
+/// The listeners to bind: all but those of controllers, each with what is advertised for it.
+pub(super) fn resolve(settings: &Settings, host_name: &str) -> Result<Vec<ListenerConfig>, InvalidValue> {
+    let given = Given::read(settings)?;
+    let brokers = given.bound.iter().filter(|endpoint| !given.is_a_controllers(&endpoint.name));
+    let listeners: Vec<ListenerConfig> =
+        brokers.map(|endpoint| given.listener(endpoint, host_name)).collect::<Result<_, _>>()?;
+    if listeners.is_empty() {
+        return Err(invalid(settings, LISTENERS, "at least one listener that is not a controller's"));
+    }
+    let between = settings.explicit(BETWEEN_BROKERS);
+    if between.is_some_and(|name| !listeners.iter().any(|one| one.name.eq_ignore_ascii_case(name))) {
+        return Err(invalid(settings, BETWEEN_BROKERS, "the name of one of listeners"));
+    }
+    Ok(listeners)
+}
+
 /// `NAME://host:port`.
 struct Endpoint {
     name: String,
@@ -27,75 +57,103 @@ struct Endpoint {
     port: u16,
 }
 
-/// The listeners to bind: all but those of controllers, each with what is advertised for it.
-pub(super) fn resolve(settings: &Settings, host_name: &str) -> Result<Vec<ListenerConfig>, InvalidValue> {
-    let text = |key: &str| settings.value(key).unwrap_or_default();
-    let invalid = |key: &str, expected: String| InvalidValue {
-        key: key.to_string(),
-        shown: text(key).to_string(),
-        expected,
-    };
-    let bound = parse("listeners", text("listeners"))?;
-    let advertised = parse("advertised.listeners", text("advertised.listeners"))?;
-    let controllers: Vec<String> =
-        elements(text("controller.listener.names")).map(str::to_ascii_uppercase).collect();
-    for endpoint in &advertised {
-        if controllers.contains(&endpoint.name) {
-            continue;
-        }
-        if !bound.iter().any(|listener| listener.name == endpoint.name) {
-            return Err(invalid("advertised.listeners", format!("{} is not in listeners", endpoint.name)));
+/// What was set about listeners, each part sound by itself.
+struct Given<'a> {
+    settings: &'a Settings,
+    bound: Vec<Endpoint>,
+    advertised: Vec<Endpoint>,
+    /// Names of controllers' listeners.
+    controllers: Vec<String>,
+    /// Protocols by name of listener.
+    protocols: BTreeMap<String, String>,
+}
+
+impl<'a> Given<'a> {
+    fn read(settings: &'a Settings) -> Result<Self, InvalidValue> {
+        let controllers = elements(settings.value(CONTROLLERS).unwrap_or_default());
+        let given = Self {
+            settings,
+            bound: endpoints(settings, LISTENERS)?,
+            advertised: endpoints(settings, ADVERTISED)?,
+            controllers: controllers.map(str::to_ascii_uppercase).collect(),
+            protocols: protocols(settings)?,
+        };
+        names_differ(settings, LISTENERS, &given.bound)?;
+        names_differ(settings, ADVERTISED, &given.advertised)?;
+        ports_differ(settings, &given.bound)?;
+        given.advertised_are_bound()?;
+        given.controllers_are_apart()?;
+        Ok(given)
+    }
+
+    fn is_a_controllers(&self, name: &str) -> bool {
+        self.controllers.iter().any(|controller| controller == name)
+    }
+
+    fn advertised_are_bound(&self) -> Result<(), InvalidValue> {
+        let is_bound = |name: &str| self.bound.iter().any(|listener| listener.name == name);
+        match self.advertised.iter().find(|told| !self.is_a_controllers(&told.name) && !is_bound(&told.name))
+        {
+            Some(told) => {
+                Err(invalid(self.settings, ADVERTISED, &format!("{} is not in listeners", told.name)))
+            }
+            None => Ok(()),
         }
     }
-    let mut listeners = Vec::new();
-    for endpoint in bound {
-        if controllers.contains(&endpoint.name) {
-            continue;
+
+    /// The listener between brokers cannot be one of controllers.
+    fn controllers_are_apart(&self) -> Result<(), InvalidValue> {
+        let between = self.settings.explicit(BETWEEN_BROKERS).unwrap_or(PLAINTEXT).to_ascii_uppercase();
+        if !self.is_a_controllers(&between) {
+            return Ok(());
         }
-        let protocol = protocol_of(&endpoint.name, text("listener.security.protocol.map"));
-        if protocol.as_deref() != Some("PLAINTEXT") {
-            let expected = match protocol {
-                Some(other) => format!("{} is {other}: only PLAINTEXT is served", endpoint.name),
-                None => format!("{} is not in listener.security.protocol.map", endpoint.name),
-            };
-            return Err(invalid("listeners", expected));
-        }
-        if listeners.iter().any(|other: &ListenerConfig| {
-            other.name == endpoint.name
-                || (other.port == endpoint.port && other.host == endpoint.host && other.port != 0)
-        }) {
-            return Err(invalid("listeners", "each name and each address once".into()));
-        }
-        let told = advertised.iter().find(|advertised| advertised.name == endpoint.name);
-        let (host, port) = told.map_or((&endpoint.host, endpoint.port), |told| (&told.host, told.port));
+        let expected = format!(
+            "{between} is the listener of brokers and clients; give controllers one of another name, such as \
+             CONTROLLER"
+        );
+        Err(invalid(self.settings, CONTROLLERS, &expected))
+    }
+
+    fn listener(&self, endpoint: &Endpoint, host_name: &str) -> Result<ListenerConfig, InvalidValue> {
+        self.check_protocol(&endpoint.name)?;
+        let told = self.advertised.iter().find(|told| told.name == endpoint.name);
+        let Endpoint { host, port, .. } = told.unwrap_or(endpoint);
         let advertised_host = if host.is_empty() { host_name.to_string() } else { host.clone() };
         if advertised_host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
             let (key, what) = match told {
-                Some(_) => ("advertised.listeners", "not a wildcard"),
-                None => ("listeners", "set advertised.listeners too: no client can connect to a wildcard"),
+                Some(_) => (ADVERTISED, "not a wildcard"),
+                None => (LISTENERS, "set advertised.listeners too: no client can connect to a wildcard"),
             };
-            return Err(invalid(key, format!("an address that clients can reach, {what}")));
+            return Err(invalid(self.settings, key, &format!("an address that clients can reach, {what}")));
         }
-        listeners.push(ListenerConfig {
-            name: endpoint.name,
-            host: endpoint.host,
+        Ok(ListenerConfig {
+            name: endpoint.name.clone(),
+            host: endpoint.host.clone(),
             port: endpoint.port,
             advertised_host,
-            advertised_port: port,
-        });
+            advertised_port: *port,
+        })
     }
-    if listeners.is_empty() {
-        return Err(invalid("listeners", "at least one listener that is not a controller's".into()));
+
+    /// Only plain text is served; the names of the protocols themselves need no entry.
+    fn check_protocol(&self, name: &str) -> Result<(), InvalidValue> {
+        let expected = match self.protocols.get(name).map(String::as_str) {
+            Some(PLAINTEXT) => return Ok(()),
+            Some(other) => format!("{name} is {other}: only PLAINTEXT is served"),
+            None if name == PLAINTEXT => return Ok(()),
+            None => format!("{name} is not in listener.security.protocol.map"),
+        };
+        Err(invalid(self.settings, LISTENERS, &expected))
     }
-    let between = settings.explicit("inter.broker.listener.name");
-    if between.is_some_and(|name| !listeners.iter().any(|one| one.name.eq_ignore_ascii_case(name))) {
-        return Err(invalid("inter.broker.listener.name", "the name of one of listeners".into()));
-    }
-    Ok(listeners)
 }
 
-fn parse(key: &str, value: &str) -> Result<Vec<Endpoint>, InvalidValue> {
-    elements(value)
+fn invalid(settings: &Settings, key: &str, expected: &str) -> InvalidValue {
+    let shown = settings.value(key).unwrap_or_default().to_string();
+    InvalidValue { key: key.to_string(), shown, expected: expected.to_string() }
+}
+
+fn endpoints(settings: &Settings, key: &str) -> Result<Vec<Endpoint>, InvalidValue> {
+    elements(settings.value(key).unwrap_or_default())
         .map(|element| {
             endpoint(element).ok_or_else(|| InvalidValue {
                 key: key.to_string(),
@@ -114,22 +172,61 @@ fn endpoint(text: &str) -> Option<Endpoint> {
         None if host.contains(':') => return None,
         None => host,
     };
-    let named =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let made_of = |text: &str, signs: &[u8]| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
+    };
+    let sound = !name.is_empty() && made_of(name, b"_-.") && made_of(host, b"-%._:");
     let port = port.parse().ok()?;
-    named.then(|| Endpoint { name: name.to_ascii_uppercase(), host: host.to_string(), port })
+    sound.then(|| Endpoint { name: name.to_ascii_uppercase(), host: host.to_string(), port })
 }
 
-/// The security protocol of a listener; the names of the protocols themselves need no entry.
-fn protocol_of(name: &str, map: &str) -> Option<String> {
-    let entry = elements(map)
-        .filter_map(|entry| entry.split_once(':'))
-        .find(|(listener, _)| listener.trim().eq_ignore_ascii_case(name));
-    match entry {
-        Some((_, protocol)) => Some(protocol.trim().to_ascii_uppercase()),
-        None if name == "PLAINTEXT" => Some(name.to_string()),
-        None => None,
+fn protocols(settings: &Settings) -> Result<BTreeMap<String, String>, InvalidValue> {
+    elements(settings.value(PROTOCOLS).unwrap_or_default())
+        .map(|entry| {
+            let (name, protocol) = entry.rsplit_once(':').ok_or_else(|| {
+                invalid(
+                    settings,
+                    PROTOCOLS,
+                    &format!("{entry} must be NAME:PROTOCOL, such as INSIDE:PLAINTEXT"),
+                )
+            })?;
+            let protocol = protocol.trim().to_ascii_uppercase();
+            if !PROTOCOL_NAMES.contains(&protocol.as_str()) {
+                let expected = format!("{protocol} is none of the protocols {}", PROTOCOL_NAMES.join(", "));
+                return Err(invalid(settings, PROTOCOLS, &expected));
+            }
+            Ok((name.trim().to_ascii_uppercase(), protocol))
+        })
+        .collect()
+}
+
+fn names_differ(settings: &Settings, key: &str, endpoints: &[Endpoint]) -> Result<(), InvalidValue> {
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if endpoints[..index].iter().any(|other| other.name == endpoint.name) {
+            let expected = format!("{} is there twice: each name once", endpoint.name);
+            return Err(invalid(settings, key, &expected));
+        }
     }
+    Ok(())
+}
+
+/// Controllers' listeners count, too, although they are not bound: a file that Kafka refuses is refused.
+fn ports_differ(settings: &Settings, bound: &[Endpoint]) -> Result<(), InvalidValue> {
+    for (index, endpoint) in bound.iter().enumerate().filter(|(_, endpoint)| endpoint.port != 0) {
+        let mut same = bound[..index].iter().filter(|other| other.port == endpoint.port);
+        let is_of_another_family = |other: &Endpoint| {
+            let (one, other) = (endpoint.host.parse::<IpAddr>(), other.host.parse::<IpAddr>());
+            one.is_ok_and(|one| other.is_ok_and(|other| one.is_ipv4() != other.is_ipv4()))
+        };
+        if same.next().is_some_and(|other| !is_of_another_family(other)) || same.next().is_some() {
+            let expected = format!(
+                "port {} is there twice: each port once, or for one IPv4 and one IPv6 address",
+                endpoint.port
+            );
+            return Err(invalid(settings, LISTENERS, &expected));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -176,5 +273,57 @@ mod tests {
         assert!(error(&[("listeners", "PLAINTEXT://:1,PLAINTEXT://:2")]).contains("once"));
         assert!(error(&[("listeners", "CONTROLLER://:9093")]).contains("at least one"));
         assert!(error(&[("inter.broker.listener.name", "X")]).contains("one of listeners"));
+    }
+
+    /// One setting beside two listeners, of which one is a controller's.
+    fn beside_a_controller(key: &str, value: &str) -> Result<Vec<ListenerConfig>, String> {
+        resolved(&[
+            ("listeners", "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"),
+            ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL"),
+            (key, value),
+        ])
+    }
+
+    /// Asked of Apache Kafka 4.3.1.
+    #[test]
+    fn what_contradicts_itself_is_refused_as_in_kafka() {
+        for (key, value, says) in [
+            ("advertised.listeners", "PLAINTEXT://a:9092,PLAINTEXT://b:9092", "PLAINTEXT is there twice"),
+            (
+                "advertised.listeners",
+                "PLAINTEXT://a:1,CONTROLLER://a:2,CONTROLLER://a:3",
+                "CONTROLLER is there twice",
+            ),
+            ("advertised.listeners", "PLAINTEXT://ho st:9092", "NAME://host:port"),
+            ("advertised.listeners", "PLAINTEXT://höst:9092", "NAME://host:port"),
+            ("listener.security.protocol.map", "PLAINTEXT=PLAINTEXT", "must be NAME:PROTOCOL"),
+            ("listener.security.protocol.map", "PLAINTEXT:FOO", "FOO is none of the protocols"),
+            (
+                "listeners",
+                "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9092",
+                "port 9092 is there twice",
+            ),
+            ("listeners", "PLAINTEXT://:9092,CONTROLLER://[::1]:9092", "port 9092 is there twice"),
+            ("controller.listener.names", "PLAINTEXT", "give controllers one of another name"),
+        ] {
+            let error = beside_a_controller(key, value).expect_err(value);
+            assert!(error.starts_with(&format!("{key}=")) && error.contains(says), "{value}: {error}");
+        }
+    }
+
+    /// Asked of Apache Kafka 4.3.1.
+    #[test]
+    fn what_kafka_takes_is_taken() {
+        for (key, value) in [
+            ("listeners", "PLAINTEXT://127.0.0.1:9092,CONTROLLER://[::1]:9092"),
+            ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
+            ("advertised.listeners", "PLAINTEXT://ho_st:9092"),
+            ("advertised.listeners", "PLAINTEXT://h:1,CONTROLLER://h:1"),
+            ("advertised.listeners", "PLAINTEXT://[fe80::1%eth0]:9092"),
+            ("listener.security.protocol.map", "PLAINTEXT:plaintext,CONTROLLER:PLAINTEXT"),
+            ("controller.listener.names", "CONTROLLER"),
+        ] {
+            assert_eq!(beside_a_controller(key, value).map(|listeners| listeners.len()), Ok(1), "{value}");
+        }
     }
 }
