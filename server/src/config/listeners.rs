@@ -50,6 +50,12 @@ pub(super) fn resolve(settings: &Settings, host_name: &str) -> Result<Vec<Listen
     Ok(listeners)
 }
 
+/// Every host that this node's listeners name, those of controllers included.
+pub(super) fn hosts(settings: &Settings) -> Result<Vec<String>, InvalidValue> {
+    let given = Given::read(settings)?;
+    Ok(given.bound.into_iter().chain(given.advertised).map(|endpoint| endpoint.host).collect())
+}
+
 /// `NAME://host:port`.
 struct Endpoint {
     name: String,

@@ -12,6 +12,7 @@ pub mod key;
 pub mod keys;
 mod listeners;
 mod properties;
+mod quorum;
 mod raw;
 pub mod reference;
 pub mod requirements;

@@ -109,6 +109,11 @@ impl Settings {
         &self.warnings
     }
 
+    /// Adds to what is said at start.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), ConfigError> {
         let value = value.trim();
         match keys::find(name) {

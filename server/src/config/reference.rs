@@ -87,9 +87,13 @@ mod tests {
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut text = String::new();
-        for room in
-            ["config/resolve.rs", "config/listeners.rs", "config/raw.rs", "metadata/topic_config/table.rs"]
-        {
+        for room in [
+            "config/resolve.rs",
+            "config/listeners.rs",
+            "config/quorum.rs",
+            "config/raw.rs",
+            "metadata/topic_config/table.rs",
+        ] {
             text.push_str(&std::fs::read_to_string(source.join(room)).expect("text"));
         }
         for room in ["metadata/controller", "handlers"] {

@@ -10,16 +10,20 @@ use flumen_engine::LogConfig;
 use super::key::{InvalidValue, elements};
 use super::{
     BrokerConfig, FetchConfig, GroupConfig, MetadataConfig, NetworkConfig, NodeConfig, ResourceConfig,
-    Settings, TopicDefaults, listeners, requirements,
+    Settings, TopicDefaults, listeners, quorum, requirements,
 };
 
 /// Resolves checked settings. `host_name` is what a listener without a host advertises.
-pub(super) fn resolve(settings: Settings, host_name: &str) -> Result<BrokerConfig, InvalidValue> {
+pub(super) fn resolve(mut settings: Settings, host_name: &str) -> Result<BrokerConfig, InvalidValue> {
+    let node_id = node_id(&Reader { settings: &settings })?;
+    if let Some(warning) = quorum::check(&settings, node_id, host_name)? {
+        settings.warn(warning);
+    }
     let read = Reader { settings: &settings };
     requirements::check(|key| settings.value(key))
         .map_err(|unmet| read.invalid(unmet.key, &unmet.requirement))?;
     Ok(BrokerConfig {
-        node: node(&read)?,
+        node: node(&read, node_id)?,
         network: network(&read, host_name)?,
         resources: resources(&read)?,
         fetch: FetchConfig {
@@ -87,11 +91,15 @@ impl Reader<'_> {
     }
 }
 
-fn node(read: &Reader) -> Result<NodeConfig, InvalidValue> {
+fn node_id(read: &Reader) -> Result<Option<i32>, InvalidValue> {
     let (own, older) = (read.number::<i32>("node.id"), read.number::<i32>("broker.id").filter(|id| *id >= 0));
     if own.is_some() && older.is_some() && own != older {
         return Err(read.invalid("broker.id", "must be the same as node.id where both are set"));
     }
+    Ok(own.or(older))
+}
+
+fn node(read: &Reader, id: Option<i32>) -> Result<NodeConfig, InvalidValue> {
     let roles: Vec<&str> = elements(read.text("process.roles").unwrap_or_default()).collect();
     if !roles.contains(&"broker") {
         return Err(read.invalid("process.roles", "must contain broker: a controller alone is not served"));
@@ -109,7 +117,7 @@ fn node(read: &Reader) -> Result<NodeConfig, InvalidValue> {
         return Err(read.invalid("metadata.log.dir", "must be the same as log.dirs, or unset"));
     }
     Ok(NodeConfig {
-        id: own.or(older),
+        id,
         cluster_id: None,
         rack: read.text("broker.rack").map(String::from),
         log_dir: PathBuf::from(directory),
@@ -264,6 +272,10 @@ mod tests {
             (&[("log.dirs", "/a"), ("metadata.log.dir", "/b")], "metadata.log.dir=/b"),
             (&[("process.roles", "broker")], "broker,controller"),
             (&[("process.roles", "controller")], "must contain broker"),
+            (
+                &[("node.id", "1"), ("controller.quorum.voters", "1@a:9093,2@b:9093")],
+                "a cluster of several nodes is not served yet",
+            ),
             (
                 &[("group.min.session.timeout.ms", "9"), ("group.max.session.timeout.ms", "8")],
                 "must not be above",

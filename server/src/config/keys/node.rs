@@ -33,8 +33,8 @@ keys! {
         "The controllers' quorum."
     inert "controller.quorum.auto.join.enable": Boolean = "false", Any;
         "The controllers' quorum."
-    inert "controller.quorum.bootstrap.servers": List = "", Any;
-        "The controllers' quorum."
+    "controller.quorum.bootstrap.servers": List = "", Any;
+        "`host:port` of the controller, which is this node. Several are refused: there are no clusters of several nodes yet."
     inert "controller.quorum.election.backoff.max.ms": Int = "1000", AtLeast(0);
         "The controllers' quorum."
     inert "controller.quorum.election.timeout.ms": Int = "1000", AtLeast(0);
@@ -49,8 +49,8 @@ keys! {
         "The controllers' quorum."
     inert "controller.quorum.retry.backoff.ms": Int = "20", AtLeast(0);
         "The controllers' quorum."
-    inert "controller.quorum.voters": List = "", Any;
-        "The controllers' quorum."
+    "controller.quorum.voters": List = "", Any;
+        "`id@host:port` of the controller, which is this node. Others are refused: there are no clusters of several nodes yet."
     inert "controller.socket.timeout.ms": Int = "30000", Any;
         "The controllers' quorum."
     "create.topic.policy.class.name": Class = unset, OneOf(&[""]);
