@@ -10,10 +10,17 @@ pub struct SyntaxError {
     pub why: &'static str,
 }
 
+/// The text of a properties file. Java reads ISO-8859-1, of which every byte is a character. A file that is UTF-8 is
+/// read as such: its writer meant what an editor shows.
+pub fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
+}
+
 /// The entries of a properties file in order; of two with the same key the later one counts.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>, SyntaxError> {
     let mut entries = Vec::new();
-    let mut lines = text.lines().enumerate();
+    let mut lines = lines(text).enumerate();
     while let Some((index, first)) = lines.next() {
         let first = first.trim_start_matches([' ', '\t', '\u{c}']);
         if first.is_empty() || first.starts_with(['#', '!']) {
@@ -28,6 +35,11 @@ pub fn parse(text: &str) -> Result<Vec<(String, String)>, SyntaxError> {
         entries.push(entry(&logical).map_err(|why| SyntaxError { line: index + 1, why })?);
     }
     Ok(entries)
+}
+
+/// Lines that end in a line feed, a carriage return, or both.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('\r'))
 }
 
 fn ends_in_odd_backslashes(line: &str) -> bool {
@@ -60,7 +72,8 @@ fn unescape(text: &str) -> Result<String, &'static str> {
         let escaped = if character == '\\' { characters.next() } else { None };
         if escaped == Some('u') {
             let digits: String = characters.by_ref().take(4).collect();
-            let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
+            let is_whole = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| is_whole);
             units.push(unit.ok_or("\\u needs four hexadecimal digits")?);
             continue;
         }
@@ -117,10 +130,27 @@ mod tests {
     }
 
     #[test]
+    fn each_end_of_a_line_is_one() {
+        let entries = [("a".into(), "b".into()), ("c".into(), "d".into())];
+        for text in ["a=b\nc=d", "a=b\rc=d\r", "a=b\r\nc=d\r\n", "a=b\r\r\n# x\rc=d", "a=\\\rb\rc=\\\r\n  d"]
+        {
+            assert_eq!(parse(text).expect("sound"), entries, "{text:?}");
+        }
+        assert_eq!(parse("a=b\rc=\\u1").expect_err("too few digits").line, 2);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_latin_1() {
+        assert_eq!(text(b"broker.rack=caf\xc3\xa9".to_vec()), "broker.rack=caf\u{e9}");
+        assert_eq!(text(b"# \xfcbrig\nbroker.rack=caf\xe9".to_vec()), "# \u{fc}brig\nbroker.rack=caf\u{e9}");
+    }
+
+    #[test]
     fn escapes() {
         assert_eq!(one("a\\=b=c\\td"), ("a=b".into(), "c\td".into()));
         assert_eq!(one("a=\\u00e9\\ud83d\\ude00"), ("a".into(), "é😀".into()));
-        let error = parse("x=1\ny=\\u12").expect_err("too few digits");
-        assert_eq!(error.line, 2);
+        for broken in ["x=1\ny=\\u12", "x=1\ny=\\u+041", "x=1\ny=\\uzzzz"] {
+            assert_eq!(parse(broken).expect_err("not four digits").line, 2, "{broken:?}");
+        }
     }
 }

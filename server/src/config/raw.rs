@@ -147,8 +147,8 @@ impl Settings {
 
 fn read(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
     let unreadable = |why: String| ConfigError::File { path: PathBuf::from(path), why };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    properties::parse(&text).map_err(|error| unreadable(error.to_string()))
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    properties::parse(&properties::text(bytes)).map_err(|error| unreadable(error.to_string()))
 }
 
 /// The setting that a variable of the environment stands for: `KAFKA_` is cut, `___` means `-`, `__` means
