@@ -43,6 +43,11 @@ impl ValueType {
             Self::Password => 9,
         }
     }
+
+    fn with_article(self) -> String {
+        let article = if self == Self::Int { "an" } else { "a" };
+        format!("{article} {self}")
+    }
 }
 
 impl fmt::Display for ValueType {
@@ -68,6 +73,8 @@ pub enum Range {
     Any,
     /// No less than this.
     AtLeast(i64),
+    /// No less than the first, or the second.
+    AtLeastOr(i64, i64),
     /// Within both bounds.
     Between(i64, i64),
     /// Within both bounds, or this other number.
@@ -80,7 +87,7 @@ pub enum Range {
     OneOfAnyCase(&'static [&'static str]),
     /// A list, each element one of these texts.
     EachOneOf(&'static [&'static str]),
-    /// At least one character or element.
+    /// At least one character or element, and no element without a character.
     NotEmpty,
 }
 
@@ -89,9 +96,12 @@ impl fmt::Display for Range {
         match self {
             Self::Any => f.write_str("any"),
             Self::AtLeast(low) => write!(f, "at least {low}"),
+            Self::AtLeastOr(low, other) => write!(f, "at least {low}, or {other}"),
             Self::Between(low, high) => write!(f, "{low} to {high}"),
             Self::BetweenOr(low, high, other) => write!(f, "{low} to {high}, or {other}"),
             Self::Fraction(low, high) => write!(f, "{low} to {high}"),
+            Self::OneOf([""]) => f.write_str("empty"),
+            Self::OneOf([only]) => f.write_str(only),
             Self::OneOf(texts) => write!(f, "one of {}", texts.join(", ")),
             Self::OneOfAnyCase(texts) => write!(f, "one of {} (in any case)", texts.join(", ")),
             Self::EachOneOf(texts) => write!(f, "a list of {}", texts.join(", ")),
@@ -171,9 +181,11 @@ impl Key {
     pub fn invalid(&self, value: &str) -> InvalidValue {
         let shown = if self.is_sensitive() { "[hidden]".into() } else { value.to_string() };
         let expected = match self.range {
-            Range::Any => format!("must be a {}", self.value_type),
-            Range::OneOf(&[""]) => "must be empty: this is not served".to_string(),
-            range => format!("must be a {}, {range}", self.value_type),
+            Range::OneOf(&[_]) => format!("must be {}: anything else is not served", self.range),
+            Range::EachOneOf(_) => format!("must be {}", self.range),
+            Range::NotEmpty => "must not be empty: give it a value, or leave it out".to_string(),
+            Range::Any => format!("must be {}", self.value_type.with_article()),
+            range => format!("must be {}, {range}", self.value_type.with_article()),
         };
         InvalidValue { key: self.name.to_string(), shown, expected }
     }
@@ -201,7 +213,7 @@ impl Key {
             ValueType::List => match self.range {
                 Range::EachOneOf(texts) => elements(value).all(|element| texts.contains(&element)),
                 Range::OneOf(texts) => texts.contains(&value),
-                Range::NotEmpty => elements(value).next().is_some(),
+                Range::NotEmpty => value.split(',').all(|element| !element.trim().is_empty()),
                 _ => true,
             },
         }
@@ -210,6 +222,7 @@ impl Key {
     fn holds_number(&self, number: i64) -> bool {
         match self.range {
             Range::AtLeast(low) => number >= low,
+            Range::AtLeastOr(low, other) => number >= low || number == other,
             Range::Between(low, high) => (low..=high).contains(&number),
             Range::BetweenOr(low, high, other) => (low..=high).contains(&number) || number == other,
             _ => true,
@@ -235,7 +248,7 @@ mod tests {
         let partitions = key(ValueType::Int, Range::AtLeast(1));
         assert_eq!(partitions.check(" 3 "), Ok(()));
         let error = partitions.check("0").expect_err("zero is below the range");
-        assert_eq!(error.to_string(), "k=0: must be a int, at least 1");
+        assert_eq!(error.to_string(), "k=0: must be an int, at least 1");
         assert!(partitions.check("2147483648").is_err());
         assert!(partitions.check("three").is_err());
         assert_eq!(key(ValueType::Boolean, Range::Any).check("TRUE"), Ok(()));
@@ -246,6 +259,22 @@ mod tests {
         let level = key(ValueType::Int, Range::BetweenOr(1, 9, -1));
         assert!(level.check("-1").is_ok() && level.check("9").is_ok() && level.check("0").is_err());
         assert!(key(ValueType::Double, Range::Fraction(0.0, 1.0)).check("1.5").is_err());
+        let bytes = key(ValueType::Long, Range::AtLeastOr(16, -1));
+        assert!(bytes.check("-1").is_ok() && bytes.check("16").is_ok());
+        assert_eq!(bytes.invalid("0").expected, "must be a long, at least 16, or -1");
+        let only = key(ValueType::Boolean, Range::OneOf(&["false"])).invalid("true");
+        assert_eq!(only.expected, "must be false: anything else is not served");
+        assert_eq!(policy.invalid("purge").expected, "must be a list of compact, delete");
+    }
+
+    #[test]
+    fn an_empty_list_is_no_default() {
+        let directories = key(ValueType::List, Range::NotEmpty);
+        assert_eq!(directories.check("/a, /b"), Ok(()));
+        for empty in ["", " ", ",", "/a,", "/a,,/b"] {
+            let error = directories.check(empty).expect_err("nothing is named");
+            assert_eq!(error.expected, "must not be empty: give it a value, or leave it out", "{empty:?}");
+        }
     }
 
     #[test]

@@ -193,7 +193,17 @@ mod tests {
     #[test]
     fn a_value_out_of_range_stops_the_start() {
         let error = Settings::gather(None, [], &[pair("num.partitions", "0")]).expect_err("out of range");
-        assert_eq!(error.to_string(), "num.partitions=0: must be a int, at least 1");
+        assert_eq!(error.to_string(), "num.partitions=0: must be an int, at least 1");
+    }
+
+    /// `KAFKA_LOG_DIRS=` of a container means nothing, and not the default.
+    #[test]
+    fn an_empty_value_is_not_the_default() {
+        for key in ["log.dirs", "log.dir", "listeners", "advertised.listeners", "controller.listener.names"] {
+            let variable = format!("KAFKA_{}", key.to_ascii_uppercase().replace('.', "_"));
+            let error = Settings::gather(None, [pair(&variable, "")], &[]).expect_err(key);
+            assert!(error.to_string().starts_with(&format!("{key}=: must not be empty")), "{error}");
+        }
     }
 
     #[test]

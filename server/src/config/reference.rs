@@ -17,6 +17,9 @@ last one named here counts. An unknown key in the file or on the command line st
 value outside of its range. Names, types and defaults are those of Apache Kafka 4.3 where nothing else is
 said. At the end stand the keys that are accepted, so that a file for Apache Kafka can be used as it is,
 but do nothing here; those that are set are named once at start.
+
+The log goes to standard error. The variable `RUST_LOG` says how much of it: `info` where it is unset; `warn` or `debug`;
+or by part, as in `info,flumen_server=debug`.
 ";
 
 /// The whole reference, as Markdown.
@@ -45,7 +48,7 @@ fn write_table<'a>(page: &mut String, title: &str, keys: impl Iterator<Item = &'
     for key in keys {
         let range = match key.range {
             Range::Any => key.value_type.to_string(),
-            Range::OneOf(&[""]) => format!("{}, empty", key.value_type),
+            Range::EachOneOf(_) => key.range.to_string(),
             range => format!("{}, {range}", key.value_type),
         };
         let default = match key.default {

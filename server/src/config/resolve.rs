@@ -25,7 +25,7 @@ pub(super) fn resolve(mut settings: Settings, host_name: &str) -> Result<BrokerC
     Ok(BrokerConfig {
         node: node(&read, node_id)?,
         network: network(&read, host_name)?,
-        resources: resources(&read)?,
+        resources: resources(&read),
         fetch: FetchConfig {
             bytes_max: read.size("fetch.max.bytes"),
             sessions_max: read.size("max.incremental.fetch.session.cache.slots"),
@@ -160,18 +160,14 @@ fn network(read: &Reader, host_name: &str) -> Result<NetworkConfig, InvalidValue
     })
 }
 
-fn resources(read: &Reader) -> Result<ResourceConfig, InvalidValue> {
-    let cache_bytes = u64::try_from(read.long("flumen.cache.bytes")).ok();
-    if cache_bytes.is_some_and(|bytes| bytes < 16 << 20) {
-        return Err(read.invalid("flumen.cache.bytes", "must be a long, at least 16777216, or -1"));
-    }
-    Ok(ResourceConfig {
+fn resources(read: &Reader) -> ResourceConfig {
+    ResourceConfig {
         cores: Some(read.required::<u16>("flumen.cores")).filter(|cores| *cores > 0),
-        cache_bytes,
+        cache_bytes: u64::try_from(read.long("flumen.cache.bytes")).ok(),
         cache_fraction: read.required("flumen.cache.fraction"),
         journal_bytes: read.long("flumen.journal.bytes").unsigned_abs(),
         direct_io: read.flag("flumen.io.direct"),
-    })
+    }
 }
 
 fn topics(read: &Reader) -> TopicDefaults {
@@ -287,7 +283,8 @@ mod tests {
                 "log.retention.hours=0: log.retention.ms must be unlimited (-1) or",
             ),
             (&[("log.roll.ms", "0")], "log.roll.ms=0: log.roll.ms must be greater than or equal to 1"),
-            (&[("remote.log.storage.system.enable", "true")], "one of false"),
+            (&[("remote.log.storage.system.enable", "true")], "must be false"),
+            (&[("flumen.cache.bytes", "0")], "at least 16777216, or -1"),
         ] {
             let error = load(given).expect_err(says);
             assert!(error.contains(says), "{error}");

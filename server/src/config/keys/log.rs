@@ -43,11 +43,11 @@ keys! {
         "Compaction."
     "log.cleanup.policy": List = "delete", EachOneOf(&["compact", "delete"]);
         "What happens to old records: `delete`, `compact` or both. Compaction refuses records without a key; old values are not removed yet."
-    "log.dir": List = "/tmp/kafka-logs", Any;
+    "log.dir": List = "/tmp/kafka-logs", NotEmpty;
         "The data directory, where `log.dirs` is unset."
     inert "log.dir.failure.timeout.ms": Long = "30000", AtLeast(1);
         "Files and timers of the Java broker."
-    "log.dirs": List = unset, Any;
+    "log.dirs": List = unset, NotEmpty;
         "The data directory; one."
     "log.flush.interval.messages": Long = "1", AtLeast(1);
         "Records after which a partition is flushed: 1 acknowledges only what is on the disk, 9223372036854775807 acknowledges from memory, a number between acknowledges from memory and flushes every so many. Kafka's default is 9223372036854775807."

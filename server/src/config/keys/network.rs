@@ -3,11 +3,11 @@
 use super::keys;
 
 keys! {
-    "advertised.listeners": List = unset, Any;
+    "advertised.listeners": List = unset, NotEmpty;
         "What clients are told, by listener name, where it differs from `listeners`. Never a wildcard address."
     "connections.max.idle.ms": Long = "600000", Any;
         "Milliseconds after which a connection without a request is closed; negative for never."
-    "controller.listener.names": List = "CONTROLLER", Any;
+    "controller.listener.names": List = "CONTROLLER", NotEmpty;
         "Listeners of controllers. The controller is part of this process and needs no port: these are not bound."
     inert "early.start.listeners": List = unset, Any;
         "The Java broker's own."
@@ -17,7 +17,7 @@ keys! {
         "The listener that other brokers would use; the name of one of `listeners`."
     "listener.security.protocol.map": String = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any;
         "The security protocol of each listener name. A listener that is bound must be `PLAINTEXT`."
-    "listeners": List = "PLAINTEXT://:9092", Any;
+    "listeners": List = "PLAINTEXT://:9092", NotEmpty;
         "Where to listen: `NAME://host:port`, separated by commas. An empty host binds every interface. Only plain text is served."
     inert "max.connection.creation.rate": Int = "2147483647", AtLeast(0);
         "The Java broker's own."
