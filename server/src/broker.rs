@@ -21,7 +21,8 @@ use flumen_ring::process::{StopSignals, raise_descriptor_limit};
 use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
 use futures_util::future::{AbortHandle, Either, abortable, join_all, select};
 
-use crate::config::{BrokerConfig, ListenerConfig, ResourceConfig};
+use crate::budget::{self, MemoryBudget};
+use crate::config::{BrokerConfig, ListenerConfig};
 use crate::listener::{self, Admission, BindError};
 use crate::messages::Mailboxes;
 use crate::metadata::controller::{Controller, ControllerError, ControllerParts};
@@ -38,10 +39,6 @@ const FULL_LOOK: Duration = Duration::from_secs(1);
 const FULL_LOOKS: usize = 5;
 /// A core's cache has at least so many bytes: a request of the default `message.max.bytes` fits half of it.
 const CORE_CACHE_BYTES_MIN: usize = 4 << 20;
-
-/// Memory for requests, and as much for answers: a sixteenth of the memory limit, within these bounds, where
-/// nothing is configured.
-const REQUEST_MEMORY_BYTES: std::ops::RangeInclusive<u64> = (128 << 20)..=(2 << 30);
 
 /// Why the broker did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +97,7 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
     let reactor = Reactor::new(ReactorConfig::default())?;
     let (runtime, files) = (RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring()));
-    let mut recovered = reactor.run(recovery::replay(runtime, files, cache_bytes(&config.resources)))?;
+    let mut recovered = reactor.run(recovery::replay(runtime, files, cache_bytes(&config)))?;
     drop(reactor);
     opened.reload()?;
     opened.set_aside_strays(&mut recovered)?;
@@ -112,6 +109,7 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
         .resources
         .cores
         .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
+    let warnings = MemoryBudget::new(&config, topology::memory_limit_bytes(), cores).warnings(&config);
     let plan = Plan::new(config, cores, log_directory, recovered, opened.clone())?;
     tracing::info!(
         node_id = plan.config.node_id(),
@@ -119,9 +117,12 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
         directory = %plan.config.node.log_dir.display(),
         formatted = opened.formatted,
         cores,
-        cache_mib = plan.cache_bytes >> 20,
+        cache_mib = plan.budget.cache_bytes >> 20,
         "starting"
     );
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
 
     let (report, reports) = mpsc::channel();
     let mut signals = Some(signals);
@@ -166,7 +167,7 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
     let ring = reactor.ring();
     let files = log_directory.attach(&ring);
     reactor.run(async {
-        let memory_bytes = cache_bytes(&config.resources);
+        let memory_bytes = cache_bytes(&config);
         let recovered = recovery::replay(RingRuntime::new(&ring), files.clone(), memory_bytes).await?;
         let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened))?;
         let core = CoreId(0);
@@ -195,10 +196,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> BrokerError {
 }
 
 /// How much memory the caches of all cores may take.
-fn cache_bytes(resources: &ResourceConfig) -> u64 {
-    // A fraction of 1 at most: the product is no larger than the limit.
-    let share = || (topology::memory_limit_bytes() as f64 * resources.cache_fraction) as u64;
-    resources.cache_bytes.unwrap_or_else(share)
+fn cache_bytes(config: &BrokerConfig) -> u64 {
+    budget::cache_bytes(&config.resources, topology::memory_limit_bytes())
 }
 
 /// What every core starts from.
@@ -212,31 +211,20 @@ struct Plan {
     compute: Helper,
     image: Arc<Image>,
     controller_epoch: LeaderEpoch,
-    cache_bytes: u64,
-    request_memory_bytes: u64,
-    answer_memory_bytes: u64,
+    budget: MemoryBudget,
 }
 
 impl Plan {
     fn new(
-        config: BrokerConfig,
+        mut config: BrokerConfig,
         cores: u16,
         log_directory: LogDirectory,
         recovered: RecoveredJournal,
         opened: Arc<Opened>,
     ) -> Result<Self, BrokerError> {
         let compute = Helper::start("flumen-compute").map_err(system("start the helper thread"))?;
-        let limit = topology::memory_limit_bytes();
-        let cache_bytes = cache_bytes(&config.resources);
-        let request_memory_bytes = config
-            .network
-            .request_memory_bytes
-            .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
-        // What is in the cache is there anyway; it is what stays beside it that counts.
-        let answer_memory_bytes = config
-            .fetch
-            .memory_bytes
-            .unwrap_or((limit / 16).clamp(*REQUEST_MEMORY_BYTES.start(), *REQUEST_MEMORY_BYTES.end()));
+        let budget = MemoryBudget::new(&config, topology::memory_limit_bytes(), cores);
+        config.network.request_bytes_max = budget.request_bytes_max;
         Ok(Self {
             config: Arc::new(config),
             cores,
@@ -246,9 +234,7 @@ impl Plan {
             controller_epoch: LeaderEpoch(opened.epoch),
             opened,
             compute,
-            cache_bytes,
-            request_memory_bytes,
-            answer_memory_bytes,
+            budget,
         })
     }
 
@@ -257,7 +243,7 @@ impl Plan {
     }
 
     fn engine_config(&self, core: CoreId) -> EngineConfig {
-        let cache_bytes = self.share(self.cache_bytes).max(CORE_CACHE_BYTES_MIN);
+        let cache_bytes = self.share(self.budget.cache_bytes).max(CORE_CACHE_BYTES_MIN);
         EngineConfig {
             cache_bytes,
             journal_bytes: self.config.resources.journal_bytes,
@@ -362,8 +348,8 @@ async fn start(
         image: plan.image.clone(),
         links,
         compute: plan.compute.clone(),
-        request_memory_bytes: plan.share(plan.request_memory_bytes),
-        answer_memory_bytes: plan.share(plan.answer_memory_bytes),
+        request_memory_bytes: plan.share(plan.budget.request_bytes),
+        answer_memory_bytes: plan.share(plan.budget.answer_bytes),
     };
     let shard = Shard::start(parts, receivers);
     let watching = shard.clone();

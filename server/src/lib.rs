@@ -3,6 +3,7 @@
 
 pub mod auto_creation;
 pub mod broker;
+pub mod budget;
 pub mod compression;
 pub mod config;
 pub mod connection;

@@ -38,7 +38,7 @@ keys! {
     inert "num.network.threads": Int = "3", AtLeast(1);
         "Threads and queues of the Java broker."
     "queued.max.request.bytes": Long = "-1", Any;
-        "Bytes of request bodies in memory, all connections together; −1 for a sixteenth of the memory limit. When they are used up, connections are not read, and one that holds some of them and sends less than 256 KiB a second is closed."
+        "Bytes of request bodies in memory, all connections together; −1 for a sixteenth of the memory limit, at least 128 MiB or an eighth of the limit where that is less, and at most 2 GiB. When they are used up, connections are not read, and one that holds some of them and sends less than 256 KiB a second is closed."
     inert "queued.max.requests": Int = "500", AtLeast(1);
         "Threads and queues of the Java broker."
     inert "request.timeout.ms": Int = "30000", Any;
@@ -52,7 +52,7 @@ keys! {
     inert "socket.receive.buffer.bytes": Int = "102400", Any;
         "Sockets: the kernel's own sizes and times serve."
     "socket.request.max.bytes": Int = "104857600", AtLeast(1);
-        "Bytes of the largest request; a connection that announces more is closed."
+        "Bytes of the largest request; a connection that announces more is closed. Less where the memory limit has no room for one on each core: the start says how much."
     inert "socket.send.buffer.bytes": Int = "102400", Any;
         "Sockets: the kernel's own sizes and times serve."
 }

@@ -10,7 +10,7 @@ keys! {
     "flumen.cores": Int = "0", Between(0, 256);
         "Cores to run on, one pinned thread each; 0 for every core that this process may use."
     "flumen.fetch.memory.bytes": Long = "-1", AtLeast(-1);
-        "Bytes that answers to fetches may hold, on all cores together, until their peers have taken them; −1 for a sixteenth of the memory limit, between 128 MiB and 2 GiB. Answers shrink as it is used up, down to 64 KiB or one batch for each connection."
+        "Bytes that answers to fetches may hold, on all cores together, until their peers have taken them; −1 for a sixteenth of the memory limit, at least 128 MiB or an eighth of the limit where that is less, and at most 2 GiB. Answers shrink as it is used up, down to 64 KiB or one batch for each connection."
     "flumen.fetch.sendfile.bytes": Int = "2097152", AtLeast(4096);
         "Bytes from which on a piece of a fetch response is sent by sendfile instead of a copy; a piece has 2 MiB at most. Copies cost less where the kernel hands over files page by page; sendfile needs less of the memory's bandwidth."
     "flumen.io.direct": Boolean = "true", Any;
