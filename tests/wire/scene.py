@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from harness.broker import Broker
 from harness.waiting import wait_until
 
-from .protocol import CREATE_TOPICS, Reader, exchange, header, pack, produce, produced, sized, string
+from .protocol import (
+    CREATE_TOPICS, METADATA, Reader, compact, exchange, header, pack, produce, produced, sized, string,
+)
 
 
 def everywhere(brokers: list[Broker], play) -> object:
@@ -29,3 +31,10 @@ def create_topic(broker: Broker, name: bytes, partitions: int = 3, **settings: s
     assert error.take("h") in (0, 36), answer
     wait_until(f"{name.decode()} to be led", lambda: produced(
         exchange(broker, sized(produce(name, b""))))[0]["error"] not in (3, 6))
+
+
+def topic_id(broker: Broker, name: bytes) -> bytes:
+    """The id of a topic that is there."""
+    answer = exchange(broker, sized(header(METADATA, 12, True) + b"\x02" + bytes(16) + compact(name) + b"\0\0\0\0"))
+    at = answer.rindex(compact(name)) + len(compact(name))
+    return answer[at : at + 16]

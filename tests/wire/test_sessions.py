@@ -16,10 +16,10 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    DELETE_RECORDS, FETCH, METADATA, PATIENCE_S, Batch, Reader, compact, exchange, header, pack, produce, produced, record,
-    sized, string,
+    DELETE_RECORDS, FETCH, PATIENCE_S, Batch, FlexibleReader, exchange, header, pack, produce, produced, record, sized,
+    string,
 )
-from .scene import create_topic, everywhere
+from .scene import create_topic, everywhere, topic_id
 
 PARTITIONS = 12
 WAIT_MS = 60
@@ -67,26 +67,6 @@ def fetch(topic: bytes, session: tuple[int, int], wanted: dict[int, int], forgot
     return header(FETCH, 13, True) + body + b"\x01\0"
 
 
-class FlexibleReader(Reader):
-    def varint(self) -> int:
-        number = shift = 0
-        while True:
-            byte = self.take("B")
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return number
-
-    def raw(self, count: int) -> bytes:
-        self.position += count
-        return self.data[self.position - count : self.position]
-
-    def tags(self) -> None:
-        for _ in range(self.varint()):
-            self.varint()
-            self.raw(self.varint())
-
-
 def fetched(answer: bytes) -> tuple[int, int, list[dict]]:
     """The error, the session, and what is told of each partition, in the order in which it is told."""
     reader = FlexibleReader(answer)
@@ -125,9 +105,7 @@ def batches(records: bytes) -> list[tuple[int, int]]:
 def topic(broker: Broker, name: bytes) -> bytes:
     """A new topic's id, once all of its partitions are led."""
     create_topic(broker, name, PARTITIONS)
-    answer = exchange(broker, sized(header(METADATA, 12, True) + b"\x02" + bytes(16) + compact(name) + b"\0\0\0\0"))
-    at = answer.rindex(compact(name)) + len(compact(name))
-    id = answer[at : at + 16]
+    id = topic_id(broker, name)
     looked = sized(fetch(id, (0, -1), dict.fromkeys(range(PARTITIONS), 0), wait_ms=0))
     wait_until(f"all of {name.decode()} to be led", lambda: not any(
         partition["error"] for partition in fetched(exchange(broker, looked)[4:])[2]))

@@ -22,6 +22,7 @@ use crate::connection::{Pending, Response};
 use crate::messages::Reply;
 use crate::metadata::image::Image;
 use crate::metadata::topic_config::Treatment;
+use crate::metadata::topic_name;
 use crate::shard::Shard;
 
 mod rejected;
@@ -34,6 +35,9 @@ const TOPIC_IDS_FROM: i16 = 13;
 
 /// The first version in which zstd may be used (KIP-110).
 const ZSTD_FROM: i16 = 7;
+
+/// What a client calls itself that may append to internal topics. Kafka: `AdminUtils.ADMIN_CLIENT_ID`.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// How an append ended, as it travels back to the connection's core.
 struct Outcome {
@@ -95,6 +99,8 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
             false => image.topic(&name),
         };
         let topic_id = topic.map(|topic| topic.id);
+        let is_closed =
+            topic.is_some_and(|topic| is_closed(&topic.name, context.request.client_id.as_deref()));
         let mut progress = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let index = partition.index;
@@ -104,7 +110,7 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                     .ok_or_else(|| failure(index, unknown(version), None)),
                 (None, None) => Err(failure(index, unknown(version), None)),
             };
-            let checked = known.and_then(|id| Ok((id, check(&request, version, partition)?)));
+            let checked = known.and_then(|id| Ok((id, check(&request, version, is_closed, partition)?)));
             progress.push(match checked {
                 Err(answer) => Progress::Answered(answer),
                 Ok((id, checked)) => {
@@ -249,6 +255,12 @@ fn unknown(version: i16) -> ResponseError {
     }
 }
 
+/// Whether this client may not append to the topic: what the broker keeps for itself nobody else writes. As Kafka's
+/// `ReplicaManager.appendToLocalLog`.
+fn is_closed(topic: &str, client_id: Option<&str>) -> bool {
+    topic_name::is_internal(topic) && client_id != Some(ADMIN_CLIENT_ID)
+}
+
 fn known(image: &Image, id: PartitionId) -> Option<PartitionId> {
     image.topic_by_id(id.topic)?.partition(id.partition).map(|_| id)
 }
@@ -261,10 +273,12 @@ enum Checked {
     Refused(Refused),
 }
 
-/// Everything that can be said of a batch without its partition's log.
+/// Everything that can be said of a batch without its partition's log. Where the topic `is_closed` to the client, that
+/// is said of whatever could be a batch.
 fn check(
     request: &ProduceRequest,
     version: i16,
+    is_closed: bool,
     partition: &ProducePartition,
 ) -> Result<Checked, ProducePartitionResponse> {
     let index = partition.index;
@@ -276,6 +290,9 @@ fn check(
     let records = partition.records.clone().unwrap_or_default();
     let checked = match batch::check(records, &limits) {
         Ok(checked) => checked,
+        Err(error) if is_closed && is_found_by_append(&error) => {
+            return Err(failure(index, ResponseError::InvalidTopicException, None));
+        }
         Err(error) if is_found_in_log(&error) => {
             return Ok(Checked::Refused(Refused::plain(errors::of_batch(&error))));
         }
@@ -284,6 +301,9 @@ fn check(
     for summary in checked.summaries() {
         if summary.codec == Codec::Zstd && version < ZSTD_FROM {
             return Err(failure(index, ResponseError::UnsupportedCompressionType, None));
+        }
+        if is_closed {
+            return Err(failure(index, ResponseError::InvalidTopicException, None));
         }
         if summary.transactional {
             return Err(failure(index, ResponseError::TransactionalIdAuthorizationFailed, None));
@@ -316,6 +336,11 @@ async fn treated(
         Ok(batches) => Checked::Sound(batches),
         Err(refused) => Checked::Refused(refused),
     }
+}
+
+/// Whether Kafka finds this only when it begins to append, and not while it looks through the request.
+fn is_found_by_append(error: &BatchError) -> bool {
+    matches!(error, BatchError::TooLarge { .. } | BatchError::Checksum { .. }) || is_found_in_log(error)
 }
 
 /// Whether Kafka finds this only while it appends.
@@ -432,4 +457,46 @@ fn word(
         _ => {}
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_topics_are_closed_to_all_but_the_admin_client() {
+        for topic in
+            [topic_name::CONSUMER_OFFSETS, topic_name::TRANSACTION_STATE, topic_name::SHARE_GROUP_STATE]
+        {
+            assert!(is_closed(topic, None));
+            assert!(is_closed(topic, Some("__admin_client-1")));
+            assert!(!is_closed(topic, Some("__admin_client")));
+        }
+        assert!(!is_closed("__of_a_client", None));
+    }
+
+    #[test]
+    fn a_closed_topic_is_told_of_whatever_could_be_a_batch() {
+        let batch = |length: usize| {
+            let mut batch = batch::BatchBuilder::new();
+            batch.append(flumen_engine::Timestamp(1), None, Some(&[7; 10]), &[]);
+            let mut bytes = batch.build().to_vec();
+            bytes.truncate(length);
+            bytes
+        };
+        let sound = batch(usize::MAX);
+        let mut wrong = sound.clone();
+        wrong[20] ^= 1;
+        let code = |records: Vec<u8>, acks: i16, is_closed: bool| {
+            let partition = ProducePartition { index: 3, records: Some(records.into()) };
+            let request = ProduceRequest { transactional_id: None, acks, timeout_ms: 0, topics: Vec::new() };
+            check(&request, 8, is_closed, &partition).err().map_or(0, |answer| answer.error_code)
+        };
+        let closed = ResponseError::InvalidTopicException.code();
+        assert_eq!((code(sound.clone(), 1, true), code(sound.clone(), 1, false)), (closed, 0));
+        assert_eq!(code(wrong.clone(), 1, true), closed);
+        assert_eq!(code(wrong, 1, false), ResponseError::CorruptMessage.code());
+        assert_eq!(code(batch(30), 1, true), ResponseError::InvalidRecord.code());
+        assert_eq!(code(sound, 5, true), ResponseError::InvalidRequiredAcks.code());
+    }
 }
