@@ -69,7 +69,8 @@ fn shorten(partition: &Partition, now: Timestamp) -> bool {
     log.segments.len() > 1 && log.segments[0].next <= log.log_start
 }
 
-/// Loads the largest timestamp of the oldest segments, as far as one is needed.
+/// Loads the largest timestamp of the oldest segments, as far as one is needed. Records without timestamps age with
+/// their file.
 async fn learn_ages(partition: &Partition) {
     loop {
         let unknown = {
@@ -78,10 +79,10 @@ async fn learn_ages(partition: &Partition) {
             if !log.config.delete || retention_ms < 0 {
                 return;
             }
-            let old = partition.core().runtime.wall_ms() - retention_ms;
+            let old = partition.core().runtime.wall_ms().saturating_sub(retention_ms);
             log.segments
                 .iter()
-                .take_while(|segment| !segment.knows_age() || segment.largest.0.0 < old)
+                .take_while(|segment| segment.ages_from().is_none_or(|from| from.0 < old))
                 .find(|segment| !segment.knows_age())
                 .map(|segment| segment.base)
         };
@@ -135,9 +136,7 @@ fn new_start(log: &mut crate::partition::Log, now: Timestamp) -> Option<Offset> 
     let visible = log.high_watermark.offset;
     let expired = |segment: &Segment| {
         config.retention_ms >= 0
-            && segment.largest.0.0 >= 0
-            && segment.knows_age()
-            && now.0 - segment.largest.0.0 > config.retention_ms
+            && segment.ages_from().is_some_and(|from| now.0.saturating_sub(from.0) > config.retention_ms)
     };
     let mut excess = match config.retention_bytes {
         bytes if bytes >= 0 => log.size_bytes() as i64 - bytes,

@@ -8,7 +8,7 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    CREATE_TOPICS, METADATA, Reader, compact, exchange, header, pack, produce, produced, sized, string,
+    CREATE_TOPICS, FETCH, METADATA, Reader, compact, exchange, header, pack, produce, produced, sized, string,
 )
 
 
@@ -38,3 +38,10 @@ def topic_id(broker: Broker, name: bytes) -> bytes:
     answer = exchange(broker, sized(header(METADATA, 12, True) + b"\x02" + bytes(16) + compact(name) + b"\0\0\0\0"))
     at = answer.rindex(compact(name)) + len(compact(name))
     return answer[at : at + 16]
+
+
+def fetch_one(broker: Broker, topic: bytes, offset: int) -> bytes:
+    """What is stored in partition 0 from the batch at this offset on."""
+    body = pack("iiiib", -1, 100, 1, 1_000_000, 0) + pack("i", 1) + string(topic) + pack("iiqi", 1, 0, offset, 1_000_000)
+    answer = exchange(broker, sized(header(FETCH, 4) + body))
+    return answer[answer.index(topic) + len(topic) + 4 + 4 + 2 + 8 + 8 + 4 + 4 :]

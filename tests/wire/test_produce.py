@@ -1,6 +1,11 @@
-"""What a producer is told, sent by hand to every broker of the run: of topics that are the broker's own."""
+"""What a producer is told and what is stored of it, sent by hand to every broker of the run: topics that are the
+broker's own, and times."""
 
 from __future__ import annotations
+
+import gzip
+import struct
+import time
 
 import pytest
 
@@ -8,9 +13,10 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    FIND_COORDINATOR, Batch, exchange, header, pack, produce, produce_by_id, produced, produced_by_id, sized, string,
+    FIND_COORDINATOR, LIST_OFFSETS, Batch, Reader, compact, exchange, header, pack, produce, produce_by_id, produced,
+    produced_by_id, record, sized, string,
 )
-from .scene import create_topic, everywhere, topic_id
+from .scene import create_topic, everywhere, fetch_one, topic_id
 
 SOUND = Batch().encode()
 GROUP_TOPIC, TRANSACTION_TOPIC = b"__consumer_offsets", b"__transaction_state"
@@ -63,3 +69,71 @@ def test_internal_topics_are_closed(brokers: list[Broker], internal: None) -> No
                 errors(broker, produce(GROUP_TOPIC, SOUND, acks=0))]
 
     assert everywhere(brokers, play) == [[17], 17, "closed"]
+
+
+# --- Times of compressed batches ----------------------------------------------------------------------
+
+NOW = int(time.time() * 1000)
+DATED = {"plain": {}, "compacted": {"cleanup_policy": "compact"}, "uncompressed": {"compression_type": "uncompressed"},
+         "snappy": {"compression_type": "snappy"}, "stamped": {"message_timestamp_type": "LogAppendTime"}}
+
+
+@pytest.fixture(scope="module")
+def dated(brokers: list[Broker]) -> None:
+    for broker in brokers:
+        for name, settings in DATED.items():
+            create_topic(broker, b"dated-" + name.encode(), partitions=1, **settings)
+
+
+def squeezed(times: list[int], base: int, largest: int, attributes: int = 1) -> bytes:
+    records = [record(index, timestamp=time) for index, time in enumerate(times)]
+    inside = gzip.compress(b"".join(records))
+    return Batch([inside], count=len(times), last_delta=len(times) - 1, attributes=attributes, base_timestamp=base,
+                 max_timestamp=largest).encode()
+
+
+UNSET = {
+    "-1": squeezed([0, 7, 5], NOW, -1),
+    "0": squeezed([0, 7, 5], NOW, 0),
+    "below the first": squeezed([0, 7, 5], NOW, NOW - 1),
+    "below the first, and so are others": squeezed([0, -9, -4], NOW, NOW - 9),
+    "right": squeezed([0, 7, 5], NOW, NOW + 7),
+    "no times": squeezed([0, 0, 0], -1, -1),
+    "too late": squeezed([0, 7_200_000], NOW, -1),
+}
+
+
+@pytest.mark.parametrize("topic", DATED)
+@pytest.mark.parametrize("records", UNSET.values(), ids=UNSET.keys())
+def test_the_largest_timestamp_is_stored_right(brokers: list[Broker], dated: None, topic: str, records: bytes) -> None:
+    """Where a client does not set it, the broker does: the header as it is stored, but for offset and checksum."""
+    name = b"dated-" + topic.encode()
+
+    def play(broker: Broker) -> object:
+        answer = exchange(broker, sized(produce(name, records)))
+        error, offset = struct.unpack_from(">hq", answer, 8 + 4 + 2 + len(name) + 4 + 4)
+        if error != 0:
+            return error
+        stored = fetch_one(broker, name, offset)[21:61]
+        return stored.hex() if topic != "stamped" else (stored[:14] + stored[22:]).hex()
+
+    everywhere(brokers, play)
+
+
+def test_what_was_sent_without_a_largest_timestamp_is_found_by_time(brokers: list[Broker]) -> None:
+    name = b"found-by-time"
+
+    def play(broker: Broker) -> list[int]:
+        create_topic(broker, name, partitions=1)
+        for number in range(3):
+            outcome = produced(exchange(broker, sized(produce(name, squeezed([0], NOW + number, -1)))))
+            assert outcome[0]["error"] == 0, outcome
+        offsets = []
+        for wanted in (NOW - 1, NOW + 1, NOW + 2, NOW + 3):
+            body = pack("ib", -1, 0) + b"\x02" + compact(name) + b"\x02" + pack("iiq", 0, -1, wanted) + b"\0\0\0"
+            answer = exchange(broker, sized(header(LIST_OFFSETS, 7, flexible=True) + body))
+            reader = Reader(answer[4 + 4 + 1 + 4 + 1 + len(compact(name)) + 1 :])
+            offsets.append(reader.take("ihqqi")[1:4])
+        return offsets
+
+    assert everywhere(brokers, play) == [(0, NOW, 0), (0, NOW + 1, 1), (0, NOW + 2, 2), (0, -1, -1)]

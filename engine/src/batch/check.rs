@@ -98,7 +98,7 @@ pub struct BatchSummary {
     pub transactional: bool,
     /// Whether it is a control batch.
     pub control: bool,
-    /// Whether a record has no key; `None` if the records are compressed.
+    /// Whether a record has no key; `None` if the records are compressed and were not opened.
     pub has_keyless: Option<bool>,
 }
 
@@ -106,6 +106,14 @@ impl BatchSummary {
     /// The offset of its last record, as it came.
     pub fn last_offset(&self) -> Offset {
         Offset(self.base_offset.0 + i64::from(self.offsets) - 1)
+    }
+
+    /// Whether its header says that its largest timestamp lies before its first: some clients leave that unset where
+    /// they compress. Of records that were walked it is known better.
+    pub fn is_misdated(&self) -> bool {
+        self.codec != Codec::None
+            && self.timestamp_type == TimestampType::CreateTime
+            && self.max_timestamp < self.min_timestamp
     }
 
     /// Its range in the checked bytes.
@@ -161,6 +169,19 @@ impl CheckedBatches {
     /// How many bytes all of them take, on the disk as here.
     pub fn length(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The same batch, the only one, with what its records say that were found in it: their times, and whether one of
+    /// them has no key.
+    ///
+    /// # Panics
+    /// If there are more batches than one.
+    pub fn with_opened(mut self, opened: &BatchSummary) -> Self {
+        let Summaries::One(summary) = &mut self.summaries else { panic!("a client sends one batch") };
+        summary.max_timestamp = opened.max_timestamp;
+        summary.min_timestamp = opened.min_timestamp;
+        summary.has_keyless = opened.has_keyless;
+        self
     }
 
     /// The bytes of one batch behind its header.

@@ -1,5 +1,6 @@
 //! The engine as a whole on the simulated disk: one behaviour a test.
 
+mod ages;
 mod contract;
 mod crash;
 mod room;

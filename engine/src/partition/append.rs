@@ -223,10 +223,11 @@ impl Partition {
         let length = batches.length() as u64;
         let last_offset = log.active().next.0 + batches.offsets() as i64;
         let largest = batches.summaries().iter().map(|summary| summary.max_timestamp.0).max().unwrap_or(-1);
-        // Kafka compares the records' own times; where there are none, its own clock.
+        // Kafka compares the records' own times; where the first batch has none, its own clock.
         let age_ms = match active.first_timestamp {
             Some(first) if first.0 >= 0 => largest.max(if largest < 0 { now_ms } else { -1 }) - first.0,
-            _ => 0,
+            Some(_) => active.written_at.map_or(0, |written| now_ms - written.first.0),
+            None => 0,
         };
         active.end + length > u64::from(config.segment_bytes)
             || last_offset - active.base.0 > i64::from(i32::MAX)
@@ -274,6 +275,7 @@ impl Partition {
             let last_offset = Offset(placement.base_offset.0 + i64::from(summary.offsets) - 1);
             publish(log, last_offset, max_timestamp, [&header, batches.body(summary)], now);
         }
+        log.active_mut().note_written(Timestamp(now_ms));
         let end = log.end();
         let (batch_count, bytes) = (batches.summaries().len() as u64, batches.length() as u64);
         let core = self.core();

@@ -526,6 +526,7 @@ impl Log {
         segment.file = held.file.clone();
         segment.is_created = held.is_created;
         segment.first_timestamp = held.first_timestamp.filter(|_| cut.position.0 > 0);
+        segment.written_at = held.written_at.filter(|_| cut.position.0 > 0);
         // What was the largest timestamp may be cut off: who asks has it looked up again.
         segment.lookup = Some(Lookup::new(cut.segment, cut.position, cut.offset));
         self.segments.push_back(segment);

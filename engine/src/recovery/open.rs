@@ -1,6 +1,6 @@
 //! Opening one partition: its folder, what lies behind its recovery point, and the cut of its torn end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -22,14 +22,16 @@ use crate::layout::{
 };
 use crate::partition::{Log, Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
-use crate::segment::{Lookup, Segment};
+use crate::segment::{Lookup, Segment, Written};
 use crate::storage::{DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
-use crate::{Offset, Position};
+use crate::{Offset, Position, Timestamp};
 
 /// The live files of a partition's folder.
 struct Listing {
     /// Base offset and length of every `.log`, by offset.
     logs: Vec<(Offset, u64)>,
+    /// When each of them was last written, where that was before this start.
+    written: BTreeMap<Offset, Timestamp>,
     /// Offsets of the snapshots, rising.
     snapshots: Vec<Offset>,
     /// Base offsets of the index files.
@@ -38,12 +40,21 @@ struct Listing {
 
 impl Listing {
     fn of(entries: &[DirectoryEntry]) -> Self {
-        let mut listing = Self { logs: Vec::new(), snapshots: Vec::new(), indexes: BTreeSet::new() };
+        let mut listing = Self {
+            logs: Vec::new(),
+            written: BTreeMap::new(),
+            snapshots: Vec::new(),
+            indexes: BTreeSet::new(),
+        };
         for entry in entries {
             let live = SegmentFile::parse(&entry.name).filter(|file| file.state == SegmentFileState::Live);
             let Some(file) = live else { continue };
             match file.kind {
-                SegmentFileKind::Log => listing.logs.push((file.offset, entry.length)),
+                SegmentFileKind::Log => {
+                    listing.logs.push((file.offset, entry.length));
+                    let written = entry.modified_ms.map(|modified_ms| (file.offset, Timestamp(modified_ms)));
+                    listing.written.extend(written);
+                }
                 SegmentFileKind::ProducerSnapshot => listing.snapshots.push(file.offset),
                 SegmentFileKind::OffsetIndex
                 | SegmentFileKind::TimeIndex
@@ -340,6 +351,10 @@ async fn open_log(
         position,
         reason,
     };
+    let now = Timestamp(core.runtime.wall_ms());
+    let written_at = |base: Offset, length: u64| {
+        (length > 0).then(|| Written::once(listing.written.get(&base).copied().unwrap_or(now)))
+    };
     let has_start = listing.logs.iter().any(|(base, _)| *base == point.segment);
     // All that had been durable lay below the log's start, and a start that was cut off has removed it.
     let is_below_start = listing.logs.is_empty() && point.offset < log_start;
@@ -359,6 +374,7 @@ async fn open_log(
         let next = logs.peek().map_or(point.segment, |(next, _)| *next);
         let mut segment = Segment::recovered(base, next, length, Vec::new());
         segment.is_sealed = true;
+        segment.written_at = written_at(base, length);
         segments.push_back(segment);
     }
     let mut at = point;
@@ -406,6 +422,7 @@ async fn open_log(
         let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
         segment.largest = scanned.largest;
         segment.first_timestamp = scanned.first_timestamp;
+        segment.written_at = written_at(base, end.position.0);
         segment.file = Some(file);
         segment.is_sealed = goes_on;
         if goes_on && listing.indexes.contains(&base) {

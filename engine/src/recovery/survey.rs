@@ -36,11 +36,13 @@ impl SurveyedFolder {
         self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.length)
     }
 
-    /// A `.log` has this length now.
+    /// A `.log` was written just now, and has this length.
     pub(super) fn note_log(&mut self, name: String, length: u64) {
         match self.entries.iter_mut().find(|entry| entry.name == name) {
-            Some(entry) => entry.length = length,
-            None => self.entries.push(DirectoryEntry { name, is_directory: false, length }),
+            Some(entry) => (entry.length, entry.modified_ms) = (length, None),
+            None => {
+                self.entries.push(DirectoryEntry { name, is_directory: false, length, modified_ms: None });
+            }
         }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Segment {
     pub(crate) largest: (Timestamp, Offset),
     /// The first batch's largest timestamp, by which the segment ages.
     pub(crate) first_timestamp: Option<Timestamp>,
+    /// When it was written; `None` while it is empty.
+    pub(crate) written_at: Option<Written>,
     /// Offsets and times to positions; `None` for an older segment that nobody looked into yet.
     pub(crate) lookup: Option<Lookup>,
     /// What its core had appended in all, in bytes, when this was last appended to; `None` in an earlier life.
@@ -78,6 +80,22 @@ pub(crate) struct Segment {
     allocation_bytes: u64,
     extent_bytes: usize,
     extent_since: Duration,
+}
+
+/// When a segment was written, by the broker's clock: by this it ages where its records have no timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Its first batch; of an earlier life only the last one is known.
+    pub(crate) first: Timestamp,
+    /// Its last batch; in an earlier life, its file.
+    pub(crate) last: Timestamp,
+}
+
+impl Written {
+    /// At this moment.
+    pub(crate) fn once(at: Timestamp) -> Self {
+        Self { first: at, last: at }
+    }
 }
 
 /// Room that a segment's file needs.
@@ -117,6 +135,7 @@ impl Segment {
             is_sealed: false,
             largest: (Timestamp(-1), base),
             first_timestamp: None,
+            written_at: None,
             lookup: Some(Lookup::new(base, Position(0), base)),
             appended_at: None,
             snapshot: None,
@@ -315,6 +334,21 @@ impl Segment {
     /// Whether `largest` is of the whole segment, not of a part behind a recovery or a cut.
     pub(crate) fn knows_age(&self) -> bool {
         self.lookup.as_ref().is_some_and(Lookup::is_complete)
+    }
+
+    /// Its age's beginning, as in Kafka's `LogSegment.largestTimestamp`: its largest timestamp or, if none of its
+    /// records has one, when it was last written. `None` while that is not known.
+    pub(crate) fn ages_from(&self) -> Option<Timestamp> {
+        match self.largest.0 {
+            _ if !self.knows_age() => None,
+            largest if largest.0 >= 0 => Some(largest),
+            _ => self.written_at.map(|written| written.last),
+        }
+    }
+
+    /// Something is appended now.
+    pub(crate) fn note_written(&mut self, now: Timestamp) {
+        self.written_at.get_or_insert(Written::once(now)).last = now;
     }
 
     /// Whether where its batches start is known from an index file, which may be wrong.

@@ -96,6 +96,8 @@ pub struct DirectoryEntry {
     pub is_directory: bool,
     /// Its length in bytes; 0 for a folder.
     pub length: u64,
+    /// When its contents changed last, in milliseconds since 1970 UTC; `None` for a folder.
+    pub modified_ms: Option<i64>,
 }
 
 /// A folder's listing, and the contents of one small file in it, if that is there. Lengths are of what was asked for.
@@ -120,8 +122,8 @@ pub trait Directory {
     fn replace_later(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
     /// What a folder holds, sorted by name.
     fn list(&self, path: &Path) -> Pending<Result<Vec<DirectoryEntry>, StorageError>>;
-    /// What a folder holds, and the whole of the small file `name` in it, if it is there. How long a file is it says of
-    /// those whose names are to be `measured`; 0 of others.
+    /// What a folder holds, and the whole of the small file `name` in it, if it is there. How long a file is, and when
+    /// it changed, it says of those whose names are to be `measured`; 0 and `None` of others.
     fn visit(
         &self,
         path: &Path,
@@ -133,7 +135,7 @@ pub trait Directory {
         Box::pin(async move {
             let mut listed = list.await?;
             for entry in listed.iter_mut().filter(|entry| !measured(&entry.name)) {
-                entry.length = 0;
+                (entry.length, entry.modified_ms) = (0, None);
             }
             match read.await {
                 Ok(contents) => Ok((listed, Some(contents))),

@@ -9,7 +9,8 @@ use flumen_ring::AlignedBuffer;
 use super::disk::{Disk, EIO, File, Folder, Inode, InodeId, SimDisk};
 use super::runtime::{SimRuntime, one_shot};
 use crate::storage::{
-    DataFile, Directory, DirectoryEntry, OpenMode, Pending, StorageError, StorageErrorKind, WriteSource,
+    DataFile, Directory, DirectoryEntry, OpenMode, Pending, Runtime, StorageError, StorageErrorKind,
+    WriteSource,
 };
 
 /// What direct I/O asks for here.
@@ -48,6 +49,7 @@ impl SimDirectory {
             let events = runtime.clone();
             runtime.schedule(delay, move || {
                 let mut inner = disk.inner.borrow_mut();
+                inner.wall_ms = events.wall_ms();
                 let cut_before = inner.random.chance(1, 2);
                 let cut = inner.step();
                 if cut {
@@ -214,10 +216,15 @@ impl Directory for SimDirectory {
                 return Err(StorageErrorKind::Errno(ENOTDIR));
             };
             let entry = |(name, inode): (&String, &InodeId)| match &disk.inodes[inode] {
-                Inode::File(file) => {
-                    DirectoryEntry { name: name.clone(), is_directory: false, length: file.view.len() as u64 }
+                Inode::File(file) => DirectoryEntry {
+                    name: name.clone(),
+                    is_directory: false,
+                    length: file.view.len() as u64,
+                    modified_ms: Some(file.modified_ms),
+                },
+                Inode::Folder(_) => {
+                    DirectoryEntry { name: name.clone(), is_directory: true, length: 0, modified_ms: None }
                 }
-                Inode::Folder(_) => DirectoryEntry { name: name.clone(), is_directory: true, length: 0 },
             };
             Ok(folder.view.iter().map(entry).collect())
         })

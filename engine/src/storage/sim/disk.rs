@@ -101,6 +101,7 @@ impl SimDisk {
             faults: FaultPlan::default(),
             mutation: Mutation::None,
             stats: DiskStats::default(),
+            wall_ms: 0,
             crash_at_step: None,
         };
         Self { inner: Rc::new(RefCell::new(disk)) }
@@ -220,7 +221,7 @@ impl SimDisk {
                 }
             };
         }
-        let file = File { durable: contents.to_vec(), view: contents.to_vec(), pending: Vec::new(), open: 0 };
+        let file = File { durable: contents.to_vec(), view: contents.to_vec(), ..File::default() };
         let inode = disk.create(Inode::File(file));
         disk.folder_mut(folder).place(&last, inode);
     }
@@ -238,6 +239,8 @@ pub(super) struct Disk {
     pub(super) faults: FaultPlan,
     pub(super) mutation: Mutation,
     pub(super) stats: DiskStats,
+    /// The wall clock of the process as of its latest operation.
+    pub(super) wall_ms: i64,
     crash_at_step: Option<u64>,
 }
 
@@ -257,6 +260,8 @@ pub(super) struct File {
     pending: Vec<PendingChange>,
     /// Handles in this life.
     pub(super) open: u32,
+    /// When it changed last, by the clock of the process. A crash leaves it.
+    pub(super) modified_ms: i64,
 }
 
 struct PendingChange {
@@ -523,8 +528,9 @@ impl Disk {
 
     fn push_change(&mut self, inode: InodeId, change: Change) {
         self.changes += 1;
-        let order = self.changes;
+        let (order, modified_ms) = (self.changes, self.wall_ms);
         let file = self.file_mut(inode);
+        file.modified_ms = modified_ms;
         apply(&mut file.view, &change);
         file.pending.push(PendingChange { order, change, given_up: false });
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -226,12 +227,13 @@ fn list_folder(path: &Path, measured: fn(&str) -> bool) -> io::Result<Vec<Direct
         // A name that is not UTF-8 is none of ours or Kafka's; one that vanished meanwhile is gone.
         let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
         let is_directory = kind.is_dir();
-        let mut length = 0;
+        let (mut length, mut modified_ms) = (0, None);
         if !is_directory && measured(&name) {
             let Ok(metadata) = entry.metadata() else { continue };
             length = metadata.len();
+            modified_ms = Some(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
         }
-        entries.push(DirectoryEntry { name, is_directory, length });
+        entries.push(DirectoryEntry { name, is_directory, length, modified_ms });
     }
     entries.sort();
     Ok(entries)

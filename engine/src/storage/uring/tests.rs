@@ -3,7 +3,7 @@ use std::path::Path;
 use flumen_ring::{AlignedBuffer, Reactor, ReactorConfig, Region};
 
 use super::*;
-use crate::storage::{Directory, OpenMode, WriteSource};
+use crate::storage::{Directory, DirectoryEntry, OpenMode, WriteSource};
 
 /// Runs `check` on a fresh directory, buffered and, where the file system has it, with direct I/O.
 fn on_each_kind(check: impl AsyncFn(&dyn Runtime, &dyn Directory)) {
@@ -55,7 +55,7 @@ fn a_data_file_keeps_what_was_written() {
 
 #[test]
 fn names_behave_as_the_seam_says() {
-    on_each_kind(async |_, directory| {
+    on_each_kind(async |runtime, directory| {
         let (root, checkpoint) = (Path::new(""), Path::new("recovery-point-offset-checkpoint"));
         directory.replace(checkpoint, b"0\n0\n".to_vec()).await.expect("written");
         directory.replace(checkpoint, b"0\n1\n".to_vec()).await.expect("replaced");
@@ -67,6 +67,9 @@ fn names_behave_as_the_seam_says() {
         directory.rename(Path::new("a-0"), Path::new("a-0.deleted")).await.expect("renamed");
         directory.sync_directory(root).await.expect("flushed");
         let names: Vec<_> = directory.list(root).await.expect("listed");
+        let age_ms = |entry: &DirectoryEntry| Some(runtime.wall_ms() - entry.modified_ms?);
+        assert!(names.iter().all(|entry| entry.is_directory == age_ms(entry).is_none()));
+        assert!(names.iter().filter_map(age_ms).all(|age_ms| (-1000..60_000).contains(&age_ms)));
         let names: Vec<_> =
             names.iter().map(|entry| (&*entry.name, entry.is_directory, entry.length)).collect();
         assert_eq!(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use flumen_engine::batch::{self, BatchError, BatchLimits, CheckedBatches, Codec};
+use flumen_engine::batch::{self, BatchError, BatchLimits, BatchSummary, CheckedBatches, Codec};
 use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, Partition, PartitionId};
 use flumen_wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
@@ -21,7 +21,7 @@ use super::{Refusal, RequestContext, errors};
 use crate::connection::{Pending, Response};
 use crate::messages::Reply;
 use crate::metadata::image::Image;
-use crate::metadata::topic_config::Treatment;
+use crate::metadata::topic_config::{Resolver, Treatment};
 use crate::metadata::topic_name;
 use crate::shard::Shard;
 
@@ -115,8 +115,9 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                 Err(answer) => Progress::Answered(answer),
                 Ok((id, checked)) => {
                     let records = partition.records.clone().unwrap_or_default();
-                    let checked = match context.shard.treatment(&id.topic) {
-                        Some(treatment) => treated(&context, checked, treatment, &name, id).await,
+                    let checked = match treatment(&context.shard, &image, &checked, id) {
+                        // On the heap: few need it, and every connection's task has room for what is not.
+                        Some(treatment) => Box::pin(treated(&context, checked, treatment, &name, id)).await,
                         None => checked,
                     };
                     let (batches, refused) = match checked {
@@ -312,7 +313,18 @@ fn check(
     Ok(Checked::Sound(checked))
 }
 
-/// What a topic asks for that wants more than the checks of every batch.
+/// What may have to be done to a batch before it is appended. Few topics ask for something; and few clients' batches,
+/// who alone pay for the look into the topic's configuration.
+fn treatment(shard: &Shard, image: &Image, checked: &Checked, id: PartitionId) -> Option<Treatment> {
+    let Checked::Sound(batches) = checked else { return None };
+    shard.treatment(&id.topic).or_else(|| {
+        batches.summaries().iter().any(BatchSummary::is_misdated).then_some(())?;
+        let (topic, config) = (image.topic_by_id(id.topic)?, shard.config());
+        Some(Resolver::new(&config.settings, image, config.node_id()).topic(&topic.name).1)
+    })
+}
+
+/// What a topic or a batch asks for that wants more than the checks of every batch.
 async fn treated(
     context: &RequestContext,
     checked: Checked,
@@ -321,7 +333,7 @@ async fn treated(
     id: PartitionId,
 ) -> Checked {
     let Checked::Sound(batches) = checked else { return checked };
-    if !batches.summaries().iter().any(|summary| treatment.concerns(summary.codec, summary.length)) {
+    if !batches.summaries().iter().any(|summary| treatment.concerns(summary)) {
         return Checked::Sound(batches);
     }
     // By name the answer to a client of ids says it, too.

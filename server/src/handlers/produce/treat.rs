@@ -1,5 +1,5 @@
-//! What a topic asks of its batches beyond the checks of every batch: keys in every record, also of compressed
-//! batches, and a codec of its own.
+//! What is asked of some batches beyond the checks of every batch: keys in every record, also of compressed batches,
+//! and a codec of the topic's own; and that the largest timestamp is right wherever a batch is opened.
 //!
 //! Not on a core's thread: opening a batch may take milliseconds. One batch is open at a time per core, of at
 //! most [`OPENED_BYTES_MAX`] bytes; of an opened one that is refused only the errors stay.
@@ -65,7 +65,7 @@ pub fn treat(
         return Err(Refused { error: ResponseError::InvalidRecord, message, records });
     }
     let Some(compression) = treatment.compression.filter(|to| to.codec != summary.codec) else {
-        return Ok(batches);
+        return Ok(batches.with_opened(found));
     };
     let closed = compression::close(&opened, &compression, found.max_timestamp)
         .and_then(|closed| batch::check(Bytes::from(closed), &limits));
@@ -74,13 +74,14 @@ pub fn treat(
 
 #[cfg(test)]
 mod tests {
-    use flumen_engine::Timestamp;
-    use flumen_engine::batch::{BatchBuilder, Codec, HEADER_BYTES};
+    use flumen_engine::batch::{BatchBuilder, Codec, HEADER_BYTES, Placement};
+    use flumen_engine::{LeaderEpoch, Offset, Timestamp};
 
     use super::*;
     use crate::compression::Compression;
 
-    const KEYS: Treatment = Treatment { needs_keys: true, compression: None, message_bytes_max: 1 << 20 };
+    const KEYS: Treatment =
+        Treatment { needs_keys: true, compression: None, is_stamped: false, message_bytes_max: 1 << 20 };
 
     fn to(codec: Codec) -> Compression {
         Compression { codec, gzip_level: 6 }
@@ -131,6 +132,35 @@ mod tests {
                 assert_eq!((stored.summaries()[0].codec, stored.summaries()[0].records), (codec, 2));
                 let opened = compression::open(stored.bytes()).expect("opened");
                 assert_eq!(opened[HEADER_BYTES..], records[HEADER_BYTES..]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_timestamp_is_what_the_records_say() {
+        const PLAIN: Treatment = Treatment { needs_keys: false, ..KEYS };
+        let records = plain(&[Some(b"k"), None, None]);
+        let first = Timestamp(1_000);
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            for (said, is_noticed) in [(-1, true), (0, true), (999, true), (1_000, false), (2_000, false)] {
+                let closed = compression::close(&records, &to(codec), Timestamp(said)).expect("compressed");
+                let sent = checked(closed);
+                let summary = sent.summaries()[0];
+                assert_eq!(PLAIN.concerns(&summary), is_noticed, "{said}");
+                assert!(!Treatment { is_stamped: true, ..PLAIN }.concerns(&summary));
+                let stored = treat(sent, &PLAIN, "t", 0).expect("stored");
+                let summary = stored.summaries()[0];
+                assert_eq!((summary.min_timestamp, summary.max_timestamp), (first, Timestamp(1_002)));
+                let placement = Placement {
+                    base_offset: Offset(70),
+                    leader_epoch: LeaderEpoch(3),
+                    log_append_time: None,
+                };
+                let placed =
+                    [&stored.placed_header(&summary, &placement)[..], stored.body(&summary)].concat();
+                let header = batch::BatchHeader::parse(&placed).expect("a header");
+                assert_eq!(header.max_timestamp(), Timestamp(1_002));
+                header.verify(&placed).expect("the checksum fits");
             }
         }
     }

@@ -154,6 +154,7 @@ impl<'a> Resolver<'a> {
         let treatment = Treatment {
             needs_keys: log.compact,
             compression: codec.map(|codec| Compression { codec, gzip_level }),
+            is_stamped: log.log_append_time,
             message_bytes_max: log.max_message_bytes,
         };
         (log, treatment)

@@ -1,6 +1,6 @@
 //! What is done to the batches that producers send to a topic, beyond the checks that every batch gets.
 
-use flumen_engine::batch::Codec;
+use flumen_engine::batch::{BatchSummary, Codec};
 
 use crate::compression::Compression;
 
@@ -11,6 +11,8 @@ pub struct Treatment {
     pub needs_keys: bool,
     /// What batches are stored as (`compression.type`); `None` for as they came.
     pub compression: Option<Compression>,
+    /// Whether batches get the broker's time, so that theirs does not matter (`message.timestamp.type`).
+    pub is_stamped: bool,
     /// `max.message.bytes`: a batch that is larger is refused as it came.
     pub message_bytes_max: u32,
 }
@@ -21,10 +23,11 @@ impl Treatment {
         self.needs_keys || self.compression.is_some()
     }
 
-    /// Whether a batch of this codec and length must be opened, or compressed anew.
-    pub fn concerns(&self, codec: Codec, length: usize) -> bool {
-        let is_to_open = self.needs_keys && codec != Codec::None;
-        let is_to_change = self.compression.is_some_and(|compression| compression.codec != codec);
-        (is_to_open || is_to_change) && length <= self.message_bytes_max as usize
+    /// Whether a batch must be opened, or compressed anew.
+    pub fn concerns(&self, batch: &BatchSummary) -> bool {
+        let is_to_open = self.needs_keys && batch.codec != Codec::None;
+        let is_to_date = batch.is_misdated() && !self.is_stamped;
+        let is_to_change = self.compression.is_some_and(|compression| compression.codec != batch.codec);
+        (is_to_open || is_to_date || is_to_change) && batch.length <= self.message_bytes_max as usize
     }
 }

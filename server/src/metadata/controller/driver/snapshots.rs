@@ -125,7 +125,12 @@ mod tests {
     use super::*;
 
     fn folder(snapshots: &[(i64, u64)], segments: &[(i64, u64)]) -> Vec<DirectoryEntry> {
-        let entry = |name: String, length: u64| DirectoryEntry { name, is_directory: false, length };
+        let entry = |name: String, length: u64| DirectoryEntry {
+            name,
+            is_directory: false,
+            length,
+            modified_ms: None,
+        };
         let snapshots = snapshots.iter().map(|(end, length)| entry(log::snapshot_name(*end, 1), *length));
         let segments = segments.iter().map(|(base, length)| entry(format!("{base:020}.log"), *length));
         let others = ["quorum-state", "00000000000000000000.index", "leader-epoch-checkpoint"];
