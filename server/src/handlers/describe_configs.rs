@@ -129,8 +129,9 @@ impl Describer<'_> {
         match self.entries(resource) {
             Ok(entries) => {
                 let wanted = |entry: &Entry<'_>| match &resource.configuration_keys {
-                    Some(names) => names.iter().any(|name| **name == *entry.key.name),
-                    None => true,
+                    Some(names) if !names.is_empty() => names.iter().any(|name| **name == *entry.key.name),
+                    // As Kafka, which tells everything to whoever asks for nothing.
+                    _ => true,
                 };
                 let entries = entries.into_iter().filter(wanted).map(|entry| self.fit(entry));
                 // Kafka's words for no error are none, and not null.
@@ -341,6 +342,7 @@ mod tests {
     fn only_keys_that_are_asked_for_are_told() {
         let result = describe(4, 2, "t", Some(&["retention.ms", "nope"]));
         assert_eq!(result.configs.len(), 1);
+        assert_eq!(describe(4, 2, "t", Some(&[])), describe(4, 2, "t", None), "no key is every key");
     }
 
     #[test]

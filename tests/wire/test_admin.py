@@ -1,0 +1,43 @@
+"""Requests of admin clients by hand, on every broker of the run: the answers must be equal."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.broker import Broker
+
+from .protocol import DESCRIBE_CONFIGS, Reader, exchange, header, pack, sized, string
+from .scene import create_topic, everywhere
+
+TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def topics(brokers: list[Broker]) -> None:
+    for broker in brokers:
+        create_topic(broker, b"administered", partitions=2)
+
+
+# --- Configuration ------------------------------------------------------------------------------------
+
+
+def describe_configs(broker: Broker, kind: int, name: bytes, keys: list[bytes] | None) -> tuple:
+    """The error, and what each key is said to be, by DescribeConfigs v1."""
+    asked = pack("i", -1) if keys is None else pack("i", len(keys)) + b"".join(map(string, keys))
+    body = pack("i", 1) + pack("b", kind) + string(name) + asked + b"\0"
+    reader = Reader(exchange(broker, sized(header(DESCRIBE_CONFIGS, 1) + body))[8:])
+    reader.take("ii")
+    error, message, _, _ = reader.take("h"), reader.string(), reader.take("b"), reader.string()
+    told = {}
+    for _ in range(reader.take("i")):
+        name, value = reader.string(), reader.string()
+        told[name] = (value, *reader.take("?b?"))
+        assert reader.take("i") == 0
+    return error, message, told
+
+
+@pytest.mark.parametrize("keys", [None, [], [b"retention.ms"], [b"nope"]], ids=["null", "none", "one", "unknown"])
+def test_keys_of_a_topic(brokers: list[Broker], keys: list[bytes] | None) -> None:
+    """To ask for no key is to ask for every key."""
+    error, _, told = everywhere(brokers, lambda broker: describe_configs(broker, TOPIC_RESOURCE, b"administered", keys))
+    assert error == 0 and len(told) == (33 if not keys else int(keys == [b"retention.ms"]))
