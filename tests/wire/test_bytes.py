@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import time
 
 import pytest
 
@@ -377,6 +378,23 @@ FETCHES = {
 def test_fetch(brokers: list[Broker], sent: bytes) -> None:
     """Byte for byte; partition 2 holds nothing."""
     everywhere(brokers, lambda broker: exchange(broker, sized(sent)))
+
+
+def test_a_first_batch_is_answered_with_at_once(brokers: list[Broker]) -> None:
+    """Larger than its partition may give, and than what is waited for."""
+    records = Batch(records=[record(0, value=b"x" * 9000)]).encode()
+    wait_ms = 20_000
+    body = pack("iiiib", -1, wait_ms, 5000, MILLION, 0) + pack("i", 1) + string(b"large-first") + pack("iiqi", 1, 0, 0, 100)
+
+    def play(broker: Broker) -> object:
+        create_topic(broker, b"large-first", partitions=1)
+        outcome = told(produced(exchange(broker, sized(produce(b"large-first", records)))))
+        began = time.monotonic()
+        answer = exchange(broker, sized(header(FETCH, 4) + body))
+        assert time.monotonic() - began < wait_ms / 2000
+        return outcome, len(answer)
+
+    everywhere(brokers, play)
 
 
 def test_a_session_is_opened(brokers: list[Broker]) -> None:

@@ -94,8 +94,9 @@ pub async fn gather(
             Ok(standing) => standing.diverging.is_some(),
             Err(_) => true,
         });
-        let standings = surveyed.iter().filter_map(|(_, standing)| standing.as_ref().ok());
-        let available: usize = standings.map(|standing| standing.available.bytes).sum();
+        let standings =
+            surveyed.iter().filter_map(|(target, standing)| Some((target, standing.as_ref().ok()?)));
+        let available = readable_bytes(standings.map(|(target, at)| (at.available, target.bytes_max)));
         let enough = available >= bounds.bytes_min || available >= bounds.bytes_max;
         let nothing_to_wait_for = surveyed.is_empty() && watches.is_none();
         if failed || enough || nothing_to_wait_for || shard.ring().now() >= deadline {
@@ -105,6 +106,21 @@ pub async fn gather(
             return take(shard, surveyed, bounds).await;
         }
         targets = surveyed.into_iter().map(|(target, _)| target).collect();
+    }
+}
+
+/// Bytes that an answer would have, of what there is and may be taken of each partition in the order of service.
+fn readable_bytes(partitions: impl Iterator<Item = (Available, usize)>) -> usize {
+    partitions.fold(0, |sum, (available, bytes_max)| sum + share(&available, bytes_max, sum == 0))
+}
+
+/// Bytes that one partition gives. The first one that has anything gives its first batch whole, however large that is,
+/// so that a consumer goes on (KIP-74).
+fn share(available: &Available, bytes_max: usize, is_first: bool) -> usize {
+    let within = available.bytes.min(bytes_max);
+    match available.first_batch_bytes {
+        Some(first) if is_first => within.max(first),
+        _ => within,
     }
 }
 
@@ -205,8 +221,8 @@ async fn take(
             index,
             PartitionRead { target: *target, bytes_max, at_least_one: first, limit: bounds.limit },
         ));
-        let share = bytes_max.min(standing.available.bytes);
-        left -= share;
+        let share = share(&standing.available, bytes_max, first);
+        left = left.saturating_sub(share);
         planned += share;
         first = false;
     }
@@ -355,4 +371,29 @@ async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
         }
     }
     watches.news().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(bytes: usize, first: Option<usize>) -> Available {
+        Available { bytes, first_batch_bytes: first }
+    }
+
+    #[test]
+    fn the_first_batch_of_all_counts_whole() {
+        let nothing = (Available::default(), 100);
+        let large = (there(100, Some(7_000)), 100);
+        let several = (there(90, Some(30)), 100);
+        for (partitions, bytes) in [
+            (vec![nothing, nothing], 0),
+            (vec![nothing, large], 7_000),
+            (vec![large, large, several], 7_000 + 100 + 90),
+            (vec![several, large], 90 + 100),
+            (vec![(there(100, None), 100)], 100),
+        ] {
+            assert_eq!(readable_bytes(partitions.into_iter()), bytes);
+        }
+    }
 }
