@@ -69,7 +69,15 @@ pub enum AppendError {
         /// `max.message.bytes`.
         length_max: usize,
     },
-    /// More than a segment can hold, or (verbatim) offsets that do not follow the log's end.
+    /// More than a segment can hold.
+    #[error("{length} bytes; a segment holds at most {length_max}")]
+    LargerThanSegment {
+        /// The length of all batches.
+        length: usize,
+        /// `segment.bytes`.
+        length_max: usize,
+    },
+    /// Verbatim batches whose offsets or epochs do not follow the log's end.
     #[error("the batches cannot be placed: {reason}")]
     Misplaced {
         /// Why.

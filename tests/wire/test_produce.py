@@ -137,3 +137,19 @@ def test_what_was_sent_without_a_largest_timestamp_is_found_by_time(brokers: lis
         return offsets
 
     assert everywhere(brokers, play) == [(0, NOW, 0), (0, NOW + 1, 1), (0, NOW + 2, 2), (0, -1, -1)]
+
+
+# --- Sizes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1_100_000, 2_100_000])
+def test_what_no_segment_has_room_for(brokers: list[Broker], size: int) -> None:
+    """A batch may be larger than a segment, and is refused for another reason than one that is too large."""
+    records = Batch([record(0, value=bytes(size))]).encode()
+
+    def play(broker: Broker) -> object:
+        create_topic(broker, b"short", partitions=1, segment_bytes="1048576", max_message_bytes="2000000")
+        answer = produced(exchange(broker, sized(produce(b"short", records))))[0]
+        return answer["error"], answer["log start"]
+
+    assert everywhere(brokers, play)[0] == {1_000_000: 0, 1_100_000: 18, 2_100_000: 10}[size]

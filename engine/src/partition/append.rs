@@ -145,7 +145,10 @@ impl Partition {
         let now_ms = self.core().runtime.wall_ms();
         match origin {
             AppendOrigin::Client => validate(&log.config, batches, now_ms)?,
-            AppendOrigin::Coordinator => validate_size(&log.config, batches)?,
+            AppendOrigin::Coordinator => {
+                validate_size(&log.config, batches)?;
+                validate_fit(&log.config, batches)?;
+            }
             AppendOrigin::Replica => validate_verbatim(log, batches)?,
         }
         self.core().check_fits(batches.length())?;
@@ -356,7 +359,7 @@ fn validate(config: &LogConfig, batches: &CheckedBatches, now_ms: i64) -> Result
             }
         }
     }
-    Ok(())
+    validate_fit(config, batches)
 }
 
 fn validate_size(config: &LogConfig, batches: &CheckedBatches) -> Result<(), AppendError> {
@@ -368,11 +371,14 @@ fn validate_size(config: &LogConfig, batches: &CheckedBatches) -> Result<(), App
             });
         }
     }
-    if batches.length() > config.segment_bytes as usize {
-        return Err(AppendError::TooLarge {
-            length: batches.length(),
-            length_max: config.segment_bytes as usize,
-        });
+    Ok(())
+}
+
+/// A log's segments begin with a batch, so that none may be larger than one.
+fn validate_fit(config: &LogConfig, batches: &CheckedBatches) -> Result<(), AppendError> {
+    let (length, length_max) = (batches.length(), config.segment_bytes as usize);
+    if length > length_max {
+        return Err(AppendError::LargerThanSegment { length, length_max });
     }
     Ok(())
 }

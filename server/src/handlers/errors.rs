@@ -36,7 +36,9 @@ pub fn of_append(error: &AppendError) -> ResponseError {
         AppendError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
         AppendError::KeylessOnCompacted => ResponseError::InvalidRecord,
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
-        AppendError::Misplaced { .. } => ResponseError::RecordListTooLarge,
+        AppendError::LargerThanSegment { .. } | AppendError::Misplaced { .. } => {
+            ResponseError::RecordListTooLarge
+        }
     }
 }
 

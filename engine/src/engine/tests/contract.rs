@@ -339,3 +339,18 @@ fn an_index_that_is_wrong_hides_no_record() {
         });
     }
 }
+
+#[test]
+fn a_batch_larger_than_a_segment_has_no_place() {
+    let mut world = World::new(49);
+    world.live(vec![short(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let large = batch(1, 20_000, 7);
+        let length = large.length();
+        let refused = partition.append(large, AppendOrigin::Client).await;
+        assert_eq!(refused, Err(AppendError::LargerThanSegment { length, length_max: 20_000 }));
+        let larger = partition.append(batch(1, 2 << 20, 7), AppendOrigin::Client).await;
+        assert!(matches!(larger, Err(AppendError::TooLarge { .. })), "what a batch may have comes first");
+        append_many(&partition, 1).await;
+    });
+}

@@ -452,7 +452,7 @@ fn word(
         AppendError::Deleted => return failure(index, unknown(version), None),
         _ => failure(index, errors::of_append(&error), None),
     };
-    if !matches!(error, AppendError::TooLarge { .. }) {
+    if !matches!(error, AppendError::TooLarge { .. } | AppendError::LargerThanSegment { .. }) {
         answer.log_start_offset = log_start_offset;
     }
     match &error {
