@@ -153,3 +153,34 @@ def test_what_no_segment_has_room_for(brokers: list[Broker], size: int) -> None:
         return answer["error"], answer["log start"]
 
     assert everywhere(brokers, play)[0] == {1_000_000: 0, 1_100_000: 18, 2_100_000: 10}[size]
+
+
+# --- Topics by their ids ------------------------------------------------------------------------------
+
+
+KEYLESS = Batch([record(0), record(1, key=None)])
+BY_ID = {
+    "sound": (SOUND, 0),
+    "partition 7": (SOUND, 7),
+    "partition -1": (SOUND, -1),
+    "keyless": (KEYLESS.encode(), 0),
+    "keyless, compressed": (Batch([gzip.compress(b"".join(KEYLESS.records))], count=2, last_delta=1, attributes=1).encode(), 0),
+}
+
+
+@pytest.mark.parametrize(("records", "partition"), BY_ID.values(), ids=BY_ID.keys())
+def test_a_topic_by_its_id(brokers: list[Broker], records: bytes, partition: int) -> None:
+    """What is not there is the partition; and words about its records have its name."""
+    name = b"compacted-by-id"
+
+    def play(broker: Broker) -> object:
+        create_topic(broker, name, cleanup_policy="compact")
+        told = produced_by_id(exchange(broker, sized(produce_by_id(topic_id(broker, name), records, partition))))
+        return told if told["records"] else told["error"]
+
+    everywhere(brokers, play)
+
+
+def test_an_id_of_no_topic(brokers: list[Broker]) -> None:
+    sent = sized(produce_by_id(b"\x11" * 16, SOUND))
+    assert everywhere(brokers, lambda broker: produced_by_id(exchange(broker, sent))["error"]) == 100

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_engine::batch::{self, BatchError, BatchLimits, BatchSummary, CheckedBatches, Codec};
@@ -107,8 +108,8 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
             let known = match (&refused, topic_id) {
                 (Some((error, message)), _) => Err(failure(index, *error, message.clone())),
                 (None, Some(id)) => known(&image, PartitionId { topic: id, partition: index })
-                    .ok_or_else(|| failure(index, unknown(version), None)),
-                (None, None) => Err(failure(index, unknown(version), None)),
+                    .ok_or_else(|| failure(index, ResponseError::UnknownTopicOrPartition, None)),
+                (None, None) => Err(failure(index, unknown_topic(version), None)),
             };
             let checked = known.and_then(|id| Ok((id, check(&request, version, is_closed, partition)?)));
             progress.push(match checked {
@@ -117,7 +118,10 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                     let records = partition.records.clone().unwrap_or_default();
                     let checked = match treatment(&context.shard, &image, &checked, id) {
                         // On the heap: few need it, and every connection's task has room for what is not.
-                        Some(treatment) => Box::pin(treated(&context, checked, treatment, &name, id)).await,
+                        Some(treatment) => {
+                            let name = named(&image, &name, id.topic);
+                            Box::pin(treated(&context, checked, treatment, name, id.partition)).await
+                        }
                         None => checked,
                     };
                     let (batches, refused) = match checked {
@@ -126,7 +130,9 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                     };
                     match place(&context.shard, id, batches, &mut sent) {
                         Some(place) => Progress::Appending { index, records, refused, place },
-                        None => Progress::Answered(failure(index, unknown(version), None)),
+                        None => {
+                            Progress::Answered(failure(index, ResponseError::UnknownTopicOrPartition, None))
+                        }
                     }
                 }
             });
@@ -138,7 +144,7 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
         let reply = context.shard.begin(core, move |shard| append_all(shard, batches)).await;
         elsewhere.insert(core, reply);
     }
-    Ok(Box::pin(finish(context, request.acks, topics, elsewhere)))
+    Ok(Box::pin(finish(context, image, request.acks, topics, elsewhere)))
 }
 
 type Topic = (flumen_wire::StrBytes, uuid::Uuid, Vec<Progress>);
@@ -146,6 +152,7 @@ type Topic = (flumen_wire::StrBytes, uuid::Uuid, Vec<Progress>);
 /// Waits until everything is acknowledged, and words the answer.
 async fn finish(
     context: RequestContext,
+    image: Arc<Image>,
     acks: i16,
     topics: Vec<Topic>,
     elsewhere: Elsewhere,
@@ -176,9 +183,9 @@ async fn finish(
                         }
                     };
                     match (outcome, refused) {
-                        (None, _) => failure(index, unknown(version), None),
+                        (None, _) => failure(index, ResponseError::UnknownTopicOrPartition, None),
                         (Some(outcome), Some(refused)) => refused.word(index, outcome.log_start_offset),
-                        (Some(outcome), None) => word(&name, index, version, &records, outcome),
+                        (Some(outcome), None) => word(index, &records, outcome, || named(&image, &name, id)),
                     }
                 }
             };
@@ -249,7 +256,8 @@ fn refused_as_a_whole(request: &ProduceRequest) -> Option<(ResponseError, Option
     None
 }
 
-fn unknown(version: i16) -> ResponseError {
+/// A partition that a known topic does not have is unknown as such, in every version.
+fn unknown_topic(version: i16) -> ResponseError {
     match version >= TOPIC_IDS_FROM {
         true => ResponseError::UnknownTopicId,
         false => ResponseError::UnknownTopicOrPartition,
@@ -260,6 +268,14 @@ fn unknown(version: i16) -> ResponseError {
 /// `ReplicaManager.appendToLocalLog`.
 fn is_closed(topic: &str, client_id: Option<&str>) -> bool {
     topic_name::is_internal(topic) && client_id != Some(ADMIN_CLIENT_ID)
+}
+
+/// What the topic is called, also where the request has its id only; words about its records say it.
+fn named<'a>(image: &'a Image, name: &'a str, id: uuid::Uuid) -> &'a str {
+    match name {
+        "" => image.topic_by_id(id).map_or("", |topic| &topic.name),
+        name => name,
+    }
 }
 
 fn known(image: &Image, id: PartitionId) -> Option<PartitionId> {
@@ -330,20 +346,14 @@ async fn treated(
     checked: Checked,
     treatment: Treatment,
     topic: &str,
-    id: PartitionId,
+    index: i32,
 ) -> Checked {
     let Checked::Sound(batches) = checked else { return checked };
     if !batches.summaries().iter().any(|summary| treatment.concerns(summary)) {
         return Checked::Sound(batches);
     }
-    // By name the answer to a client of ids says it, too.
-    let name = match topic {
-        "" => {
-            context.shard.image().topic_by_id(id.topic).map_or(String::new(), |topic| topic.name.to_string())
-        }
-        topic => topic.to_owned(),
-    };
-    let treating = move || treat::treat(batches, &treatment, &name, id.partition);
+    let topic = topic.to_owned();
+    let treating = move || treat::treat(batches, &treatment, &topic, index);
     match context.shard.compute().run(treating).await {
         Ok(batches) => Checked::Sound(batches),
         Err(refused) => Checked::Refused(refused),
@@ -429,12 +439,11 @@ fn append_all(
 }
 
 /// Words how an append ended.
-fn word(
-    topic: &str,
+fn word<'a>(
     index: i32,
-    version: i16,
     records: &Bytes,
     outcome: Outcome,
+    topic: impl FnOnce() -> &'a str,
 ) -> ProducePartitionResponse {
     let Outcome { result, log_start_offset } = outcome;
     let error = match result.expect("sound batches are appended") {
@@ -448,16 +457,17 @@ fn word(
         }
         Err(error) => error,
     };
-    let mut answer = match error {
-        AppendError::Deleted => return failure(index, unknown(version), None),
-        _ => failure(index, errors::of_append(&error), None),
-    };
-    if !matches!(error, AppendError::TooLarge { .. } | AppendError::LargerThanSegment { .. }) {
+    let mut answer = failure(index, errors::of_append(&error), None);
+    let is_told_without_log = matches!(
+        error,
+        AppendError::TooLarge { .. } | AppendError::LargerThanSegment { .. } | AppendError::Deleted
+    );
+    if !is_told_without_log {
         answer.log_start_offset = log_start_offset;
     }
     match &error {
         AppendError::KeylessOnCompacted => {
-            answer.record_errors = rejected::keyless(records, topic, index);
+            answer.record_errors = rejected::keyless(records, topic(), index);
             answer.error_message = Some(rejected::keyless_summary(&answer.record_errors));
         }
         AppendError::InvalidTimestamp { timestamp, earliest, latest } => {
