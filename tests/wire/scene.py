@@ -8,7 +8,7 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    CREATE_TOPICS, FETCH, METADATA, Reader, compact, exchange, header, pack, produce, produced, sized, string,
+    CREATE_TOPICS, FETCH, LIST_OFFSETS, METADATA, Reader, compact, exchange, header, pack, sized, string,
 )
 
 
@@ -29,8 +29,16 @@ def create_topic(broker: Broker, name: bytes, partitions: int = 3, **settings: s
     error = Reader(answer[12:])
     error.take("i"), error.string()
     assert error.take("h") in (0, 36), answer
-    wait_until(f"{name.decode()} to be led", lambda: produced(
-        exchange(broker, sized(produce(name, b""))))[0]["error"] not in (3, 6))
+    wait_until(f"{name.decode()} to be led", lambda: is_led(broker, name, partitions))
+
+
+def is_led(broker: Broker, name: bytes, partitions: int) -> bool:
+    """Whether each partition of a topic says where it ends."""
+    body = pack("ii", -1, 1) + string(name) + pack("i", partitions)
+    body += b"".join(pack("iq", index, -1) for index in range(partitions))
+    reader = Reader(exchange(broker, sized(header(LIST_OFFSETS, 1) + body))[12:])
+    reader.string()
+    return not any(reader.take("ihqq")[1] for _ in range(reader.take("i")))
 
 
 def topic_id(broker: Broker, name: bytes) -> bytes:

@@ -31,7 +31,8 @@ def describe_configs(broker: Broker, kind: int, name: bytes, keys: list[bytes] |
     told = {}
     for _ in range(reader.take("i")):
         name, value = reader.string(), reader.string()
-        told[name] = (value, *reader.take("?b?"))
+        # The one that is Flumen's own by default.
+        told[name] = ("" if name == "flush.messages" else value, *reader.take("?b?"))
         assert reader.take("i") == 0
     return error, message, told
 
