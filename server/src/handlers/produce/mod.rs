@@ -329,18 +329,19 @@ fn check(
     Ok(Checked::Sound(checked))
 }
 
-/// What may have to be done to a batch before it is appended. Few topics ask for something; and few clients' batches,
-/// who alone pay for the look into the topic's configuration.
+/// What has to be done to a batch before it is appended. Few topics ask for something; and few clients' batches, who
+/// alone pay for the look into the topic's configuration.
 fn treatment(shard: &Shard, image: &Image, checked: &Checked, id: PartitionId) -> Option<Treatment> {
     let Checked::Sound(batches) = checked else { return None };
-    shard.treatment(&id.topic).or_else(|| {
+    let treatment = shard.treatment(&id.topic).or_else(|| {
         batches.summaries().iter().any(BatchSummary::is_misdated).then_some(())?;
         let (topic, config) = (image.topic_by_id(id.topic)?, shard.config());
         Some(Resolver::new(&config.settings, image, config.node_id()).topic(&topic.name).1)
-    })
+    })?;
+    batches.summaries().iter().any(|summary| treatment.concerns(summary)).then_some(treatment)
 }
 
-/// What a topic or a batch asks for that wants more than the checks of every batch.
+/// Does it, off this core.
 async fn treated(
     context: &RequestContext,
     checked: Checked,
@@ -349,9 +350,6 @@ async fn treated(
     index: i32,
 ) -> Checked {
     let Checked::Sound(batches) = checked else { return checked };
-    if !batches.summaries().iter().any(|summary| treatment.concerns(summary)) {
-        return Checked::Sound(batches);
-    }
     let topic = topic.to_owned();
     let treating = move || treat::treat(batches, &treatment, &topic, index);
     match context.shard.compute().run(treating).await {
