@@ -6,7 +6,9 @@ import pytest
 
 from harness.broker import Broker
 
-from .protocol import DESCRIBE_CONFIGS, Reader, exchange, header, pack, sized, string
+from .protocol import (
+    DELETE_RECORDS, DESCRIBE_CONFIGS, Batch, Reader, exchange, header, pack, produce, produced, sized, string,
+)
 from .scene import create_topic, everywhere
 
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
@@ -42,3 +44,30 @@ def test_keys_of_a_topic(brokers: list[Broker], keys: list[bytes] | None) -> Non
     """To ask for no key is to ask for every key."""
     error, _, told = everywhere(brokers, lambda broker: describe_configs(broker, TOPIC_RESOURCE, b"administered", keys))
     assert error == 0 and len(told) == (33 if not keys else int(keys == [b"retention.ms"]))
+
+
+# --- Deleting records ---------------------------------------------------------------------------------
+
+
+def delete_records(broker: Broker, *topics: tuple[bytes, list[tuple[int, int]]]) -> list:
+    """What DeleteRecords v1 answers to topics with their partitions and offsets: sorted, for Kafka keeps no order."""
+    body = pack("i", len(topics))
+    for name, partitions in topics:
+        body += string(name) + pack("i", len(partitions)) + b"".join(pack("iq", *partition) for partition in partitions)
+    reader = Reader(exchange(broker, sized(header(DELETE_RECORDS, 1) + body + pack("i", 30_000)))[8:])
+    reader.take("i")
+    return sorted((reader.string(), sorted(reader.take("iqh") for _ in range(reader.take("i"))))
+                  for _ in range(reader.take("i")))
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact", "compact,delete", ""])
+def test_whose_records_are_deleted(brokers: list[Broker], policy: str) -> None:
+    """Those of every topic that is not compacted alone, also of one without a policy."""
+    name = b"deleted-" + policy.replace(",", "-").encode()
+
+    def play(broker: Broker) -> list:
+        create_topic(broker, name, partitions=1, cleanup_policy=policy)
+        assert produced(exchange(broker, sized(produce(name, Batch().encode()))))[0]["error"] == 0
+        return delete_records(broker, (name, [(0, 1)]))
+
+    everywhere(brokers, play)

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use flumen_engine::{Offset, Partition, PartitionId, ReadError};
+use flumen_engine::{LogConfig, Offset, Partition, PartitionId, ReadError};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -58,6 +58,12 @@ pub async fn handle(
     Ok(DeleteRecordsResponse::default().with_topics(topics))
 }
 
+/// Whether the start of such a log is not for a client to move: its records go when later ones take their place. A log
+/// without any policy has no such promise.
+fn is_compacted_only(config: &LogConfig) -> bool {
+    config.compact && !config.delete
+}
+
 /// On the partition's core: the log's new start.
 async fn delete(
     partition: Option<Partition>,
@@ -68,7 +74,7 @@ async fn delete(
     if is_internal {
         return Err(ResponseError::InvalidTopicException);
     }
-    if !partition.config().delete {
+    if is_compacted_only(&partition.config()) {
         return Err(ResponseError::PolicyViolation);
     }
     let before = match offset {
@@ -81,4 +87,19 @@ async fn delete(
         ReadError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
         error => errors::of_read(&error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_compacted_alone_keeps_its_records() {
+        for (delete, compact, is_kept) in
+            [(true, false, false), (true, true, false), (false, true, true), (false, false, false)]
+        {
+            let config = LogConfig { delete, compact, ..LogConfig::default() };
+            assert_eq!(is_compacted_only(&config), is_kept);
+        }
+    }
 }
