@@ -7,7 +7,8 @@ import pytest
 from harness.broker import Broker
 
 from .protocol import (
-    DELETE_RECORDS, DESCRIBE_CONFIGS, Batch, Reader, exchange, header, pack, produce, produced, sized, string,
+    DELETE_RECORDS, DESCRIBE_CONFIGS, LIST_CONFIG_RESOURCES, LIST_OFFSETS, Batch, Reader, exchange, header, pack, produce,
+    produced, sized, string,
 )
 from .scene import create_topic, everywhere
 
@@ -71,3 +72,41 @@ def test_whose_records_are_deleted(brokers: list[Broker], policy: str) -> None:
         return delete_records(broker, (name, [(0, 1)]))
 
     everywhere(brokers, play)
+
+
+def test_what_is_asked_for_twice_or_not_at_all(brokers: list[Broker]) -> None:
+    """Each partition is told once, and the last offset counts; a topic without partitions is not told."""
+    name = b"deleted-twice"
+
+    def play(broker: Broker) -> list:
+        create_topic(broker, name, partitions=2)
+        for _ in range(4):
+            assert produced(exchange(broker, sized(produce(name, Batch().encode()))))[0]["error"] == 0
+        return [
+            delete_records(broker, (name, [(0, 1), (1, 0), (0, 2)])),
+            delete_records(broker, (name, [(0, 2)]), (name, [(0, 3)])),
+            delete_records(broker, (name, []), (b"nowhere", [])),
+            delete_records(broker, (name, []), (b"nowhere", [(0, 1), (0, 2)]), (name, [(7, 1)])),
+            exchange(broker, sized(header(LIST_OFFSETS, 1) + pack("ii", -1, 2) + string(name) + pack("i", 0)
+                                   + string(name) + pack("iiq", 1, 0, -2))),
+        ]
+
+    everywhere(brokers, play)
+
+
+def test_records_of_internal_topics_stay(brokers: list[Broker]) -> None:
+    def play(broker: Broker) -> list:
+        create_topic(broker, b"__transaction_state", partitions=3)
+        return delete_records(broker, (b"__transaction_state", [(0, 0)]))
+
+    assert everywhere(brokers, play) == [("__transaction_state", [(0, -1, 17)])]
+
+
+# --- Listings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinds", [[4], [4, 4], [16, 4, 16]], ids=["brokers", "brokers twice", "two kinds"])
+def test_kinds_of_resources(brokers: list[Broker], kinds: list[int]) -> None:
+    """What is asked for twice is told once."""
+    sent = header(LIST_CONFIG_RESOURCES, 1, flexible=True) + bytes([len(kinds) + 1, *kinds]) + b"\0"
+    everywhere(brokers, lambda broker: exchange(broker, sized(sent)))

@@ -1,5 +1,6 @@
 //! ListConfigResources (74, KIP-1142): what can be configured.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
@@ -35,10 +36,13 @@ fn respond(image: &Image, version: i16, request: &ListConfigResourcesRequest) ->
         (_, []) => Some(ALL.to_vec()),
         (_, numbers) => numbers.iter().map(|number| ResourceKind::from_number(*number)).collect(),
     };
-    let Some(kinds) = kinds else {
+    let Some(mut kinds) = kinds else {
         let error = ResponseError::UnsupportedVersion.code();
         return ListConfigResourcesResponse::default().with_error_code(error);
     };
+    // A kind that is asked for twice is told once.
+    let mut seen = BTreeSet::new();
+    kinds.retain(|kind| seen.insert(*kind as i8));
     let mut resources = Vec::new();
     for kind in kinds {
         resources.extend(names(image, kind).iter().map(|name| {

@@ -126,9 +126,11 @@ pub async fn handle(
                 partitions.push(word(index, place.and_then(|place| found[place]), context.request.version));
             }
         }
-        topics.push(
-            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions),
-        );
+        // As Kafka, which answers by partitions.
+        if !partitions.is_empty() {
+            let answer = ListOffsetsTopicResponse::default().with_name(topic.name.clone());
+            topics.push(answer.with_partitions(partitions));
+        }
     }
     Ok(ListOffsetsResponse::default().with_topics(topics))
 }
