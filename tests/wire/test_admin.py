@@ -7,10 +7,10 @@ import pytest
 from harness.broker import Broker
 
 from .protocol import (
-    DELETE_RECORDS, DESCRIBE_CONFIGS, LIST_CONFIG_RESOURCES, LIST_OFFSETS, Batch, Reader, exchange, header, pack, produce,
-    produced, sized, string,
+    DELETE_RECORDS, DESCRIBE_CONFIGS, LIST_CONFIG_RESOURCES, LIST_OFFSETS, METADATA, Batch, Reader, exchange, header, pack,
+    produce, produced, sized, string,
 )
-from .scene import create_topic, everywhere
+from .scene import create_topic, everywhere, topic_id
 
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 
@@ -110,3 +110,15 @@ def test_kinds_of_resources(brokers: list[Broker], kinds: list[int]) -> None:
     """What is asked for twice is told once."""
     sent = header(LIST_CONFIG_RESOURCES, 1, flexible=True) + bytes([len(kinds) + 1, *kinds]) + b"\0"
     everywhere(brokers, lambda broker: exchange(broker, sized(sent)))
+
+
+@pytest.mark.parametrize("id", [b"\x11" * 16, None], ids=["unknown", "known"])
+def test_operations_on_a_topic_by_its_id(brokers: list[Broker], id: bytes | None) -> None:
+    """Nothing is known to be allowed on what is not there."""
+    def play(broker: Broker) -> bytes:
+        asked = id or topic_id(broker, b"administered")
+        body = b"\x02" + asked + b"\0\0" + b"\0\1\0"
+        # The operations are the last of a topic; behind them are its tags and those of the answer.
+        return exchange(broker, sized(header(METADATA, 12, flexible=True) + body))[-6:]
+
+    everywhere(brokers, play)

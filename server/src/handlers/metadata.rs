@@ -89,7 +89,8 @@ async fn respond(
             Asked::Topic(topic) => describe(view, version, topic, &pause).await,
             Asked::Failed(failed) => failed,
         };
-        if request.include_topic_authorized_operations {
+        // Of an id that is no topic's there is nothing to say what may be done with.
+        if request.include_topic_authorized_operations && described.name.is_some() {
             described.topic_authorized_operations = TOPIC_OPERATIONS;
         }
         topics.push(described);
