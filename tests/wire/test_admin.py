@@ -47,6 +47,12 @@ def test_keys_of_a_topic(brokers: list[Broker], keys: list[bytes] | None) -> Non
     assert error == 0 and len(told) == (33 if not keys else int(keys == [b"retention.ms"]))
 
 
+@pytest.mark.parametrize("keys", [[b"broker.id"], [b"node.id"], [b"broker.id", b"node.id", b"nope"]], ids=["broker.id", "node.id", "both"])
+def test_who_a_broker_is(brokers: list[Broker], keys: list[bytes]) -> None:
+    """Under both of the names that it had."""
+    everywhere(brokers, lambda broker: describe_configs(broker, BROKER_RESOURCE, b"1", keys))
+
+
 # --- Deleting records ---------------------------------------------------------------------------------
 
 

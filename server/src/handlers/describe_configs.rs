@@ -52,6 +52,10 @@ pub async fn handle(
     Ok(DescribeConfigsResponse::default().with_results(results))
 }
 
+/// A broker's id, by the name that it had before KRaft and by the one that it has since.
+const BROKER_ID: &str = "broker.id";
+const NODE_ID: &str = "node.id";
+
 /// Keys of older Kafkas and Kafka's internal ones: taken from a file, and told by no Kafka 4.3.
 static UNTOLD: [&str; 37] = [
     "auto.include.jmx.reporter",
@@ -201,7 +205,7 @@ impl Describer<'_> {
         let mut entries: Vec<Entry<'static>> = keys::all()
             .filter(|key| !UNTOLD.contains(&key.name))
             .map(|key| {
-                let synonyms = resolver.broker_synonyms(key.name);
+                let synonyms = synonyms(&resolver, key.name);
                 let value = synonyms.first().map(|synonym| synonym.value.clone());
                 Entry { key, value, synonyms, read_only: !is_dynamic(key.name) }
             })
@@ -256,6 +260,17 @@ impl Describer<'_> {
     }
 }
 
+/// What sets a broker's key. Where only one of the names of its id is set, that sets the other one, too (Kafka:
+/// `KafkaConfig.populateSynonyms`).
+fn synonyms(resolver: &Resolver<'_>, name: &'static str) -> Vec<Synonym> {
+    let own = resolver.broker_synonyms(name);
+    if name != BROKER_ID || !own.is_empty() {
+        return own;
+    }
+    let of_node = resolver.broker_synonyms(NODE_ID).into_iter();
+    of_node.map(|synonym| Synonym { name: BROKER_ID, ..synonym }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::cluster_view::fixture;
@@ -277,7 +292,8 @@ mod tests {
             };
             image.apply(&record.into()).expect("applied");
         }
-        let overrides = [("log.segment.bytes".to_owned(), "2097152".to_owned())];
+        let overrides = [("log.segment.bytes", "2097152"), ("node.id", "1")];
+        let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = Settings::gather(None, [], &overrides).expect("valid");
         let describer = Describer {
             image: &image,
@@ -333,6 +349,10 @@ mod tests {
         assert!(broker.configs.len() > 300);
         let password = broker.configs.iter().find(|entry| &*entry.name == "ssl.key.password").expect("there");
         assert!(password.is_sensitive && password.value.is_none());
+        for name in [BROKER_ID, NODE_ID] {
+            assert_eq!(entry(&broker, name).0.as_deref(), Some("1"));
+            assert_eq!(entry(&broker, name).1, Source::StaticBroker as i8);
+        }
         let all = describe(4, 4, "", None);
         assert_eq!(all.configs.len(), 1);
         assert_eq!(entry(&all, "min.insync.replicas").1, 3);
