@@ -10,7 +10,7 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    CLOSED, DELETE_RECORDS, LIST_OFFSETS, METADATA, Batch, Reader, compact, exchange, header, pack, produce, produced,
+    CLOSED, DELETE_RECORDS, LIST_OFFSETS, METADATA, OFFSET_FOR_LEADER_EPOCH, Batch, Reader, compact, exchange, header, pack, produce, produced,
     record, sized, string,
 )
 from .scene import create_topic, everywhere
@@ -92,9 +92,10 @@ def delete_records(broker: Broker, topic: bytes, before: int) -> None:
     assert answer != CLOSED and answer[-2:] == b"\0\0", answer
 
 
-def offset_at(broker: Broker, topic: bytes, timestamp: int) -> tuple:
+def offset_at(broker: Broker, topic: bytes, timestamp: int, known_epoch: int = -1, isolation: int = 0) -> tuple:
     """Error, milliseconds behind an hour ago, offset, leader epoch."""
-    body = pack("ib", -1, 0) + b"\x02" + compact(topic) + b"\x02" + pack("iiq", 0, -1, timestamp) + b"\0\0\0"
+    body = pack("ib", -1, isolation) + b"\x02" + compact(topic) + b"\x02" + pack("iiq", 0, known_epoch, timestamp)
+    body += b"\0\0\0"
     answer = exchange(broker, sized(header(LIST_OFFSETS, 7, flexible=True) + body))
     reader = Reader(answer[4 + 4 + 1 + 4 + 1 + len(compact(topic)) + 1 :])
     _, error, time, offset, epoch = reader.take("ihqqi")
@@ -127,5 +128,22 @@ def test_the_largest_timestamp(brokers: list[Broker], log: list[list[int]], dele
         if deleted is not None:
             delete_records(broker, topic, deleted)
         return [offset_at(broker, topic, wanted) for wanted in (MAX_TIMESTAMP, *range(HOUR_AGO, HOUR_AGO + 11))]
+
+    everywhere(brokers, play)
+
+
+# --- What a client says of itself ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known_epoch", [-3, -2, -1, 0, 1])
+def test_a_leader_epoch_that_is_known(brokers: list[Broker], known_epoch: int) -> None:
+    """None is -1 and nothing else."""
+    topic = b"epochs"
+
+    def play(broker: Broker) -> list[object]:
+        create_topic(broker, topic, partitions=1)
+        body = pack("i", -1) + pack("i", 1) + string(topic) + pack("iiii", 1, 0, known_epoch, 0)
+        ended = exchange(broker, sized(header(OFFSET_FOR_LEADER_EPOCH, 3) + body))
+        return [offset_at(broker, topic, -1, known_epoch), ended]
 
     everywhere(brokers, play)

@@ -17,6 +17,7 @@ use flumen_wire::fetch::{
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
+use super::epochs::NO_LEADER_EPOCH;
 use super::{Refusal, RequestContext};
 use crate::connection::Response;
 use crate::fetch_session::{Found, PartitionKey, SessionError, Wanted, home_of, into_topics};
@@ -178,7 +179,8 @@ fn target(place: u64, topic: Uuid, partition: &FetchPartition) -> Target {
         id: partition_id(topic, partition.index),
         offset: Offset(partition.fetch_offset),
         bytes_max: usize::try_from(partition.max_bytes).unwrap_or(0),
-        leader_epoch: partition.current_leader_epoch,
+        // As Kafka's FetchRequest, for which every negative epoch is none.
+        leader_epoch: partition.current_leader_epoch.max(NO_LEADER_EPOCH),
         last_fetched_epoch: partition.last_fetched_epoch,
     }
 }
