@@ -132,6 +132,21 @@ def test_the_largest_timestamp(brokers: list[Broker], log: list[list[int]], dele
     everywhere(brokers, play)
 
 
+def test_the_largest_timestamp_where_there_is_none(brokers: list[Broker]) -> None:
+    """That of the first record; of no record there is nothing to tell."""
+    topic = b"times-none"
+
+    def play(broker: Broker) -> list[tuple]:
+        create_topic(broker, topic, partitions=1)
+        told = [offset_at(broker, topic, MAX_TIMESTAMP)]
+        batch = Batch([record(0), record(1)], base_timestamp=-1, max_timestamp=-1).encode()
+        for _ in range(2):
+            assert produced(exchange(broker, sized(produce(topic, batch))))[0]["error"] == 0
+        return told + [offset_at(broker, topic, wanted) for wanted in (MAX_TIMESTAMP, 0, HOUR_AGO)]
+
+    assert everywhere(brokers, play)[1] == (0, -1, 0, 0)
+
+
 # --- What a client says of itself ---------------------------------------------------------------------
 
 

@@ -451,20 +451,22 @@ impl Partition {
     }
 
     /// The record with the largest timestamp: the first one of them in the first segment that has it, if it lies
-    /// below `limit`. As in Kafka it may lie below the log's start, for as long as its segment is there.
+    /// below `limit`. As in Kafka it may lie below the log's start, for as long as its segment is there; and where no
+    /// record has a timestamp, it is the first one of all.
     pub async fn max_timestamp(&self, limit: ReadLimit) -> Result<Option<TimestampedOffset>, ReadError> {
         let (bases, end) = {
             let log = self.inner.log.borrow();
             if let Some(refusal) = log.read_refusal() {
                 return Err(refusal);
             }
-            let bases: Vec<Offset> = log.segments.iter().map(|segment| segment.base).collect();
+            let written = log.segments.iter().filter(|segment| segment.end > 0);
+            let bases: Vec<Offset> = written.map(|segment| segment.base).collect();
             (bases, Self::limit(&log, limit))
         };
         let mut largest: Option<(Timestamp, Offset)> = None;
         for base in bases {
             if let Some((timestamp, _)) = self.time_floor(base, Timestamp(i64::MAX)).await?
-                && timestamp > largest.map_or(Timestamp(-1), |(largest, _)| largest)
+                && largest.is_none_or(|(largest, _)| timestamp > largest)
             {
                 largest = Some((timestamp, base));
             }

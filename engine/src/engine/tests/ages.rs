@@ -89,3 +89,22 @@ fn a_segment_of_them_is_rolled_when_its_time_is_over() {
         assert_eq!(segments(), 2);
     });
 }
+
+#[test]
+fn the_first_of_them_has_the_largest_timestamp() {
+    let mut world = World::new(53);
+    world.live(vec![aging()], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let largest = async || {
+            let found = partition.max_timestamp(ReadLimit::HighWatermark).await.expect("read");
+            found.map(|found| (found.offset.0, found.timestamp.0))
+        };
+        assert_eq!(largest().await, None);
+        for _ in 0..7 {
+            append(&partition, timeless()).await;
+        }
+        assert_eq!(largest().await, Some((0, -1)));
+        append(&partition, batch(1, 10, 0)).await;
+        assert_eq!(largest().await, Some((7, START_MS)));
+    });
+}
