@@ -58,6 +58,9 @@ pub enum AppendError {
         /// The latest one accepted now.
         latest: Timestamp,
     },
+    /// A client says that the timestamps are the broker's.
+    #[error("a client's batch says LogAppendTime")]
+    AppendTimeOfClient,
     /// A record without a key, for a compacted topic.
     #[error("a record without a key, for a compacted topic")]
     KeylessOnCompacted,

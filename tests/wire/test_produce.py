@@ -139,6 +139,48 @@ def test_what_was_sent_without_a_largest_timestamp_is_found_by_time(brokers: lis
     assert everywhere(brokers, play) == [(0, NOW, 0), (0, NOW + 1, 1), (0, NOW + 2, 2), (0, -1, -1)]
 
 
+# --- Times that are not accepted ----------------------------------------------------------------------
+
+LIMITED = {"by default": {}, "an hour": {"message_timestamp_before_max_ms": "3600000"},
+           "by the broker": {"message_timestamp_type": "LogAppendTime"}}
+TIMES = {
+    "none": Batch([record(0)], base_timestamp=-1, max_timestamp=-1),
+    "-2": Batch([record(0)], base_timestamp=-2, max_timestamp=-2),
+    "-5 after one that is sound": Batch([record(0), record(1, timestamp=-NOW - 5)], base_timestamp=NOW, max_timestamp=NOW),
+    "none after one that is sound": Batch([record(0), record(1, timestamp=-NOW - 1)], base_timestamp=NOW, max_timestamp=NOW),
+    "long before the beginning": Batch([record(0)], base_timestamp=-(2**62), max_timestamp=-(2**62)),
+    "the earliest": Batch([record(0)], base_timestamp=-(2**63), max_timestamp=-(2**63)),
+    "the latest": Batch([record(0)], base_timestamp=2**63 - 1, max_timestamp=2**63 - 1),
+    "of the broker": Batch([record(0), record(1, key=None, value=None)], attributes=8, base_timestamp=NOW, max_timestamp=NOW),
+    "of the broker, none": Batch([record(0)], attributes=8, base_timestamp=NOW, max_timestamp=-1),
+    "of the broker, late": Batch([record(0)], attributes=8, base_timestamp=NOW, max_timestamp=NOW + 7_200_000),
+}
+
+
+@pytest.mark.parametrize("limits", LIMITED)
+@pytest.mark.parametrize("batch", TIMES.values(), ids=TIMES.keys())
+def test_times_that_are_not_accepted(brokers: list[Broker], limits: str, batch: Batch) -> None:
+    name = b"limited-" + limits.replace(" ", "-").encode()
+
+    def play(broker: Broker) -> object:
+        create_topic(broker, name, partitions=1, **LIMITED[limits])
+        answer = produced(exchange(broker, sized(produce(name, batch.encode()))))[0]
+        return answer["error"], answer["records"], answer["message"]
+
+    everywhere(brokers, play)
+
+
+def test_compressed_times_of_the_broker(brokers: list[Broker]) -> None:
+    sent = squeezed([0, 7], NOW, -1, attributes=9)
+
+    def play(broker: Broker) -> list[int]:
+        for limits, settings in LIMITED.items():
+            create_topic(broker, b"limited-" + limits.replace(" ", "-").encode(), partitions=1, **settings)
+        return [errors(broker, produce(b"limited-" + limits.replace(" ", "-").encode(), sent)) for limits in LIMITED]
+
+    assert everywhere(brokers, play) == [[32]] * 3
+
+
 # --- Sizes --------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Partition;
 use super::log::{Log, Point, QueuedAppend, Waiter};
 use crate::append::{Append, AppendError, AppendOrigin, AppendSlot, Appended};
-use crate::batch::{CheckedBatches, Placement};
+use crate::batch::{CheckedBatches, Placement, TimestampType};
 use crate::core::count;
 use crate::producers::{TransactionEnd, Verdict};
 use crate::{LogConfig, Offset, Position, Timestamp};
@@ -348,13 +348,18 @@ fn validate(config: &LogConfig, batches: &CheckedBatches, now_ms: i64) -> Result
         if config.compact && summary.has_keyless == Some(true) {
             return Err(AppendError::KeylessOnCompacted);
         }
+        // Only the broker says that a time is its own; where the records have none, the header's is looked at first.
+        let is_append_time = summary.timestamp_type == TimestampType::LogAppendTime;
+        if is_append_time && (config.log_append_time || summary.max_timestamp == Timestamp(-1)) {
+            return Err(AppendError::AppendTimeOfClient);
+        }
         if config.log_append_time {
             continue;
         }
         let earliest = Timestamp(now_ms.saturating_sub(config.timestamp_before_max_ms));
         let latest = Timestamp(now_ms.saturating_add(config.timestamp_after_max_ms));
         for timestamp in [summary.min_timestamp, summary.max_timestamp] {
-            if timestamp.0 >= 0 && !(earliest..=latest).contains(&timestamp) {
+            if timestamp != Timestamp(-1) && !(earliest..=latest).contains(&timestamp) {
                 return Err(AppendError::InvalidTimestamp { timestamp, earliest, latest });
             }
         }

@@ -33,7 +33,9 @@ pub fn of_append(error: &AppendError) -> ResponseError {
             ProducerError::InvalidTransactionState { .. } => ResponseError::InvalidTxnState,
             ProducerError::CoordinatorFenced { .. } => ResponseError::TransactionCoordinatorFenced,
         },
-        AppendError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
+        AppendError::InvalidTimestamp { .. } | AppendError::AppendTimeOfClient => {
+            ResponseError::InvalidTimestamp
+        }
         AppendError::KeylessOnCompacted => ResponseError::InvalidRecord,
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
         AppendError::LargerThanSegment { .. } | AppendError::Misplaced { .. } => {

@@ -354,3 +354,38 @@ fn a_batch_larger_than_a_segment_has_no_place() {
         append_many(&partition, 1).await;
     });
 }
+
+#[test]
+fn every_time_but_none_is_held_against_the_limits() {
+    let mut world = World::new(48);
+    let limited = open_with(0, |config| config.timestamp_before_max_ms = 3_600_000);
+    let stamping = open_with(1, |config| config.log_append_time = true);
+    world.live(vec![limited, stamping], |engine, _| async move {
+        let [limited, stamping] = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
+        let at = |time: i64| {
+            let mut builder = BatchBuilder::new();
+            builder.append(Timestamp(time), None, None, &[]);
+            builder.build()
+        };
+        let sent = |bytes: bytes::Bytes| {
+            crate::batch::check(bytes, &crate::batch::BatchLimits { max_message_bytes: u32::MAX })
+                .expect("sound")
+        };
+        for (time, is_accepted) in [(-1, true), (START_MS, true), (-2, false), (i64::MIN, false), (0, false)]
+        {
+            let outcome = limited.append(sent(at(time)), AppendOrigin::Client).await;
+            assert_eq!(outcome.is_ok(), is_accepted, "{time}: {outcome:?}");
+            assert!(stamping.append(sent(at(time)), AppendOrigin::Client).await.is_ok());
+        }
+        // The broker's own time, said by a client.
+        let mut claimed = at(START_MS).to_vec();
+        claimed[22] |= 8;
+        crate::batch::seal(&mut claimed, crate::batch::Codec::None, None).expect("a header");
+        assert!(limited.append(sent(claimed.clone().into()), AppendOrigin::Client).await.is_ok());
+        let refused = stamping.append(sent(claimed.clone().into()), AppendOrigin::Client).await;
+        assert_eq!(refused, Err(AppendError::AppendTimeOfClient));
+        crate::batch::seal(&mut claimed, crate::batch::Codec::None, Some(Timestamp(-1))).expect("a header");
+        let refused = limited.append(sent(claimed.into()), AppendOrigin::Client).await;
+        assert_eq!(refused, Err(AppendError::AppendTimeOfClient));
+    });
+}

@@ -37,6 +37,9 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// The first version in which zstd may be used (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
+/// What is said of a batch some of whose records have times that are not accepted.
+const INVALID_TIMESTAMP: &str = "One or more records have been rejected due to invalid timestamp";
+
 /// What a client calls itself that may append to internal topics. Kafka: `AdminUtils.ADMIN_CLIENT_ID`.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
@@ -471,8 +474,11 @@ fn word<'a>(
         AppendError::InvalidTimestamp { timestamp, earliest, latest } => {
             let accepted = earliest.0..=latest.0;
             answer.record_errors = rejected::out_of_time(records, timestamp.0, &accepted);
-            answer.error_message =
-                Some("One or more records have been rejected due to invalid timestamp".into());
+            answer.error_message = Some(INVALID_TIMESTAMP.into());
+        }
+        AppendError::AppendTimeOfClient => {
+            answer.record_errors = rejected::dated_by_client(records);
+            answer.error_message = Some(INVALID_TIMESTAMP.into());
         }
         _ => {}
     }

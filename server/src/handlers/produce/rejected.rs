@@ -58,20 +58,44 @@ pub fn out_of_time(records: &Bytes, found: i64, accepted: &RangeInclusive<i64>) 
     named.collect()
 }
 
+/// The records of a batch that says that their times are the broker's: all of them.
+pub fn dated_by_client(records: &Bytes) -> Vec<RecordError> {
+    let word = |record: &str| {
+        format!(
+            "Invalid timestamp type in message{record}. \
+             Producer should not set timestamp type to LogAppendTime."
+        )
+    };
+    let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
+    let rejected = told(records, |index, record| {
+        let record = format!(
+            " DefaultRecord(offset={index}, timestamp={}, key={} bytes, value={} bytes)",
+            record.timestamp.0,
+            length(record.key),
+            length(record.value)
+        );
+        Some(RecordError { batch_index: index, message: Some(word(&record)) })
+    });
+    match rejected.is_empty() {
+        true => vec![RecordError { batch_index: 0, message: Some(word("")) }],
+        false => rejected,
+    }
+}
+
 /// Index and timestamp of each record that is rejected; the first one's index alone if none can be told.
 fn indexes(records: &Bytes, is_rejected: impl Fn(&Record) -> bool) -> Vec<(i32, Option<i64>)> {
-    let limits = BatchLimits { max_message_bytes: u32::MAX };
-    let mut rejected = Vec::new();
-    if let Ok(checked) = batch::check(records.clone(), &limits) {
-        let walked = checked.summaries().iter().filter_map(|summary| checked.records(summary).ok()).flatten();
-        for (index, record) in (0..).zip(walked.flatten()) {
-            if is_rejected(&record) {
-                rejected.push((index, Some(record.timestamp.0)));
-            }
-        }
-    }
+    let mut rejected =
+        told(records, |index, record| is_rejected(record).then_some((index, Some(record.timestamp.0))));
     if rejected.is_empty() {
         rejected.push((0, None));
     }
     rejected
+}
+
+/// What there is to tell of the records, each with its index; nothing of those of a compressed batch.
+fn told<T>(records: &Bytes, tell: impl Fn(i32, &Record) -> Option<T>) -> Vec<T> {
+    let limits = BatchLimits { max_message_bytes: u32::MAX };
+    let Ok(checked) = batch::check(records.clone(), &limits) else { return Vec::new() };
+    let walked = checked.summaries().iter().filter_map(|summary| checked.records(summary).ok()).flatten();
+    (0..).zip(walked.flatten()).filter_map(|(index, record)| tell(index, &record)).collect()
 }
