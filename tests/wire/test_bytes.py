@@ -276,12 +276,49 @@ SQUEEZED = {
     "more than counted": squeezed(KEYED, record(1), count=1),
     "bytes behind the records": squeezed(KEYED, payload=gzip.compress(KEYED + b"zz")),
     "a record too long": squeezed(KEYED, payload=gzip.compress(varint(500) + bytes(7))),
+    "two members": squeezed(KEYED, record(1), payload=gzip.compress(KEYED) + gzip.compress(record(1))),
+    "parted amid a record": squeezed(KEYED, record(1), payload=gzip.compress(KEYED[:4]) + gzip.compress(KEYED[4:] + record(1))),
+    "a torn second member": squeezed(KEYED, record(1), payload=gzip.compress(KEYED) + gzip.compress(record(1))[:-12]),
+    "zeros behind the member": squeezed(KEYED, payload=gzip.compress(KEYED) + bytes(40)),
+    "junk behind the member": squeezed(KEYED, payload=gzip.compress(KEYED) + b"junk that is long enough for a header"),
     "too large as it came": squeezed(KEYED, payload=gzip.compress(KEYED) + bytes(1_100_000)),
 }
 
 
 @pytest.mark.parametrize("records", SQUEEZED.values(), ids=SQUEEZED.keys())
 def test_compressed_to_a_compacted_topic(brokers: list[Broker], records: bytes) -> None:
+    everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(produce(b"compacted", records))))))
+
+
+def zstd_frame(content: bytes) -> bytes:
+    """One frame of Zstandard with a short content as it is (RFC 8878)."""
+    block = len(content) << 3 | 1
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(content)]) + struct.pack("<I", block)[:3] + content
+
+
+def zstd(payload: bytes, count: int = 2) -> bytes:
+    return Batch([payload], count=count, last_delta=count - 1, attributes=4).encode()
+
+
+SKIPPED = struct.pack("<II", 0x184D2A53, 5) + b"?????"
+FRAMES = zstd_frame(KEYED), zstd_frame(record(1))
+
+ZSTD = {
+    "one frame": zstd(zstd_frame(KEYED + record(1))),
+    "one frame without a key": zstd(zstd_frame(KEYED + KEYLESS)),
+    "two frames": zstd(FRAMES[0] + FRAMES[1]),
+    "frames to skip": zstd(SKIPPED + FRAMES[0] + SKIPPED + SKIPPED + FRAMES[1] + SKIPPED),
+    "a second frame without a key": zstd(FRAMES[0] + zstd_frame(KEYLESS)),
+    "a torn second frame": zstd(FRAMES[0] + FRAMES[1][:-3]),
+    "a torn frame to skip": zstd(FRAMES[0] + FRAMES[1] + SKIPPED[:-2]),
+    "junk behind the frames": zstd(FRAMES[0] + FRAMES[1] + b"junk"),
+    "nothing but frames to skip": zstd(SKIPPED),
+    "nothing": zstd(b""),
+}
+
+
+@pytest.mark.parametrize("records", ZSTD.values(), ids=ZSTD.keys())
+def test_zstd_to_a_compacted_topic(brokers: list[Broker], records: bytes) -> None:
     everywhere(brokers, lambda broker: told(produced(exchange(broker, sized(produce(b"compacted", records))))))
 
 
