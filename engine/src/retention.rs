@@ -60,7 +60,8 @@ pub(crate) async fn check(core: &Rc<Core>) -> Result<(), StorageError> {
 fn shorten(partition: &Partition, now: Timestamp) -> bool {
     let mut log = partition.inner().log.borrow_mut();
     log.producers.remove_expired(now);
-    if !log.is_online() {
+    // A full disk most of all: this is what frees space.
+    if log.read_refusal().is_some() {
         return false;
     }
     if let Some(start) = new_start(&mut log, now) {

@@ -9,6 +9,14 @@ use crate::segment::Segment;
 use crate::write_behind::{self, Extent};
 use flumen_ring::CHUNK_BYTES;
 
+/// What `work` gives, if it completes within `limit` of simulated time.
+async fn within<T>(runtime: &Rc<SimRuntime>, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(Box::pin(work), runtime.sleep(limit)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
 #[test]
 fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
     let mut world = World::new(20);
@@ -73,6 +81,39 @@ fn a_nearly_full_disk_is_filled_to_its_last_blocks() {
         }
         assert_eq!(read_all(&partition, 0).await.len(), 7);
         assert_eq!(engine.stats().dirty_bytes, 0, "everything is in its segment");
+    });
+}
+
+#[test]
+fn retention_frees_a_full_disk() {
+    let mut world = World::new(29);
+    let disk = world.disk.clone();
+    let keeps_little = open_with(0, |config| {
+        config.segment_bytes = 64 << 10;
+        config.retention_bytes = 100_000;
+        config.file_delete_delay_ms = 0;
+    });
+    world.live(vec![keeps_little], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..10 {
+            append(&partition, batch(1, 40_000, fill)).await;
+        }
+        runtime.sleep(Duration::from_secs(10)).await;
+        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+        disk.set_faults(FaultPlan { capacity_bytes: used + (16 << 10), ..FaultPlan::default() });
+        let limit = Duration::from_secs(10);
+        loop {
+            let appending = partition.append(batch(1, 40_000, 10), AppendOrigin::Client);
+            match within(&runtime, limit, appending).await {
+                Some(Err(AppendError::NoSpace)) => break,
+                _ => runtime.sleep(Duration::from_secs(5)).await,
+            }
+        }
+        engine.retain().await.expect("looked at");
+        runtime.sleep(limit).await;
+        assert!(partition.log_start_offset() > Offset(0));
+        append(&partition, batch(1, 100, 11)).await;
+        disk.set_faults(FaultPlan::default());
     });
 }
 
