@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flumen_ring::{CHUNK_BYTES, Region};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Holder, Holders};
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
@@ -33,6 +33,9 @@ const READ_EVICTIONS_MAX: usize = 16;
 const WARM_EVICTIONS_MAX: usize = 16;
 /// What they hold at most.
 const WARM_EVICTED_BYTES_MAX: usize = 2 * CHUNK_BYTES;
+
+/// So many entries of extents are looked at for each extent that is given out, once many of them have come back.
+const HOLDERS_CHECKED: usize = 4;
 
 /// So many files of sealed segments stay open for readers.
 const OPEN_FILES_MAX: usize = 512;
@@ -69,8 +72,8 @@ pub(crate) struct Core {
     sync_all: SharedSync,
     /// Flushes of the names of its folders.
     sync_folders: SharedSync,
-    /// Extents in the order in which they were given out, by partition and segment.
-    extents: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
+    /// Who holds extents.
+    holders: RefCell<Holders>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
     nothing_clean: Cell<bool>,
     /// Files of sealed segments that readers opened, oldest first.
@@ -140,7 +143,7 @@ impl Core {
             cold_reads: Semaphore::new(COLD_READ_BYTES_MAX),
             sync_all: SharedSync::default(),
             sync_folders: SharedSync::default(),
-            extents: RefCell::new(VecDeque::new()),
+            holders: RefCell::default(),
             nothing_clean: Cell::new(false),
             opened: RefCell::new(VecDeque::new()),
             starving: RefCell::new(VecDeque::new()),
@@ -273,8 +276,10 @@ impl Core {
                 _ => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
             }
         };
-        let owner = (Rc::downgrade(partition.inner()), log.active().base);
-        self.extents.borrow_mut().push_back(owner);
+        self.check_holders(partition, log);
+        let active = log.active_mut();
+        let holder = Rc::downgrade(partition.inner());
+        self.holders.borrow_mut().push(holder, active.base, &mut active.listing);
         Some(region)
     }
 
@@ -284,26 +289,39 @@ impl Core {
         if self.nothing_clean.get() {
             return None;
         }
-        let attempts = self.extents.borrow().len();
+        let attempts = self.holders.borrow().len();
         for _ in 0..attempts {
-            let Some((partition, base)) = self.extents.borrow_mut().pop_front() else { break };
-            let Some(holder) = partition.upgrade() else { continue };
-            let evicted = if Rc::ptr_eq(&holder, own.inner()) {
-                evict_from(own_log, base)
-            } else {
-                evict_from(&mut holder.log.borrow_mut(), base)
-            };
-            match evicted {
-                Evicted::Region(region) => {
+            let Some(holder) = self.holders.borrow_mut().pop() else { break };
+            match in_log_of(&holder, own, own_log, evict_from).unwrap_or(Evicted::Gone) {
+                Evicted::Region { region, holds_more } => {
+                    if holds_more {
+                        self.holders.borrow_mut().put_last(holder);
+                    }
                     let bytes = region.capacity();
+                    self.holders.borrow_mut().came_back();
                     return Some((bytes, self.cache.borrow_mut().release(region)));
                 }
-                Evicted::InUse => self.extents.borrow_mut().push_back((partition, base)),
+                Evicted::InUse => self.holders.borrow_mut().put_last(holder),
                 Evicted::Gone => {}
             }
         }
         self.nothing_clean.set(true);
         None
+    }
+
+    /// Drops entries of extents that have come back, if there are many.
+    fn check_holders(&self, own: &Partition, own_log: &mut Log) {
+        for _ in 0..HOLDERS_CHECKED {
+            let Some(holder) = self.holders.borrow_mut().next_to_check() else { return };
+            if in_log_of(&holder, own, own_log, still_holds).unwrap_or(false) {
+                self.holders.borrow_mut().keep(holder);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn holders_known(&self) -> usize {
+        self.holders.borrow().len()
     }
 
     /// A reader opened a segment's file; the one that was opened longest ago is closed, if there are too many.
@@ -325,6 +343,7 @@ impl Core {
     /// Gives an extent's memory back.
     pub(crate) fn release(&self, region: Region) {
         self.cache.borrow_mut().release(region);
+        self.holders.borrow_mut().came_back();
         self.nothing_clean.set(false);
     }
 
@@ -442,21 +461,61 @@ impl Core {
 }
 
 enum Evicted {
-    Region(Region),
+    Region {
+        region: Region,
+        /// The segment has others, and no entry but this one.
+        holds_more: bool,
+    },
     InUse,
     Gone,
 }
 
-fn evict_from(log: &mut Log, base: Offset) -> Evicted {
+/// Looks into the log of a holder, which may be the one that the caller has borrowed; `None` if its partition is gone.
+fn in_log_of<T>(
+    holder: &Holder,
+    own: &Partition,
+    own_log: &mut Log,
+    look: impl FnOnce(&mut Log, &Holder) -> T,
+) -> Option<T> {
+    let partition = holder.partition.upgrade()?;
+    Some(if Rc::ptr_eq(&partition, own.inner()) {
+        look(own_log, holder)
+    } else {
+        look(&mut partition.log.borrow_mut(), holder)
+    })
+}
+
+/// The segment of an entry, unless another one has its place.
+fn held_segment<'a>(log: &'a mut Log, holder: &Holder) -> Option<&'a mut Segment> {
+    log.segment_mut(holder.segment).filter(|segment| holder.is_of(&segment.listing))
+}
+
+/// Evicts the oldest extent of the segment, whose entry was taken off the list.
+fn evict_from(log: &mut Log, holder: &Holder) -> Evicted {
     let settled = log.settled;
-    let Some(segment) = log.segment_mut(base) else { return Evicted::Gone };
+    let Some(segment) = held_segment(log, holder) else { return Evicted::Gone };
     if !segment.has_extents() {
+        segment.listing.entries -= 1;
         return Evicted::Gone;
     }
-    let settled_bytes = match base.cmp(&settled.segment) {
+    let settled_bytes = match segment.base.cmp(&settled.segment) {
         std::cmp::Ordering::Less => u64::MAX,
         std::cmp::Ordering::Equal => settled.position.0,
         std::cmp::Ordering::Greater => 0,
     };
-    segment.evict(settled_bytes, false).map_or(Evicted::InUse, Evicted::Region)
+    let Some(region) = segment.evict(settled_bytes, false) else { return Evicted::InUse };
+    // An extent that was taken for the segment before may have no entry of its own.
+    let holds_more = segment.has_extents() && segment.listing.entries == 1;
+    segment.listing.entries -= usize::from(!holds_more);
+    Evicted::Region { region, holds_more }
+}
+
+/// Whether the segment has an extent for each of its entries. If not, the entry, which is its oldest, is of one that
+/// came back.
+fn still_holds(log: &mut Log, holder: &Holder) -> bool {
+    let reserved = if holder.segment == log.active().base { log.spare.len() } else { 0 };
+    let Some(segment) = held_segment(log, holder) else { return false };
+    let is_held = segment.listing.entries <= segment.extents() + reserved;
+    segment.listing.entries -= usize::from(!is_held);
+    is_held
 }

@@ -9,10 +9,12 @@
 //! When that is reached nothing fails: there is no extent until one is given back.
 
 mod carved;
+mod holders;
 
 use flumen_ring::{CHUNK_BYTES, ChunkPool, Region};
 
 use carved::Carved;
+pub(crate) use holders::{Holder, Holders, Listing};
 
 /// The sizes that extents come in, in bytes.
 pub(crate) const EXTENT_CLASSES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, CHUNK_BYTES];

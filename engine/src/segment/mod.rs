@@ -25,7 +25,7 @@ use flumen_ring::{BUFFER_ALIGNMENT, Region, Slice};
 pub(crate) use lookup::Lookup;
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
-use crate::cache::EXTENT_CLASSES;
+use crate::cache::{EXTENT_CLASSES, Listing};
 use crate::storage::DataFile;
 use crate::{Offset, Position, Timestamp};
 
@@ -74,6 +74,8 @@ pub(crate) struct Segment {
     pub(crate) appended_at: Option<u64>,
     /// The producers as of its base, to be written beside it.
     pub(crate) snapshot: Option<Vec<u8>>,
+    /// Its entries in the list of those that hold extents.
+    pub(crate) listing: Listing,
     extents: VecDeque<Extent>,
     /// The bytes from `align_down(end)` to `end`, while no extent holds them.
     tail: Vec<u8>,
@@ -139,6 +141,7 @@ impl Segment {
             lookup: Some(Lookup::new(base, Position(0), base)),
             appended_at: None,
             snapshot: None,
+            listing: Listing::default(),
             extents: VecDeque::new(),
             tail: Vec::new(),
             allocation_bytes: ALLOCATION_BYTES_MIN,
@@ -362,6 +365,11 @@ impl Segment {
         let largest = EXTENT_CLASSES[EXTENT_CLASSES.len() - 1];
         self.extents.len() > 1
             && self.extents.front().is_some_and(|oldest| oldest.region.capacity() >= largest)
+    }
+
+    /// How many extents are held.
+    pub(crate) fn extents(&self) -> usize {
+        self.extents.len()
     }
 
     /// Whether an extent is held.

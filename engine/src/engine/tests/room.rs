@@ -220,6 +220,21 @@ fn small_extents_in_between_do_not_keep_a_whole_chunk_from_the_memory_of_old_one
 }
 
 #[test]
+fn extents_that_came_back_are_not_remembered() {
+    let mut world = World::new(30);
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for _ in 0..500 {
+            append(&partition, batch(1, 100, 1)).await;
+            // Long enough for its memory to be given back.
+            runtime.sleep(Duration::from_secs(3)).await;
+        }
+        let (used, known) = (engine.stats().cache_bytes_used, engine.inner.core.holders_known());
+        assert!(known < 100, "{known} entries for {used} bytes");
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
