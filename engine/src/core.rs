@@ -16,7 +16,8 @@ use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
-use crate::segment::Segment;
+use crate::recent::Recent;
+use crate::segment::{Lookup, Segment};
 use crate::storage::{DataFile, Directory, Pending, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{AppendError, LogConfig, Offset, PartitionId};
@@ -37,7 +38,7 @@ const WARM_EVICTED_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 /// So many entries of extents are looked at for each extent that is given out, once many of them have come back.
 const HOLDERS_CHECKED: usize = 4;
 
-/// So many files of sealed segments stay open for readers.
+/// So many files of sealed segments stay open.
 const OPEN_FILES_MAX: usize = 512;
 
 /// One core's context.
@@ -76,8 +77,10 @@ pub(crate) struct Core {
     holders: RefCell<Holders>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
     nothing_clean: Cell<bool>,
-    /// Files of sealed segments that readers opened, oldest first.
-    opened: RefCell<VecDeque<(Weak<PartitionInner>, Offset)>>,
+    /// Files of sealed segments that are open.
+    opened: RefCell<Recent>,
+    /// Look-ups of sealed segments.
+    lookups: RefCell<Recent>,
     /// Partitions whose appends wait for room, in order.
     starving: RefCell<VecDeque<Weak<PartitionInner>>>,
     admitting: Cell<bool>,
@@ -145,7 +148,8 @@ impl Core {
             sync_folders: SharedSync::default(),
             holders: RefCell::default(),
             nothing_clean: Cell::new(false),
-            opened: RefCell::new(VecDeque::new()),
+            opened: RefCell::new(Recent::new(OPEN_FILES_MAX)),
+            lookups: RefCell::new(Recent::new(config.lookup_bytes_max)),
             starving: RefCell::new(VecDeque::new()),
             admitting: Cell::new(false),
             failure: RefCell::new(None),
@@ -324,20 +328,18 @@ impl Core {
         self.holders.borrow().len()
     }
 
-    /// A reader opened a segment's file; the one that was opened longest ago is closed, if there are too many.
+    /// A segment's file is open that nobody writes to; if there are too many, those go that were opened longest ago.
     pub(crate) fn note_opened(&self, partition: &Partition, base: Offset) {
-        let mut opened = self.opened.borrow_mut();
-        opened.push_back((Rc::downgrade(partition.inner()), base));
-        if opened.len() <= OPEN_FILES_MAX {
-            return;
-        }
-        let Some((oldest, base)) = opened.pop_front() else { return };
-        if let Some(oldest) = oldest.upgrade()
-            && let Some(segment) = oldest.log.borrow_mut().segment_mut(base)
-            && segment.is_sealed
-        {
-            segment.file = None;
-        }
+        self.opened.borrow_mut().note(partition, base, 1, |segment| segment.file = None);
+    }
+
+    /// The look-up of a sealed segment is in memory; if they are too large together, those go that came longest ago.
+    pub(crate) fn note_lookup(&self, partition: &Partition, base: Offset) {
+        let log = partition.inner().log.borrow();
+        let lookup = log.segment(base).filter(|segment| segment.is_sealed).and_then(|it| it.lookup.as_ref());
+        let Some(bytes) = lookup.map(Lookup::memory_bytes) else { return };
+        drop(log);
+        self.lookups.borrow_mut().note(partition, base, bytes, |segment| segment.lookup = None);
     }
 
     /// Gives an extent's memory back.

@@ -22,6 +22,7 @@ mod log_config;
 mod partition;
 pub mod producers;
 mod read;
+mod recent;
 pub mod recovery;
 mod retention;
 mod segment;

@@ -46,6 +46,8 @@ pub struct EngineConfig {
     /// How much of its logs a clean stop may read for indexes that a crash left unknown. What is beyond has none
     /// after the stop; Kafka, and the next start where it needs them, make them from the log.
     pub close_walk_bytes_max: u64,
+    /// How much memory the indexes of segments that take no more may keep.
+    pub lookup_bytes_max: usize,
 }
 
 impl EngineConfig {
@@ -60,6 +62,7 @@ impl EngineConfig {
             bulk_bytes_min: 512 << 10,
             retention_check_interval: Duration::from_secs(300),
             close_walk_bytes_max: 512 << 20,
+            lookup_bytes_max: 32 << 20,
         }
     }
 }

@@ -118,6 +118,11 @@ impl OffsetIndex {
         self.entries.len()
     }
 
+    /// What they take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

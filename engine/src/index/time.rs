@@ -102,6 +102,11 @@ impl TimeIndex {
         self.entries.len()
     }
 
+    /// What they take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(i64, u32)>()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

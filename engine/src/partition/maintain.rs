@@ -400,6 +400,10 @@ impl Partition {
             {
                 let log = self.inner.log.borrow();
                 let Some(segment) = log.segment(base) else { return Ok(None) };
+                if segment.knows_age() && segment.largest.0 < timestamp {
+                    // Nobody begins in it.
+                    return Ok(Some((segment.largest.0, base)));
+                }
                 if let Some(lookup) = segment.lookup.as_ref().filter(|lookup| lookup.is_complete()) {
                     return Ok(Some((segment.largest.0, lookup.floor_of_time(timestamp))));
                 }
@@ -530,7 +534,7 @@ impl Log {
         segment.first_timestamp = held.first_timestamp.filter(|_| cut.position.0 > 0);
         segment.written_at = held.written_at.filter(|_| cut.position.0 > 0);
         // What was the largest timestamp may be cut off: who asks has it looked up again.
-        segment.lookup = Some(Lookup::new(cut.segment, cut.position, cut.offset));
+        segment.look_up_by(Lookup::new(cut.segment, cut.position, cut.offset));
         self.segments.push_back(segment);
         let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
         self.settled = end;

@@ -182,13 +182,30 @@ pub(crate) async fn open_partition(
     let vouched = (!recovered.clean).then_some(vouched);
     let journals = FromJournals { proven, vouched, held: recovered.held.take(open.id) };
     match open_log(core, &folder, &listing, &open, start, journals).await {
-        Ok(log) => Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log)),
+        Ok(log) => {
+            let partition = Partition::new(core.clone(), open.id, open.name, open.exact, log);
+            note_sealed(&partition);
+            Ok(partition)
+        }
         Err(error) => {
             if let RecoveryError::Damaged { .. } = error {
                 core.damaged.borrow_mut().insert(open.id, known);
             }
             Err(error)
         }
+    }
+}
+
+/// What the scan left open of segments that take no more is as if readers had come.
+fn note_sealed(partition: &Partition) {
+    let scanned: Vec<Offset> = {
+        let log = partition.inner().log.borrow();
+        let is_open = |segment: &&Segment| segment.is_sealed && segment.file.is_some();
+        log.segments.iter().filter(is_open).map(|segment| segment.base).collect()
+    };
+    for base in scanned {
+        partition.core().note_opened(partition, base);
+        partition.core().note_lookup(partition, base);
     }
 }
 
@@ -432,14 +449,14 @@ async fn open_log(
             }
             core.directory.sync_directory(folder).await?;
         }
-        segment.lookup = match lookup.take() {
+        segment.look_up_by(match lookup.take() {
             // What the files say below the scan, and what the scan saw.
             Some(mut files) => {
                 files.continue_with(scanned.lookup);
-                Some(files)
+                files
             }
-            None => Some(scanned.lookup),
-        };
+            None => scanned.lookup,
+        });
         if let Some(largest) = segment.lookup.as_ref().and_then(Lookup::largest) {
             segment.largest = (largest.timestamp, largest.offset);
         }

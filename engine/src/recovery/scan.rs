@@ -186,10 +186,15 @@ impl Partition {
         let mut log = self.inner().log.borrow_mut();
         // After a cut whoever asked looks anew.
         if log.cuts == cuts
-            && let Some(lookup) = log.segment_mut(base).and_then(|segment| segment.lookup.as_mut())
+            && let Some(segment) = log.segment_mut(base)
         {
-            lookup.prove(walked, Position(length));
+            match segment.lookup.as_mut() {
+                Some(lookup) => lookup.prove(walked, Position(length)),
+                None => segment.lookup = Some(walked),
+            }
         }
+        drop(log);
+        self.core().note_lookup(self, base);
         Ok(())
     }
 }
@@ -215,15 +220,20 @@ pub(crate) async fn rebuild_lookup(partition: &Partition, base: Offset) -> Resul
     }
     let Some(segment) = log.segment_mut(base) else { return Ok(()) };
     let mut lookup = lookup;
-    if let Some(held) = segment.lookup.take() {
-        lookup.continue_with(held);
+    match segment.lookup.take() {
+        Some(held) => lookup.continue_with(held),
+        // It was sealed meanwhile, and its index files know the rest.
+        None if length < segment.end => return Ok(()),
+        None => {}
     }
     if let Some(largest) = lookup.largest()
         && largest.timestamp > segment.largest.0
     {
         segment.largest = (largest.timestamp, largest.offset);
     }
-    segment.lookup = Some(lookup);
+    segment.look_up_by(lookup);
+    drop(log);
+    partition.core().note_lookup(partition, base);
     Ok(())
 }
 

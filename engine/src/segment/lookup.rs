@@ -61,6 +61,11 @@ impl Lookup {
         self.covered_from == Position(0)
     }
 
+    /// What it takes, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.indexes.offsets.memory_bytes() + self.indexes.times.memory_bytes()
+    }
+
     /// Bytes at the start of the segment that it does not cover.
     pub(crate) fn unknown_bytes(&self) -> u64 {
         self.covered_from.0

@@ -68,7 +68,10 @@ pub(crate) struct Segment {
     pub(crate) first_timestamp: Option<Timestamp>,
     /// When it was written; `None` while it is empty.
     pub(crate) written_at: Option<Written>,
-    /// Offsets and times to positions; `None` for an older segment that nobody looked into yet.
+    /// Whether `largest` is of the whole segment, not of a part behind a recovery or a cut.
+    knows_age: bool,
+    /// Offsets and times to positions; `None` for a sealed segment that nobody looked into for a while. Its index files
+    /// say the same.
     pub(crate) lookup: Option<Lookup>,
     /// What its core had appended in all, in bytes, when this was last appended to; `None` in an earlier life.
     pub(crate) appended_at: Option<u64>,
@@ -138,6 +141,7 @@ impl Segment {
             largest: (Timestamp(-1), base),
             first_timestamp: None,
             written_at: None,
+            knows_age: true,
             lookup: Some(Lookup::new(base, Position(0), base)),
             appended_at: None,
             snapshot: None,
@@ -161,6 +165,7 @@ impl Segment {
             flushed_next: next,
             allocated: end,
             is_created: true,
+            knows_age: false,
             lookup: None,
             tail,
             allocation_bytes: allocation_after(end),
@@ -336,7 +341,13 @@ impl Segment {
 
     /// Whether `largest` is of the whole segment, not of a part behind a recovery or a cut.
     pub(crate) fn knows_age(&self) -> bool {
-        self.lookup.as_ref().is_some_and(Lookup::is_complete)
+        self.knows_age
+    }
+
+    /// Has a look-up of what the caller found; `largest` is of as much.
+    pub(crate) fn look_up_by(&mut self, lookup: Lookup) {
+        self.knows_age |= lookup.is_complete();
+        self.lookup = Some(lookup);
     }
 
     /// Its age's beginning, as in Kafka's `LogSegment.largestTimestamp`: its largest timestamp or, if none of its

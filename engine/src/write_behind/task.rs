@@ -215,9 +215,12 @@ fn cool(core: &CoreHandle) {
                 && log.journaled.is_empty()
                 && log.segments.iter().all(|segment| !segment.has_extents());
             if done {
-                // An idle partition holds no descriptor either.
+                // An idle partition holds no descriptor either, and no index that a file has.
                 for segment in &mut log.segments {
                     segment.file = None;
+                    if segment.is_sealed {
+                        segment.lookup = None;
+                    }
                 }
             }
             let lost = !matches!(log.status, Status::Online | Status::Full);

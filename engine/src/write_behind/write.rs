@@ -291,6 +291,9 @@ async fn seal(core: &CoreHandle, partition: &Partition, base: Offset) -> Result<
         segment.is_sealed = true;
         Point { segment: base, position: crate::Position(end), offset: segment.next }
     };
+    // From now on only readers use what is in memory of it.
+    core.note_opened(partition, base);
+    core.note_lookup(partition, base);
     flushed(core, partition, point);
     Ok(())
 }

@@ -235,6 +235,72 @@ fn extents_that_came_back_are_not_remembered() {
 }
 
 #[test]
+fn files_of_segments_that_nobody_reads_are_closed() {
+    const OPEN_FILES_MAX: usize = 512;
+    let mut world = World::new(31);
+    let small = open_with(0, |config| config.segment_bytes = 16 << 10);
+    world.live(vec![small], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for _ in 0..800 {
+            append(&partition, batch(1, 9_000, 1)).await;
+            runtime.sleep(Duration::from_millis(100)).await;
+        }
+        let log = partition.inner().log.borrow();
+        let open_files = log.segments.iter().filter(|segment| segment.file.is_some()).count();
+        assert!(open_files <= OPEN_FILES_MAX + 4, "{open_files} of {}", log.segments.len());
+    });
+}
+
+/// The entries in memory of indexes of segments that take no more, and those segments.
+fn sealed_entries(partition: &Partition) -> (usize, usize) {
+    let log = partition.inner().log.borrow();
+    let sealed = || log.segments.iter().filter(|segment| segment.is_sealed);
+    let lookups = sealed().filter_map(|segment| segment.lookup.as_ref());
+    let entries = lookups.map(|lookup| lookup.indexes.offsets.len() + lookup.indexes.times.len()).sum();
+    (entries, sealed().count())
+}
+
+/// A batch of 8 KB, which has an entry of its own in both indexes.
+fn indexed(number: i64) -> CheckedBatches {
+    let mut builder = BatchBuilder::new();
+    builder.append(Timestamp(START_MS + number), None, Some(&vec![number as u8; 8000]), &[]);
+    builder.build_checked()
+}
+
+#[test]
+fn indexes_of_segments_that_take_no_more_have_their_bound() {
+    const BATCHES: i64 = 2000;
+    let mut world = World::new(33);
+    let small = || open_with(0, |config| config.segment_bytes = 256 << 10);
+    let tight = || EngineConfig { lookup_bytes_max: 4 << 10, ..config() };
+    world.live_and_stop_with(vec![small()], tight(), |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for number in 0..BATCHES {
+            append(&partition, indexed(number)).await;
+        }
+        let (entries, segments) = sealed_entries(&partition);
+        assert!(segments > 50 && entries < 300, "{entries} entries of {segments} segments");
+        runtime.sleep(Duration::from_secs(3600)).await;
+        assert_eq!(sealed_entries(&partition).0, 0, "nobody wrote or read for an hour");
+        let found = partition.offset_for_timestamp(Timestamp(START_MS + 777), ReadLimit::HighWatermark).await;
+        assert_eq!(found.expect("looked up").map(|found| found.offset), Some(Offset(777)));
+    });
+    world.live_with(vec![small()], tight(), |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for offset in (0..BATCHES).rev() {
+            let read = partition.read(Offset(offset), 1, true, ReadLimit::HighWatermark).await.expect("read");
+            let bytes = bytes_of(&read);
+            let (header, _) = batches(&bytes).next().expect("one").expect("whole");
+            assert_eq!(header.base_offset(), Offset(offset));
+        }
+        let largest = partition.max_timestamp(ReadLimit::HighWatermark).await.expect("looked up");
+        assert_eq!(largest.map(|found| found.offset), Some(Offset(BATCHES - 1)));
+        let (entries, segments) = sealed_entries(&partition);
+        assert!(entries < 300, "{entries} entries of {segments} segments");
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
