@@ -24,7 +24,7 @@ use crate::epochs::{EpochStart, LeaderEpochs};
 use crate::journal::format::{Cursor, JournalId, crc32c};
 use crate::partition::{Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
-use crate::storage::{Directory, StorageError, StorageErrorKind};
+use crate::storage::{Directory, StorageError};
 use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
 use flumen_ring::gate::Turn;
 
@@ -132,7 +132,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     let result = core.directory.replace(&checkpoint_path(core.config.core), finish(out)).await;
     if let Err(error) = result {
         core.write_behind.checkpoint_is_stale.set(true);
-        if error.kind != StorageErrorKind::NoSpace {
+        if !error.kind.is_shortage() {
             core.take_offline(&error);
         }
         return Err(error);

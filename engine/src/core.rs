@@ -231,9 +231,13 @@ impl Core {
         }));
     }
 
-    /// fsync of a folder; fails as [`Core::sync`].
+    /// fsync of a folder; fails as [`Core::sync`], unless the folder could not be opened for it.
     pub(crate) async fn sync_directory(&self, path: &Path) -> Result<(), StorageError> {
-        self.directory.sync_directory(path).await.inspect_err(|error| self.take_offline(error))
+        self.directory.sync_directory(path).await.inspect_err(|error| {
+            if !error.kind.is_out_of_files() {
+                self.take_offline(error);
+            }
+        })
     }
 
     /// Whether a cache that takes all the memory that it may take would still hold what is at `position`, by what was
@@ -331,6 +335,11 @@ impl Core {
     /// A segment's file is open that nobody writes to; if there are too many, those go that were opened longest ago.
     pub(crate) fn note_opened(&self, partition: &Partition, base: Offset) {
         self.opened.borrow_mut().note(partition, base, 1, |segment| segment.file = None);
+    }
+
+    /// Closes the files that are open for readers only.
+    pub(crate) fn close_sealed(&self) {
+        self.opened.borrow_mut().clear(|segment| segment.file = None);
     }
 
     /// The look-up of a sealed segment is in memory; if they are too large together, those go that came longest ago.

@@ -48,6 +48,13 @@ impl Recent {
         }
     }
 
+    /// All of them give it up.
+    pub(crate) fn clear(&mut self, let_go: impl Fn(&mut Segment)) {
+        while !self.entries.is_empty() {
+            self.pop(&let_go);
+        }
+    }
+
     fn pop(&mut self, let_go: impl Fn(&mut Segment)) {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.size -= oldest.size;

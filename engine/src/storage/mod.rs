@@ -76,6 +76,23 @@ pub enum StorageErrorKind {
     Refused,
 }
 
+/// The process has too many files open.
+const EMFILE: i32 = 24;
+/// The machine has.
+const ENFILE: i32 = 23;
+
+impl StorageErrorKind {
+    /// Whether there was too little of something for now: nothing was done, and nothing is wrong with the directory.
+    pub(crate) fn is_shortage(self) -> bool {
+        self == Self::NoSpace || self.is_out_of_files()
+    }
+
+    /// Whether nothing more could be opened.
+    pub(crate) fn is_out_of_files(self) -> bool {
+        matches!(self, Self::Errno(EMFILE | ENFILE))
+    }
+}
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {

@@ -172,25 +172,30 @@ pub(crate) fn flushed(core: &CoreHandle, partition: &Partition, point: Point) {
     if log.status == Status::Full {
         log.status = Status::Online;
         drop(log);
-        tracing::info!(partition = partition.name(), "there is space again");
+        tracing::info!(partition = partition.name(), "it can be written again");
         core.journal.enqueue(partition);
     }
 }
 
-/// A write of the partition failed: the disk is full, and it is tried again; or the partition is lost.
+/// A write of the partition failed: the disk is full, or no file can be opened, and it is tried again; or the partition
+/// is lost.
 pub(crate) fn write_failed(core: &CoreHandle, partition: &Partition, error: &StorageError) {
     if core.is_offline() {
         return;
     }
-    if error.kind != StorageErrorKind::NoSpace {
+    if !error.kind.is_shortage() {
         tracing::error!(partition = partition.name(), %error, "the partition is offline");
         partition.poison();
         return;
     }
+    if error.kind != StorageErrorKind::NoSpace {
+        // Those that readers left open are the first that can be spared.
+        core.close_sealed();
+    }
     let refused = {
         let mut log = partition.inner().log.borrow_mut();
         if log.status == Status::Online {
-            tracing::error!(partition = partition.name(), %error, "the disk is full");
+            tracing::error!(partition = partition.name(), %error, "it cannot be written for now");
             log.status = Status::Full;
         }
         std::mem::take(&mut log.queue)

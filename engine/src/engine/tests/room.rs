@@ -251,6 +251,29 @@ fn files_of_segments_that_nobody_reads_are_closed() {
     });
 }
 
+#[test]
+fn a_partition_waits_for_a_file_to_be_closed() {
+    let mut world = World::new(32);
+    let disk = world.disk.clone();
+    world.live(vec![open(0), open(1)], |engine, runtime| async move {
+        let [first, second] = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
+        append(&first, batch(1, 100, 0)).await;
+        runtime.sleep(Duration::from_millis(1500)).await;
+        // The journal's, and the first one's.
+        disk.set_faults(FaultPlan { open_files_max: 2, ..FaultPlan::default() });
+        append(&second, batch(1, 100, 1)).await;
+        runtime.sleep(Duration::from_millis(1500)).await;
+        assert!(disk.stats().faults > 0, "there was to be no file for it");
+        assert!(!second.is_offline() && !engine.directory_offline());
+        assert_eq!(read_all(&second, 0).await, [(0, 1)], "it is in the journal");
+        disk.set_faults(FaultPlan::default());
+        runtime.sleep(Duration::from_secs(5)).await;
+        append(&second, batch(1, 100, 2)).await;
+        runtime.sleep(Duration::from_secs(5)).await;
+        assert_eq!(engine.stats().dirty_bytes, 0, "it is written once there is a file");
+    });
+}
+
 /// The entries in memory of indexes of segments that take no more, and those segments.
 fn sealed_entries(partition: &Partition) -> (usize, usize) {
     let log = partition.inner().log.borrow();

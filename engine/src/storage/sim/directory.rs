@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flumen_ring::AlignedBuffer;
 
-use super::disk::{Disk, EIO, File, Folder, Inode, InodeId, SimDisk};
+use super::disk::{Disk, EIO, EMFILE, File, Folder, Inode, InodeId, SimDisk};
 use super::runtime::{SimRuntime, one_shot};
 use crate::storage::{
     DataFile, Directory, DirectoryEntry, OpenMode, Pending, Runtime, StorageError, StorageErrorKind,
@@ -147,6 +147,9 @@ impl Directory for SimDirectory {
         let directory = self.clone();
         let opened = self.on_names("open", path, move |disk, path| {
             let (parent, name) = disk.parent_or_missing(path)?;
+            if !disk.may_open() {
+                return Err(StorageErrorKind::Errno(EMFILE));
+            }
             let inode = match (disk.folder(parent).view.get(name).copied(), mode) {
                 (Some(_), OpenMode::CreateNew) => return Err(StorageErrorKind::Errno(EEXIST)),
                 (Some(inode), _) => inode,

@@ -27,6 +27,8 @@ pub struct FaultPlan {
     pub name_per_million: u64,
     /// Bytes that all files together may have; 0 for no limit. Beyond: ENOSPC.
     pub capacity_bytes: u64,
+    /// Data files that may be open at a time; 0 for no limit. Beyond: EMFILE.
+    pub open_files_max: u64,
 }
 
 /// A disk that breaks a promise: with it, a checker that is worth something must find a fault.
@@ -460,6 +462,18 @@ impl Disk {
         self.inodes.values().map(bytes).sum()
     }
 
+    /// Whether one more file may be open.
+    pub(super) fn may_open(&mut self) -> bool {
+        let open = |inode: &Inode| match inode {
+            Inode::File(file) => file.open as u64,
+            Inode::Folder(_) => 0,
+        };
+        let open_files_max = self.faults.open_files_max;
+        let may = open_files_max == 0 || self.inodes.values().map(open).sum::<u64>() < open_files_max;
+        self.stats.faults += u64::from(!may);
+        may
+    }
+
     /// Extends a file, or says that there is no room.
     pub(super) fn grow(&mut self, inode: InodeId, length: u64) -> Result<(), StorageErrorKind> {
         let more = length.saturating_sub(self.file(inode).view.len() as u64);
@@ -698,6 +712,8 @@ impl File {
     }
 }
 
+/// EMFILE.
+pub(super) const EMFILE: i32 = 24;
 /// EIO.
 pub(super) const EIO: i32 = 5;
 
