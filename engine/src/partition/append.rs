@@ -6,13 +6,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use zerocopy::FromBytes;
+
 use super::Partition;
 use super::log::{Log, Point, QueuedAppend, Waiter};
 use crate::append::{Append, AppendError, AppendOrigin, AppendSlot, Appended};
-use crate::batch::{CheckedBatches, Placement, TimestampType};
+use crate::batch::{BatchHeader, CheckedBatches, HEADER_BYTES, Placement, TimestampType};
 use crate::core::count;
 use crate::producers::{TransactionEnd, Verdict};
+use crate::read::ReadLimit;
 use crate::{LogConfig, Offset, Position, Timestamp};
+
+/// How long after a partition's first append its segment's age is looked for.
+const LEARN_DELAY: Duration = Duration::from_secs(1);
 
 /// Why batches were not placed in this step.
 enum Refusal {
@@ -43,6 +49,9 @@ impl Partition {
     pub fn append(&self, batches: CheckedBatches, origin: AppendOrigin) -> Append {
         let slot = Rc::new(AppendSlot::default());
         let mut log = self.inner.log.borrow_mut();
+        if log.lacks_first_timestamp() && !self.core().is_closing() && !self.inner.learns_age.replace(true) {
+            self.core().runtime.spawn(Box::pin(self.clone().learn_first_timestamp()));
+        }
         if log.queue.is_empty() && !log.is_frozen {
             match self.try_append(&mut log, &batches, origin) {
                 Ok(outcome) => {
@@ -93,6 +102,28 @@ impl Partition {
             self.appended(relaxed);
         }
         empty
+    }
+
+    /// Reads by which batch the active segment ages, which is of an earlier life. Nobody waits for it, and it comes when
+    /// the first appends of a start are through; until then the segment does not age.
+    async fn learn_first_timestamp(self) {
+        self.core().runtime.sleep(LEARN_DELAY).await;
+        let base = self.inner.log.borrow().active().base;
+        let read = self.look_at(base, 1, ReadLimit::LogEnd).await;
+        let first = read.ok().and_then(|read| {
+            let bytes: Vec<u8> =
+                read.slices.iter().flat_map(|slice| slice.iter().copied()).take(HEADER_BYTES).collect();
+            BatchHeader::read_from_bytes(&bytes).ok()
+        });
+        self.inner.learns_age.set(false);
+        let mut log = self.inner.log.borrow_mut();
+        let lacks_it = log.lacks_first_timestamp();
+        let active = log.active_mut();
+        if lacks_it && active.base == base {
+            // One that cannot be read ages by what is known of it.
+            let timestamp = first.map_or(active.largest.0, |header| header.max_timestamp());
+            active.first_timestamp = Some(timestamp);
+        }
     }
 
     /// Leaves the acknowledgement to whom it is due. Says whether something became visible now.
@@ -318,7 +349,9 @@ fn publish(log: &mut Log, last_offset: Offset, max_timestamp: Timestamp, bytes: 
         active.publish(part, &mut spare, now);
     }
     active.next = Offset(last_offset.0 + 1);
-    active.first_timestamp.get_or_insert(max_timestamp);
+    if position == 0 {
+        active.first_timestamp = Some(max_timestamp);
+    }
     if max_timestamp > active.largest.0 {
         active.largest = (max_timestamp, last_offset);
     }
@@ -330,6 +363,15 @@ fn publish(log: &mut Log, last_offset: Offset, max_timestamp: Timestamp, bytes: 
 }
 
 impl Log {
+    /// Whether the active segment ages by a batch that nobody has looked at in this life.
+    fn lacks_first_timestamp(&self) -> bool {
+        let active = self.active();
+        active.first_timestamp.is_none()
+            && active.end > 0
+            && self.config.segment_ms < i64::MAX
+            && self.is_online()
+    }
+
     /// Consumers see everything below `point`.
     pub(crate) fn raise_high_watermark(&mut self, point: Point) -> bool {
         let raised = point > self.high_watermark;

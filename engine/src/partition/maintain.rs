@@ -93,11 +93,11 @@ impl Partition {
     /// Cuts the log so that `end` is its end, or leaves it when it ends before that. A batch that holds `end`
     /// goes whole. Durable when it returns; appends wait meanwhile.
     pub async fn truncate_to(&self, end: Offset) -> Result<(), StorageError> {
-        while std::mem::replace(&mut self.inner.log.borrow_mut().is_frozen, true) {
-            self.core().runtime.yield_now().await;
-        }
+        let turn = self.inner.freezing.take().await;
+        self.inner.log.borrow_mut().is_frozen = true;
         let result = self.truncate_frozen(end).await;
         self.inner.log.borrow_mut().is_frozen = false;
+        drop(turn);
         if !self.append_queued() {
             // Who waited for the cut waits for room now.
             self.core().starve(self);

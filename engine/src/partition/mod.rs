@@ -42,6 +42,10 @@ pub(crate) struct PartitionInner {
     pub(crate) log: RefCell<Log>,
     /// Who writes to the partition's files: write-behind, the commit, a truncation; one at a time.
     pub(crate) io: Turn,
+    /// Who has appends wait ([`Log::is_frozen`]): one cut at a time.
+    pub(crate) freezing: Turn,
+    /// It is being looked up by which batch the active segment ages.
+    pub(crate) learns_age: Cell<bool>,
     pub(crate) watchers: Watchers,
     /// Whether it is in the journal's list of those that want a commit group.
     pub(crate) wants_commit: Cell<bool>,
@@ -60,6 +64,8 @@ impl Partition {
                 is_exact,
                 log: RefCell::new(log),
                 io: Turn::default(),
+                freezing: Turn::default(),
+                learns_age: Cell::default(),
                 watchers: Watchers::default(),
                 wants_commit: Cell::new(false),
                 is_written_behind: Cell::new(false),

@@ -438,7 +438,7 @@ async fn open_log(
         }
         let mut segment = Segment::recovered(base, end.offset, end.position.0, scanned.tail);
         segment.largest = scanned.largest;
-        segment.first_timestamp = scanned.first_timestamp;
+        segment.first_timestamp = scanned.first_timestamp.filter(|_| at.position == Position(0));
         segment.written_at = written_at(base, end.position.0);
         segment.file = Some(file);
         segment.is_sealed = goes_on;

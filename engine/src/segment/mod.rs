@@ -64,7 +64,8 @@ pub(crate) struct Segment {
     pub(crate) is_sealed: bool,
     /// The largest timestamp, and the last offset of the batch that has it.
     pub(crate) largest: (Timestamp, Offset),
-    /// The first batch's largest timestamp, by which the segment ages.
+    /// The first batch's largest timestamp, by which the segment ages; `None` while it is empty, and of one that an
+    /// earlier life began until it is asked for.
     pub(crate) first_timestamp: Option<Timestamp>,
     /// When it was written; `None` while it is empty.
     pub(crate) written_at: Option<Written>,

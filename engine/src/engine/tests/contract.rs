@@ -204,6 +204,44 @@ fn a_flush_that_fails_behind_everybodys_back_is_noticed() {
 }
 
 #[test]
+fn a_segment_ages_by_its_first_batch_in_a_later_life_too() {
+    let at = |ms: i64| {
+        let mut builder = BatchBuilder::new();
+        builder.append(Timestamp(START_MS + ms), None, Some(&[1; 100]), &[]);
+        builder.build_checked()
+    };
+    let aging = || open_with(0, |config| config.segment_ms = 1000);
+    for (clean, batches) in [(true, 1), (false, 1), (true, 200), (false, 200)] {
+        let mut world = World::new(55);
+        let script = |engine: Engine, runtime: Rc<SimRuntime>| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            for number in 0..batches {
+                append(&partition, at(number * 4)).await;
+            }
+            // Until a start has nothing to read of it.
+            runtime.sleep(Duration::from_secs(10)).await;
+        };
+        if clean {
+            world.live_and_stop(vec![aging()], script);
+        } else {
+            world.live(vec![aging()], script);
+            world.disk.crash();
+        }
+        world.live(vec![aging()], |engine, runtime| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let segments = || partition.inner().log.borrow().segments.len();
+            append(&partition, at(900)).await;
+            assert_eq!(segments(), 1, "{batches}, clean: {clean}");
+            // Nobody waits for the look at the first batch.
+            runtime.sleep(Duration::from_secs(2)).await;
+            append(&partition, at(1500)).await;
+            assert_eq!(segments(), 2, "{batches}, clean: {clean}");
+            assert_eq!(read_all(&partition, 0).await.len() as i64, batches + 2);
+        });
+    }
+}
+
+#[test]
 fn a_stop_soon_after_a_crash_does_not_read_the_whole_log_for_an_index() {
     let mut world = World::new(47);
     world.live(vec![open(0)], |engine, runtime| async move {

@@ -474,14 +474,6 @@ fn a_cut_that_a_stop_overtakes_is_told() {
     });
 }
 
-/// Whether it completes within so many seconds.
-async fn within<T>(runtime: &Rc<SimRuntime>, seconds: u64, work: impl Future<Output = T>) -> Option<T> {
-    match select(Box::pin(work), runtime.sleep(Duration::from_secs(seconds))).await {
-        Either::Left((value, _)) => Some(value),
-        Either::Right(_) => None,
-    }
-}
-
 /// Two tasks that append batches of so many bytes to a partition, one after the other, until they are refused or told to
 /// stop.
 fn keep_appending(
@@ -518,7 +510,7 @@ fn old_segments_go_while_others_write_bulk() {
         keep_appending(&engine, &runtime, 0, 30_000, &stop);
         runtime.sleep(Duration::from_millis(200)).await;
         let before = engine.stats().commit_groups;
-        let deleted = within(&runtime, 4, partition.delete_records(Offset(3))).await;
+        let deleted = within(&runtime, Duration::from_secs(4), partition.delete_records(Offset(3))).await;
         let groups = engine.stats().commit_groups - before;
         assert!(deleted.is_some(), "not done within {groups} groups");
         let before = engine.stats().commit_groups;
@@ -549,7 +541,8 @@ fn a_partition_goes_while_the_ring_is_full() {
             if others_write {
                 keep_appending(&engine, &runtime, 1, 20_000, &stop);
             }
-            let deleted = within(&runtime, 1, engine.delete_partition(&open(0).id)).await;
+            let deleted =
+                within(&runtime, Duration::from_secs(1), engine.delete_partition(&open(0).id)).await;
             assert!(matches!(deleted, Some(Ok(()))), "others write: {others_write}: {deleted:?}");
             append(&engine.partition(&open(1).id).expect("open"), batch(1, 1000, 1)).await;
             stop.set(true);
@@ -580,7 +573,7 @@ fn an_append_that_the_cache_never_has_room_for_is_refused() {
         append(&other, batch(1, 100, 1)).await;
         for (bytes, is_taken) in [(9 << 20, false), ((4 << 20) + 1, false), ((4 << 20) - 200, true)] {
             let append = partition.append(batch(1, bytes, 1), AppendOrigin::Client);
-            let outcome = within(&runtime, 60, append).await.expect("answered");
+            let outcome = within(&runtime, Duration::from_secs(60), append).await.expect("answered");
             assert_eq!(outcome.is_ok(), is_taken, "{bytes} bytes: {outcome:?}");
             assert!(is_taken || matches!(outcome, Err(AppendError::TooLarge { length_max, .. }) if length_max == 4 << 20));
             append_within(&runtime, &other).await;
@@ -590,7 +583,7 @@ fn an_append_that_the_cache_never_has_room_for_is_refused() {
 
 async fn append_within(runtime: &Rc<SimRuntime>, partition: &Partition) {
     let append = partition.append(batch(1, 40_000, 1), AppendOrigin::Client);
-    within(runtime, 10, append).await.expect("answered").expect("appended");
+    within(runtime, Duration::from_secs(10), append).await.expect("answered").expect("appended");
 }
 
 #[test]
@@ -605,7 +598,8 @@ fn what_was_placed_before_the_disk_was_full_is_acknowledged() {
         // Three times what a group may have of one partition, all placed at once.
         let appends: Vec<_> =
             (1..40u8).map(|fill| partition.append(batch(1, 10_000, fill), AppendOrigin::Client)).collect();
-        let outcomes = within(&runtime, 10, futures_util::future::join_all(appends)).await;
+        let outcomes =
+            within(&runtime, Duration::from_secs(10), futures_util::future::join_all(appends)).await;
         let outcomes = outcomes.expect("answered while the disk is full");
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         let refused = partition.append(batch(1, 10_000, 1), AppendOrigin::Client).await;
