@@ -6,7 +6,7 @@
 
 use crate::types::{LeaderEpoch, Offset};
 
-/// An epoch, and the offset of the first record appended in it.
+/// An epoch, and the offset of the first record appended in it, or that would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochStart {
     /// The epoch.
@@ -41,7 +41,7 @@ impl LeaderEpochs {
         &self.starts
     }
 
-    /// Notes that `epoch` appended the record at `start`. Says whether that was news. Entries that contradict it
+    /// Notes that `epoch` appended the record at `start`, or is to append it. Says whether that was news. Entries that contradict it
     /// go. A negative epoch (a batch of a Kafka before 0.11) says nothing.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if epoch.0 < 0 || start.0 < 0 {
@@ -58,7 +58,7 @@ impl LeaderEpochs {
         true
     }
 
-    /// The newest epoch that has records.
+    /// The newest epoch; it may have no records yet.
     pub fn latest(&self) -> Option<LeaderEpoch> {
         self.starts.last().map(|latest| latest.epoch)
     }

@@ -287,6 +287,8 @@ impl Partition {
                         leader_epoch: summary.leader_epoch,
                         log_append_time: None,
                     };
+                    // One that began here has no records, and the leader's may be an older one.
+                    log.epochs.truncate_from_end(summary.base_offset);
                     (batches.verbatim_header(summary), placement)
                 }
                 AppendOrigin::Client | AppendOrigin::Coordinator => {
@@ -436,7 +438,9 @@ fn validate_verbatim(log: &Log, batches: &CheckedBatches) -> Result<(), AppendEr
     if first.base_offset < log.active().next {
         return Err(AppendError::Misplaced { reason: "the offsets do not follow the log's end" });
     }
-    if log.epochs.latest().is_some_and(|latest| first.leader_epoch < latest) {
+    // Of the last record, not the one that began here: it is the leader's word that counts.
+    let newest = log.epochs.epoch_of(Offset(log.active().next.0 - 1));
+    if newest.is_some_and(|newest| first.leader_epoch < newest) {
         return Err(AppendError::Misplaced { reason: "the leader epoch goes back" });
     }
     Ok(())

@@ -113,12 +113,13 @@ impl Log {
         segments: VecDeque<Segment>,
         log_start: Offset,
         leader_epoch: LeaderEpoch,
-        epochs: LeaderEpochs,
+        mut epochs: LeaderEpochs,
         producers: Producers,
         config: LogConfig,
     ) -> Self {
         let active = segments.back().expect("a log has a segment");
         let end = Point { segment: active.base, position: Position(active.end), offset: active.next };
+        epochs.assign(leader_epoch, end.offset);
         Self {
             segments,
             log_start,
@@ -161,6 +162,14 @@ impl Log {
         let mut segment = Segment::new(self.active().next);
         segment.snapshot = (!self.producers.is_empty()).then(|| self.producers.to_snapshot());
         self.segments.push_back(segment);
+    }
+
+    /// A leader's epoch begins at the log's end. So the one before has an end although nothing was written in this one
+    /// yet. Kafka: `Partition.makeLeader`.
+    pub(crate) fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        self.leader_epoch = epoch;
+        let end = self.end().offset;
+        self.epochs.assign(epoch, end);
     }
 
     /// The end of what was published.

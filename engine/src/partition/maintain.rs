@@ -353,8 +353,7 @@ impl Partition {
         let is_unwritten = log.segments.len() == 1
             && !log.active().is_created
             && log.end().offset == Offset(0)
-            && log.producers.is_empty()
-            && log.epochs.starts().is_empty();
+            && log.producers.is_empty();
         is_unwritten.then(|| ClosedPartition {
             name: self.name().to_owned(),
             log_start: log.log_start,

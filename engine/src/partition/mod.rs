@@ -133,7 +133,7 @@ impl Partition {
     pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
         let before = self.inner.log.borrow().leader_epoch;
         if epoch > before {
-            self.inner.log.borrow_mut().leader_epoch = epoch;
+            self.inner.log.borrow_mut().begin_epoch(epoch);
             self.tell_watchers();
         }
     }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::batch::{BatchLimits, check_verbatim};
 use crate::checkpoint;
 use crate::index::OFFSET_ENTRY_BYTES;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
@@ -200,6 +201,63 @@ fn a_flush_that_fails_behind_everybodys_back_is_noticed() {
         // Nobody asks for anything more.
         engine.offline().await;
         assert!(engine.directory_offline());
+    });
+}
+
+#[test]
+fn an_epoch_in_which_nothing_was_written_ends_where_the_next_begins() {
+    let mut world = World::new(53);
+    let epochs = Path::new("events-0").join("leader-epoch-checkpoint");
+    let later = |epoch| OpenPartition { leader_epoch: LeaderEpoch(epoch), ..open(0) };
+    world.live_and_stop(vec![open(0), open(1)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(5, 100, 1)).await;
+        partition.set_leader_epoch(LeaderEpoch(4));
+        partition.set_leader_epoch(LeaderEpoch(5));
+        for epoch in [3, 4] {
+            let end = partition.end_offset_for_epoch(LeaderEpoch(epoch));
+            assert_eq!(end, Some((LeaderEpoch(3), Offset(5))), "a consumer that was told {epoch}");
+        }
+    });
+    assert_eq!(world.disk.contents(&epochs).as_deref(), Some(&b"0\n2\n3 0\n5 5\n"[..]));
+    assert!(
+        world.disk.files().iter().all(|(path, ..)| !path.starts_with("events-1/0")),
+        "it was never written to"
+    );
+    for epoch in 6..9 {
+        world.live_and_stop(vec![later(epoch)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let end = partition.end_offset_for_epoch(LeaderEpoch(epoch - 1));
+            assert_eq!(end, Some((LeaderEpoch(3), Offset(5))));
+        });
+    }
+    assert_eq!(
+        world.disk.contents(&epochs).as_deref(),
+        Some(&b"0\n2\n3 0\n8 5\n"[..]),
+        "one for all of them"
+    );
+}
+
+#[test]
+fn a_follower_keeps_its_leaders_epochs_whatever_began_here() {
+    let mut world = World::new(54);
+    let placed = |offset: i64, epoch: i32| {
+        let mut builder = BatchBuilder::new().base_offset(Offset(offset)).leader_epoch(LeaderEpoch(epoch));
+        builder.append(Timestamp(START_MS), None, Some(b"value"), &[]);
+        let limits = BatchLimits { max_message_bytes: u32::MAX };
+        check_verbatim(builder.build(), &limits).expect("sound")
+    };
+    let later = OpenPartition { leader_epoch: LeaderEpoch(7), ..open(0) };
+    world.live(vec![later], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for (offset, epoch) in [(0, 3), (1, 3), (2, 5)] {
+            let append = partition.append(placed(offset, epoch), AppendOrigin::Replica);
+            append.await.expect("it follows");
+        }
+        let back = partition.append(placed(3, 4), AppendOrigin::Replica).await;
+        assert!(matches!(back, Err(AppendError::Misplaced { .. })), "{back:?}");
+        let epochs: Vec<_> = (0..3).filter_map(|offset| partition.epoch_of(Offset(offset))).collect();
+        assert_eq!(epochs, [3, 3, 5].map(LeaderEpoch));
     });
 }
 
