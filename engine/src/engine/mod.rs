@@ -39,7 +39,8 @@ pub struct EngineConfig {
     pub journal_bytes: u64,
     /// How many bytes may be published and not yet written to their segments before appends wait.
     pub dirty_bytes_max: usize,
-    /// A partition with at least this much in a commit group goes straight to its segment.
+    /// A partition with at least this much in a commit group goes straight to its segment; with as much as the journal
+    /// does not take of one partition in any case.
     pub bulk_bytes_min: usize,
     /// Between two looks at what retention may delete.
     pub retention_check_interval: Duration,
@@ -177,6 +178,9 @@ impl Engine {
         recovered: RecoveredJournal,
     ) -> Result<Engine, OpenError> {
         let journal = Journal::create(&*runtime, &*directory, config.core, config.journal_bytes).await?;
+        // What is too much to be copied has no other way.
+        let bulk_bytes_min = config.bulk_bytes_min.min(journal.copied_bytes_max());
+        let config = EngineConfig { bulk_bytes_min, ..config };
         let core = Core::new(runtime, directory, config, journal, recovered.life());
         let recovered = &recovered;
         let opened: Vec<Partition> = iter(partitions)

@@ -530,7 +530,7 @@ impl super::Journal {
     }
 
     /// More than this of one partition is not copied: it waits until its segment can be written.
-    fn copied_bytes_max(&self) -> usize {
+    pub(crate) fn copied_bytes_max(&self) -> usize {
         GROUP_COPIED_BYTES_MAX.min((self.ring.borrow().capacity() / 8) as usize)
     }
 

@@ -324,6 +324,20 @@ fn indexes_of_segments_that_take_no_more_have_their_bound() {
 }
 
 #[test]
+fn what_is_too_much_to_copy_and_too_little_for_bulk_is_committed() {
+    let mut world = World::new(34);
+    // An eighth of the ring is less.
+    let small_ring = EngineConfig { bulk_bytes_min: 512 << 10, ..config() };
+    world.live_with(vec![open(0)], small_ring, |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let began = runtime.monotonic();
+        append(&partition, batch(1, 300_000, 1)).await;
+        let took = runtime.monotonic() - began;
+        assert!(took < Duration::from_secs(1), "it took {took:?}");
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
