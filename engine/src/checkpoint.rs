@@ -33,6 +33,10 @@ pub(crate) const CHECKPOINT_PREFIX: &str = ".flumen-checkpoint-";
 /// A checkpoint longer than this is not ours, in bytes.
 pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
+/// So many partitions are looked at, and so many bytes encoded, before others of the core have their turn.
+const TURN_PARTITIONS_MAX: usize = 128;
+const TURN_BYTES: usize = 64 << 10;
+
 const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
 
@@ -106,30 +110,32 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     core.write_behind.checkpoint_is_stale.set(false);
     core.write_behind.flushed_bytes.set(0);
     let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
-    let mut said = Vec::with_capacity(partitions.len());
     let damaged = core.damaged.borrow().clone();
     let sound: Vec<Partition> =
         partitions.into_iter().filter(|partition| !damaged.contains_key(&partition.id())).collect();
+    let mut turns = Turns::default();
     for partition in &sound {
-        let mut log = partition.inner().log.borrow_mut();
-        let flushed = log.flushed();
-        while log.journaled.front().is_some_and(|entry| entry.end <= flushed) {
-            core.journal.forget(log.journaled.pop_front().map(|entry| entry.sequence));
-        }
+        forget_flushed(core, partition);
+        turns.took(core, 0).await;
     }
+    // What is said below of a partition is of a later moment: its recovery point lies no further back, and what was cut
+    // off since is said with it.
     let cursor = core.journal.cursor();
     let mut out = begin(core.life, core.journal.id(), &cursor, sound.len() + damaged.len());
+    let mut said = Vec::with_capacity(sound.len());
     for partition in &sound {
-        let log = partition.inner().log.borrow();
-        let recovery = log.flushed();
-        let points = Points { log_start: log.log_start, recovery, proven: recovery };
-        encode_partition(partition.id(), &points, log.void_through, &log.epochs, &log.producers, &mut out);
-        said.push(points);
+        let before = out.bytes.len();
+        said.push(encode_sound(partition, &mut out.bytes));
+        out.count_in();
+        turns.took(core, out.bytes.len() - before).await;
     }
     for held in damaged.values() {
-        encode_held(held, &mut out);
+        encode_held(held, &mut out.bytes);
     }
-    let result = core.directory.replace(&checkpoint_path(core.config.core), finish(out)).await;
+    if let Some(error) = core.failure() {
+        return Err(error);
+    }
+    let result = core.directory.replace(&checkpoint_path(core.config.core), out.finish()).await;
     if let Err(error) = result {
         core.write_behind.checkpoint_is_stale.set(true);
         if !error.kind.is_shortage() {
@@ -145,6 +151,34 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     core.journal.pass(&cursor);
     Ok(())
+}
+
+/// The ring may pass what the segments hold durably.
+fn forget_flushed(core: &Core, partition: &Partition) {
+    let mut log = partition.inner().log.borrow_mut();
+    let flushed = log.flushed();
+    while log.journaled.front().is_some_and(|entry| entry.end <= flushed) {
+        core.journal.forget(log.journaled.pop_front().map(|entry| entry.sequence));
+    }
+}
+
+/// How much of a checkpoint was put together since others had their turn.
+#[derive(Default)]
+struct Turns {
+    partitions: usize,
+    bytes: usize,
+}
+
+impl Turns {
+    /// One more partition was looked at, and so many bytes of it were encoded.
+    async fn took(&mut self, core: &Core, bytes: usize) {
+        self.partitions += 1;
+        self.bytes += bytes;
+        if self.partitions >= TURN_PARTITIONS_MAX || self.bytes >= TURN_BYTES {
+            *self = Self::default();
+            core.runtime.yield_now().await;
+        }
+    }
 }
 
 /// Completes once no checkpoint is under way; none is written from then on. At the end of a clean stop: one that came
@@ -164,12 +198,34 @@ pub(crate) async fn keep<'a>(
 ) -> Result<(), StorageError> {
     let mut out = begin(life, JournalId::default(), &Cursor::default(), partitions.len());
     for partition in partitions {
-        encode_held(partition, &mut out);
+        encode_held(partition, &mut out.bytes);
     }
-    directory.replace(&PathBuf::from(format!("{CHECKPOINT_PREFIX}kept")), finish(out)).await
+    directory.replace(&PathBuf::from(format!("{CHECKPOINT_PREFIX}kept")), out.finish()).await
 }
 
-fn begin(life: u64, journal: JournalId, cursor: &Cursor, partitions: usize) -> Vec<u8> {
+/// A file's bytes as they are put together, and the CRC of those that were counted in.
+struct Encoded {
+    bytes: Vec<u8>,
+    crc: crc_fast::Digest,
+    counted: usize,
+}
+
+impl Encoded {
+    /// Counts in what was added.
+    fn count_in(&mut self) {
+        self.crc.update(&self.bytes[self.counted..]);
+        self.counted = self.bytes.len();
+    }
+
+    /// The whole of it.
+    fn finish(mut self) -> Vec<u8> {
+        self.count_in();
+        self.bytes[8..HEADER_BYTES].copy_from_slice(&(self.crc.finalize() as u32).to_le_bytes());
+        self.bytes
+    }
+}
+
+fn begin(life: u64, journal: JournalId, cursor: &Cursor, partitions: usize) -> Encoded {
     let mut out = Vec::with_capacity(HEADER_BYTES + 128 * partitions);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
@@ -180,13 +236,17 @@ fn begin(life: u64, journal: JournalId, cursor: &Cursor, partitions: usize) -> V
     out.extend_from_slice(&cursor.previous_crc.to_le_bytes());
     out.extend_from_slice(&cursor.capacity.to_le_bytes());
     out.extend_from_slice(&(partitions as u32).to_le_bytes());
-    out
+    let crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    Encoded { bytes: out, crc, counted: HEADER_BYTES }
 }
 
-fn finish(mut out: Vec<u8>) -> Vec<u8> {
-    let crc = crc32c(&out[HEADER_BYTES..]);
-    out[8..12].copy_from_slice(&crc.to_le_bytes());
-    out
+/// What is true of a partition now.
+fn encode_sound(partition: &Partition, out: &mut Vec<u8>) -> Points {
+    let log = partition.inner().log.borrow();
+    let recovery = log.flushed();
+    let points = Points { log_start: log.log_start, recovery, proven: recovery };
+    encode_partition(partition.id(), &points, log.void_through, &log.epochs, &log.producers, out);
+    points
 }
 
 fn encode_held(held: &PartitionCheckpoint, out: &mut Vec<u8>) {

@@ -338,6 +338,28 @@ fn what_is_too_much_to_copy_and_too_little_for_bulk_is_committed() {
 }
 
 #[test]
+fn others_have_their_turn_while_a_checkpoint_is_put_together() {
+    const PARTITIONS: i32 = 1000;
+    let mut world = World::new(35);
+    let disk = world.disk.clone();
+    world.live((0..PARTITIONS).map(open).collect(), |engine, runtime| async move {
+        runtime.sleep(Duration::from_secs(10)).await;
+        let turns = Rc::new(Cell::new(0));
+        let (counted, others) = (turns.clone(), runtime.clone());
+        let before = disk.stats().steps;
+        runtime.spawn(Box::pin(async move {
+            // Until the disk is asked to write it.
+            while disk.stats().steps == before {
+                counted.set(counted.get() + 1);
+                others.yield_now().await;
+            }
+        }));
+        crate::checkpoint::write(&engine.inner.core).await.expect("written");
+        assert!(turns.get() >= 5, "{} turns", turns.get());
+    });
+}
+
+#[test]
 fn what_memory_was_too_short_for_is_missed_and_nothing_else() {
     let mut world = World::new(26);
     let roomy = EngineConfig { cache_bytes: 4 * CHUNK_BYTES - 1, ..config() };
