@@ -28,8 +28,10 @@ pub struct CommitRequest {
     pub retention_ms: Option<i64>,
     /// An unknown group is named as such (version 9 and newer), instead of an illegal generation.
     pub knows_missing_groups: bool,
-    /// What is committed. Topics and partitions exist.
+    /// What is committed. Topics and partitions existed in the image of `image_offset`.
     pub topics: Vec<CommitTopic>,
+    /// Up to where the metadata log had been applied when the topics were looked up.
+    pub image_offset: i64,
 }
 
 /// The offsets of one topic.

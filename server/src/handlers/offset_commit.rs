@@ -48,6 +48,7 @@ pub async fn handle(
             retention_ms: Some(request.retention_time_ms).filter(|ms| *ms != -1),
             knows_missing_groups: context.request.version >= MISSING_GROUPS_FROM,
             topics,
+            image_offset: image.offset(),
         });
         let committed = match route::ask(&context.shard, &request.group_id, commit).await {
             Ok(Answer::Commit(answer)) => answer,

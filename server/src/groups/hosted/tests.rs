@@ -139,6 +139,7 @@ fn commit(offset: i64) -> Request {
         retention_ms: None,
         knows_missing_groups: true,
         topics: vec![CommitTopic { name: "topic".into(), id: Uuid::nil(), partitions: vec![partition] }],
+        image_offset: 0,
     })
 }
 

@@ -266,6 +266,7 @@ fn commit_request(member: &str, generation: i32, offset: i64) -> CommitRequest {
             id: Uuid::from_u128(7),
             partitions: vec![partition],
         }],
+        image_offset: 0,
     }
 }
 

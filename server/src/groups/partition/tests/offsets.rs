@@ -218,6 +218,21 @@ fn offsets_of_deleted_topics_go() {
 }
 
 #[test]
+fn offsets_under_way_go_too_when_their_topic_is_deleted() {
+    let mut harness = Harness::new();
+    harness.commit("group", "", -1, 5);
+    let waiters = ["group", "other"].map(|group| harness.ask_only(group, commit("", -1, 6)));
+    let mut effects = Effects::default();
+    harness.partition.topics_deleted(&["topic".into()], &mut effects);
+    harness.take(effects);
+    harness.flush();
+    assert!(waiters.iter().all(|waiter| !harness.waits(*waiter)));
+    assert_eq!((harness.committed("group"), harness.committed("other")), (-1, -1));
+    harness.reload();
+    assert_eq!((harness.committed("group"), harness.committed("other")), (-1, -1));
+}
+
+#[test]
 fn offsets_in_a_transaction_count_from_its_marker_on() {
     let mut harness = Harness::new();
     harness.commit("group", "", -1, 5);
