@@ -64,7 +64,10 @@ pub enum LoadError {
 }
 
 enum State {
-    Loading,
+    Loading {
+        /// Topics that were deleted in the meantime: their offsets go as soon as they are known.
+        deleted: Vec<String>,
+    },
     Active(Box<GroupPartition>),
     /// The log failed: nobody is answered from here any more.
     Failed,
@@ -116,7 +119,7 @@ impl Hosted {
             runtime,
             log,
             settings,
-            state: RefCell::new(State::Loading),
+            state: RefCell::new(State::Loading { deleted: Vec::new() }),
             pending: RefCell::default(),
             waits_for_log: Cell::new(false),
             slots: RefCell::default(),
@@ -152,12 +155,15 @@ impl Hosted {
             State::Active(groups) => Ok(groups.list()),
             // Kafka leaves partitions out that it does not own, and fails while one is loaded.
             State::Failed => Ok(Vec::new()),
-            state @ State::Loading => Err(self.unavailable(state)),
+            state @ State::Loading { .. } => Err(self.unavailable(state)),
         }
     }
 
     /// Topics were deleted.
     pub fn topics_deleted(self: &Rc<Self>, topics: &[String]) {
+        if let State::Loading { deleted } = &mut *self.state.borrow_mut() {
+            deleted.extend_from_slice(topics);
+        }
         self.event(|groups, _, effects| groups.topics_deleted(topics, effects));
     }
 
@@ -168,7 +174,7 @@ impl Hosted {
 
     fn unavailable(&self, state: &State) -> ResponseError {
         match state {
-            State::Loading => ResponseError::CoordinatorLoadInProgress,
+            State::Loading { .. } => ResponseError::CoordinatorLoadInProgress,
             _ => ResponseError::NotCoordinator,
         }
     }
@@ -249,7 +255,7 @@ impl Hosted {
         }
         let deadline_ms = match &*self.state.borrow() {
             State::Active(groups) => groups.next_deadline_ms(),
-            State::Loading | State::Failed => None,
+            State::Loading { .. } | State::Failed => None,
         };
         let Some(deadline_ms) = deadline_ms else { return };
         if self.armed_for_ms.get().is_none_or(|armed_ms| deadline_ms < armed_ms) {
@@ -329,6 +335,7 @@ impl Hosted {
     async fn load(self: Rc<Self>) {
         let mut groups = Box::new(GroupPartition::new(self.settings.clone()));
         let started = self.runtime.monotonic();
+        let mut deleted_topics = Vec::new();
         match self.replay(&mut groups).await {
             Ok(records) => {
                 let ms = (self.runtime.monotonic() - started).as_millis();
@@ -340,7 +347,8 @@ impl Hosted {
                     "groups are loaded"
                 );
                 let mut state = self.state.borrow_mut();
-                if matches!(*state, State::Loading) {
+                if let State::Loading { deleted } = &mut *state {
+                    deleted_topics = std::mem::take(deleted);
                     *state = State::Active(groups);
                 }
             }
@@ -349,7 +357,10 @@ impl Hosted {
                 *self.state.borrow_mut() = State::Failed;
             }
         }
-        self.event(GroupPartition::loaded);
+        self.event(|groups, now, effects| {
+            groups.loaded(now, effects);
+            groups.topics_deleted(&deleted_topics, effects);
+        });
     }
 
     async fn replay(&self, groups: &mut GroupPartition) -> Result<usize, LoadError> {

@@ -212,6 +212,23 @@ fn nothing_is_answered_before_everything_is_loaded() {
 }
 
 #[test]
+fn offsets_of_a_topic_that_is_deleted_while_they_are_loaded_go_too() {
+    let runtime = runtime();
+    let log = SlowLog::new(&runtime, 1);
+    log.place(&[stored(7)]);
+    let hosted = open(&runtime, &log);
+    hosted.topics_deleted(&["topic".into()]);
+    let fetched = runtime.run(async {
+        assert_eq!(hosted.ask("group", fetch()).await, Err(ResponseError::CoordinatorLoadInProgress));
+        // What is committed afterwards is of another topic.
+        assert_eq!(commit_error(ask(&hosted, "other", commit(3)).await), None);
+        (ask(&hosted, "group", fetch()).await, ask(&hosted, "other", fetch()).await)
+    });
+    let (gone, kept) = fetched.expect("it ends");
+    assert_eq!((offset(gone), offset(kept)), (-1, 3));
+}
+
+#[test]
 fn compressed_batches_are_loaded_and_one_that_cannot_be_opened_is_not_passed_over() {
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
         let runtime = runtime();
