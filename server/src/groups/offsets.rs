@@ -111,10 +111,28 @@ pub struct DeleteOffsetsAnswer {
 /// One group of OffsetFetch.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
-    /// Topics with their partitions; None for everything that was committed.
-    pub topics: Option<Vec<(String, Vec<i32>)>>,
+    /// What is asked for; None for everything that was committed.
+    pub topics: Option<Vec<FetchTopic>>,
     /// Offsets in open transactions are an error, and nothing pending is passed over.
     pub require_stable: bool,
+}
+
+/// The partitions of one topic that are asked for.
+#[derive(Debug, Clone)]
+pub struct FetchTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id, if it was asked for by that: an offset that was committed for another topic of the name is none of
+    /// its own. Nil by name.
+    pub id: Uuid,
+    /// The partitions.
+    pub partitions: Vec<i32>,
+}
+
+impl FetchTopic {
+    fn is_of(&self, commit: &OffsetCommit) -> bool {
+        self.id.is_nil() || commit.topic_id.is_nil() || self.id == commit.topic_id
+    }
 }
 
 /// The answer to one group of OffsetFetch.
@@ -453,7 +471,7 @@ impl Offsets {
 
     /// Answers OffsetFetch for one group that exists or not: who never committed has no offsets.
     pub fn fetch(&self, group: &str, request: &FetchRequest) -> FetchAnswer {
-        let fetched = |topic: &str, partition: i32| {
+        let fetched = |topic: &str, partition: i32, is_asked_for: &dyn Fn(&OffsetCommit) -> bool| {
             if request.require_stable && self.is_in_transaction(group, topic, partition) {
                 return FetchedOffset::none(partition, Some(ResponseError::UnstableOffsetCommit));
             }
@@ -462,18 +480,21 @@ impl Offsets {
             } else {
                 self.visible(group, topic, partition)
             };
-            commit.map_or_else(
+            commit.filter(|commit| is_asked_for(commit)).map_or_else(
                 || FetchedOffset::none(partition, None),
                 |commit| FetchedOffset::of(partition, commit),
             )
         };
-        let mut topics: Vec<(String, Vec<FetchedOffset>)> = Vec::new();
         if let Some(wanted) = &request.topics {
-            for (topic, partitions) in wanted {
-                topics.push((topic.clone(), partitions.iter().map(|index| fetched(topic, *index)).collect()));
-            }
-            return FetchAnswer { error: None, topics };
+            let topics = wanted.iter().map(|topic| {
+                let indexes = topic.partitions.iter();
+                let offsets =
+                    indexes.map(|index| fetched(&topic.name, *index, &|commit| topic.is_of(commit)));
+                (topic.name.clone(), offsets.collect())
+            });
+            return FetchAnswer { error: None, topics: topics.collect() };
         }
+        let mut topics: Vec<(String, Vec<FetchedOffset>)> = Vec::new();
         let committed: Vec<(Rc<str>, i32)> = if request.require_stable {
             let newest = self.newest_of(group).into_iter();
             newest.filter(|(.., commit)| commit.is_some()).map(|(topic, index, _)| (topic, index)).collect()
@@ -485,7 +506,7 @@ impl Offsets {
                 topics.push((topic.to_string(), Vec::new()));
             }
             let (_, partitions) = topics.last_mut().expect("it was pushed");
-            partitions.push(fetched(&topic, index));
+            partitions.push(fetched(&topic, index, &|_| true));
         }
         FetchAnswer { error: None, topics }
     }

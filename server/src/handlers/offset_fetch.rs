@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Refusal, RequestContext, errors};
 use crate::groups::messages::Answer;
-use crate::groups::offsets::{FetchAnswer, FetchRequest, FetchedOffset};
+use crate::groups::offsets::{FetchAnswer, FetchRequest, FetchTopic, FetchedOffset};
 use crate::groups::partition::Request;
 use crate::groups::route;
 
@@ -29,8 +29,8 @@ const GROUPS_FROM: i16 = 8;
 /// From this version on topics go by their ids (KIP-848).
 const TOPIC_IDS_FROM: i16 = 10;
 
-/// Topics with their partitions; None for all.
-type Wanted = Option<Vec<(String, Vec<i32>)>>;
+/// None for all.
+type Wanted = Option<Vec<FetchTopic>>;
 
 /// Fetches committed offsets.
 pub async fn handle(
@@ -42,9 +42,10 @@ pub async fn handle(
         let groups = request.groups.iter().map(|group| fetch_group(context, group, require_stable));
         return Ok(OffsetFetchResponse::default().with_groups(join_all(groups).await));
     }
-    let topics: Wanted = request.topics.as_ref().map(|topics| {
-        topics.iter().map(|topic| (topic.name.to_string(), topic.partition_indexes.clone())).collect()
-    });
+    let topics: Wanted = request
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().map(|topic| by_name(&topic.name, &topic.partition_indexes)).collect());
     let (_, mut answer) = fetch(context, request.group_id.clone(), topics.clone(), require_stable).await;
     if let (Some(error), true) = (answer.error, context.request.version < GROUP_ERROR_FROM) {
         answer.topics = failed(topics.unwrap_or_default(), error);
@@ -82,12 +83,13 @@ async fn fetch(
     (group_id, answer)
 }
 
-fn failed(topics: Vec<(String, Vec<i32>)>, error: ResponseError) -> Vec<(String, Vec<FetchedOffset>)> {
+fn by_name(name: &str, partitions: &[i32]) -> FetchTopic {
+    FetchTopic { name: name.to_owned(), id: Uuid::nil(), partitions: partitions.to_vec() }
+}
+
+fn failed(topics: Vec<FetchTopic>, error: ResponseError) -> Vec<(String, Vec<FetchedOffset>)> {
     let offset = |partition| FetchedOffset::none(partition, Some(error));
-    topics
-        .into_iter()
-        .map(|(name, partitions)| (name, partitions.into_iter().map(offset).collect()))
-        .collect()
+    topics.into_iter().map(|topic| (topic.name, topic.partitions.into_iter().map(offset).collect())).collect()
 }
 
 async fn fetch_group(
@@ -99,19 +101,21 @@ async fn fetch_group(
     let by_id = context.request.version >= TOPIC_IDS_FROM;
     let mut unknown = Vec::new();
     let wanted: Wanted = group.topics.as_ref().map(|topics| {
-        let name = |topic: &OffsetFetchRequestTopics| {
-            let indexes = topic.partition_indexes.clone();
+        let look_up = |topic: &OffsetFetchRequestTopics| {
             if !by_id {
-                return Some((topic.name.to_string(), indexes));
+                return Some(by_name(&topic.name, &topic.partition_indexes));
             }
-            let known = image.topic_by_id(topic.topic_id).map(|known| known.name.to_string());
-            if known.is_none() {
-                let none = |index| FetchedOffset::none(index, Some(ResponseError::UnknownTopicId));
-                unknown.push((topic.topic_id, indexes.iter().copied().map(none).collect::<Vec<_>>()));
+            let partitions = topic.partition_indexes.clone();
+            match image.topic_by_id(topic.topic_id) {
+                Some(known) => Some(FetchTopic { name: known.name.to_string(), id: known.id, partitions }),
+                None => {
+                    let none = |index| FetchedOffset::none(index, Some(ResponseError::UnknownTopicId));
+                    unknown.push((topic.topic_id, partitions.into_iter().map(none).collect()));
+                    None
+                }
             }
-            known.map(|name| (name, indexes))
         };
-        topics.iter().filter_map(name).collect()
+        topics.iter().filter_map(look_up).collect()
     });
     let (group_id, answer) = fetch(context, group.group_id.clone(), wanted, require_stable).await;
     let partition = |offset: FetchedOffset| {

@@ -4,7 +4,7 @@ use flumen_engine::batch::{CheckedBatches, Codec};
 use flumen_engine::storage::sim::{Random, SimRuntime};
 
 use super::super::messages::{HeartbeatRequest, JoinRequest, Protocol};
-use super::super::offsets::{CommitPartition, CommitRequest, CommitTopic, FetchRequest};
+use super::super::offsets::{CommitPartition, CommitRequest, CommitTopic, FetchRequest, FetchTopic};
 use super::super::records::{GroupMember, GroupMetadata, OffsetCommit, Record};
 use super::*;
 use crate::compression::{Compression, close};
@@ -143,8 +143,12 @@ fn commit(offset: i64) -> Request {
     })
 }
 
+fn fetch_topic(id: Uuid) -> FetchTopic {
+    FetchTopic { name: "topic".into(), id, partitions: vec![0] }
+}
+
 fn fetch() -> Request {
-    Request::Fetch(FetchRequest { topics: Some(vec![("topic".into(), vec![0])]), require_stable: false })
+    Request::Fetch(FetchRequest { topics: Some(vec![fetch_topic(Uuid::nil())]), require_stable: false })
 }
 
 fn offset(answer: Result<Answer, ResponseError>) -> i64 {

@@ -1,7 +1,7 @@
 //! The state machine, event by event; `model` plays random histories against it.
 
 use super::super::messages::Protocol;
-use super::super::offsets::{CommitPartition, CommitTopic, FetchAnswer};
+use super::super::offsets::{CommitPartition, CommitTopic, FetchAnswer, FetchTopic};
 use super::*;
 use uuid::Uuid;
 
@@ -274,6 +274,10 @@ fn commit(member: &str, generation: i32, offset: i64) -> Request {
     Request::Commit(commit_request(member, generation, offset))
 }
 
+fn fetch_topic(id: Uuid) -> FetchTopic {
+    FetchTopic { name: "topic".into(), id, partitions: vec![0] }
+}
+
 fn fetch(require_stable: bool) -> Request {
-    Request::Fetch(FetchRequest { topics: Some(vec![("topic".into(), vec![0])]), require_stable })
+    Request::Fetch(FetchRequest { topics: Some(vec![fetch_topic(Uuid::nil())]), require_stable })
 }

@@ -239,7 +239,7 @@ impl World {
                 None => self.committing.push((waiter, offset)),
             }
         }
-        let all = FetchRequest { topics: Some(vec![("topic".into(), vec![0])]), require_stable: false };
+        let all = FetchRequest { topics: Some(vec![fetch_topic(Uuid::nil())]), require_stable: false };
         let FetchAnswer { topics, .. } = self.harness.partition.offsets.fetch("group", &all);
         let visible = topics[0].1[0].offset;
         assert_eq!(visible, self.acknowledged, "what was acknowledged is what is seen");

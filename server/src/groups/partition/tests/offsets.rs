@@ -204,6 +204,28 @@ fn an_old_client_says_how_long_its_offsets_are_kept() {
 }
 
 #[test]
+fn by_its_id_a_topic_has_only_offsets_that_were_committed_for_it() {
+    let mut harness = Harness::new();
+    harness.commit("named", "", -1, 5);
+    let mut nameless = commit_request("", -1, 6);
+    nameless.topics[0].id = Uuid::nil();
+    harness.answer("nameless", Request::Commit(nameless));
+    let mut fetched = |group: &str, id: u128, require_stable: bool| {
+        let topics = Some(vec![fetch_topic(Uuid::from_u128(id))]);
+        match harness.answer(group, Request::Fetch(FetchRequest { topics, require_stable })) {
+            Answer::Fetch(answer) => (answer.topics[0].1[0].offset, answer.topics[0].1[0].error),
+            other => panic!("no answer to OffsetFetch: {other:?}"),
+        }
+    };
+    for stable in [false, true] {
+        assert_eq!(fetched("named", 7, stable), (5, None));
+        assert_eq!(fetched("named", 0, stable), (5, None), "by name");
+        assert_eq!(fetched("named", 8, stable), (-1, None), "of a topic that had the name before");
+        assert_eq!(fetched("nameless", 8, stable), (6, None), "of an older commit, which has no id");
+    }
+}
+
+#[test]
 fn offsets_of_deleted_topics_go() {
     let mut harness = Harness::new();
     harness.commit("group", "", -1, 5);
