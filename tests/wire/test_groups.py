@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,13 +15,16 @@ from .protocol import Reader, exchange, header, pack, sized, string
 from .scene import create_topic, everywhere
 from .test_sessions import connected
 
-OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, DELETE_TOPICS = 8, 9, 10, 20
+OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, DELETE_TOPICS = 8, 9, 10, 11, 14, 20
+OFFSET_DELETE = 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
-@pytest.fixture(scope="module", autouse=True)
-def coordinators(brokers: list[Broker]) -> None:
-    """Until each broker coordinates groups."""
+NONE, NOT_COORDINATOR, INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT = 0, 16, 24, 26
+
+
+def coordinate(brokers: list[Broker]) -> None:
+    """Waits until each broker coordinates groups."""
     sent = sized(header(FIND_COORDINATOR, 0) + string(b"group"))
     offsets = sized(offset_fetch(b"group"))
 
@@ -29,6 +33,25 @@ def coordinators(brokers: list[Broker]) -> None:
 
     for broker in brokers:
         wait_until(f"{broker.name} to coordinate groups", lambda: coordinates(broker))
+
+
+@pytest.fixture
+def coordinators(brokers: list[Broker]) -> list[Broker]:
+    coordinate(brokers)
+    return brokers
+
+
+@pytest.fixture(scope="module")
+def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
+    """Brokers of this module alone, whom nobody has asked for a coordinator yet."""
+    started = [type(broker)(tmp_path_factory.mktemp(broker.name)) for broker in brokers]
+    try:
+        with ThreadPoolExecutor(len(started)) as pool:
+            list(pool.map(lambda broker: broker.start(), started))
+        yield started
+    finally:
+        for broker in started:
+            broker.close()
 
 
 def offset_commit(group: bytes, topic: bytes, offset: int, partitions: int) -> bytes:
@@ -65,7 +88,53 @@ def offsets(broker: Broker, group: bytes) -> list[tuple[str | None, int, int]]:
     return found
 
 
-def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(brokers: list[Broker]) -> None:
+def join_group(group: bytes, session_timeout_ms: int = 30_000, member: bytes = b"") -> bytes:
+    """JoinGroup v2 with one protocol."""
+    body = string(group) + pack("ii", session_timeout_ms, 60_000) + string(member) + string(b"consumer")
+    return header(JOIN_GROUP, 2) + body + pack("i", 1) + string(b"range") + pack("i", 0)
+
+
+def joined(answer: bytes) -> tuple[int, int, str | None, str | None, str | None, int]:
+    """Error, generation, protocol, leader, the member's id, how many members."""
+    reader = Reader(answer[12:])
+    error, generation = reader.take("hi")
+    return error, generation, reader.string(), reader.string(), reader.string(), reader.take("i")
+
+
+def sync_group(group: bytes, generation: int = 1, member: bytes = b"member") -> bytes:
+    """SyncGroup v1 of a member that leads nobody."""
+    return header(SYNC_GROUP, 1) + string(group) + pack("i", generation) + string(member) + pack("i", 0)
+
+
+def synced(answer: bytes) -> int:
+    return Reader(answer[12:]).take("h")
+
+
+def offset_delete(group: bytes, *topics: bytes) -> bytes:
+    """OffsetDelete v0 of partition 0 of each topic."""
+    named = b"".join(string(topic) + pack("ii", 1, 0) for topic in topics)
+    return header(OFFSET_DELETE, 0) + string(group) + pack("i", len(topics)) + named
+
+
+def test_what_is_wrong_with_any_group_is_said_without_a_coordinator(strangers: list[Broker]) -> None:
+    def play(broker: Broker) -> list[object]:
+        joins = [join_group(b""), join_group(b"group", 5_999, b"member"), join_group(b"group", member=b"member")]
+        told: list[object] = [joined(exchange(broker, sized(join))) for join in joins]
+        told += [synced(exchange(broker, sized(sync_group(group)))) for group in (b"", b"group")]
+        return told + [exchange(broker, sized(offset_delete(group, b"topic")))[8:] for group in (b"", b"group")]
+
+    nobody = (-1, "", "")
+    assert everywhere(strangers, play) == [
+        (INVALID_GROUP_ID, *nobody, "", 0),
+        (INVALID_SESSION_TIMEOUT, *nobody, "member", 0),
+        (NOT_COORDINATOR, *nobody, "", 0),
+        INVALID_GROUP_ID,
+        NOT_COORDINATOR,
+        *(pack("hii", error, 0, 0) for error in (INVALID_GROUP_ID, NOT_COORDINATOR)),
+    ]
+
+
+def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coordinators: list[Broker]) -> None:
     """It would be read from the middle by groups that have never seen it."""
     rounds, groups, partitions = 15, 3, 4
 
@@ -97,4 +166,4 @@ def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(brok
             left.append([offsets(broker, name) for name in names])
         return left
 
-    assert everywhere(brokers, play) == [[[]] * groups] * rounds
+    assert everywhere(coordinators, play) == [[[]] * groups] * rounds

@@ -130,7 +130,6 @@ impl GroupPartition {
     ) {
         let mut answer = DeleteOffsetsAnswer::default();
         let allowed = match self.groups.get(group_id) {
-            _ if group_id.is_empty() => Err(ResponseError::InvalidGroupId),
             Some(group) => group.check_delete_offsets(),
             None if self.is_foreign(group_id) => Ok(()),
             None => Err(ResponseError::GroupIdNotFound),

@@ -40,6 +40,11 @@ impl GroupCoordinator {
         Self { runtime, settings, hosted: RefCell::default() }
     }
 
+    /// What is valid for every group.
+    pub fn settings(&self) -> &GroupSettings {
+        &self.settings
+    }
+
     /// Takes over partition `index` of the topic, unless it is here already, and begins to load it.
     pub fn open(&self, index: i32, log: Rc<dyn GroupLog>) {
         let (runtime, settings) = (&self.runtime, &self.settings);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
 use super::records::Record;
+use super::settings::GroupSettings;
 
 /// Both clocks at the moment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,20 @@ pub struct JoinRequest {
     pub supports_skipping_assignment: bool,
     /// Why the member joins, for the log (KIP-800).
     pub reason: Option<String>,
+}
+
+impl JoinRequest {
+    /// What is wrong with it whatever the group is, and wherever.
+    pub fn check(&self, group_id: &str, settings: &GroupSettings) -> Result<(), ResponseError> {
+        let timeouts = settings.session_timeout_ms_min..=settings.session_timeout_ms_max;
+        if group_id.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
+        if !timeouts.contains(&self.session_timeout_ms) {
+            return Err(ResponseError::InvalidSessionTimeout);
+        }
+        Ok(())
+    }
 }
 
 /// The answer to JoinGroup.

@@ -166,13 +166,6 @@ impl GroupPartition {
         effects: &mut Effects,
     ) {
         let fails = |error| Answer::Join(JoinAnswer::failed(&request.member_id, error));
-        let timeouts = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
-        if group_id.is_empty() {
-            return effects.answer(waiter, fails(ResponseError::InvalidGroupId));
-        }
-        if !timeouts.contains(&request.session_timeout_ms) {
-            return effects.answer(waiter, fails(ResponseError::InvalidSessionTimeout));
-        }
         // What no record could hold would be of no use, and is not kept in memory either.
         let bytes_max = self.settings.batch_bytes_max;
         if request.protocols.iter().any(|protocol| protocol.metadata.len() > bytes_max) {
@@ -204,10 +197,6 @@ impl GroupPartition {
         now: Now,
         effects: &mut Effects,
     ) {
-        if group_id.is_empty() {
-            let answer = Answer::Sync(SyncAnswer::failed(ResponseError::InvalidGroupId));
-            return effects.answer(waiter, answer);
-        }
         if self.with_group(group_id, now, effects, |group, turn| group.sync(request, waiter, turn)).is_none()
         {
             effects.answer(waiter, Answer::Sync(SyncAnswer::failed(ResponseError::UnknownMemberId)));

@@ -36,12 +36,15 @@ pub async fn handle(
 ) -> Result<JoinGroupResponse, Refusal> {
     let version = context.request.version;
     let group_id = request.group_id.to_string();
-    let member_id = request.member_id.to_string();
-    let joining = Request::Join(parse(context, request));
-    let answer = match route::ask(&context.shard, &group_id, joining).await {
-        Ok(Answer::Join(answer)) => answer,
-        Ok(other) => unreachable!("JoinGroup is answered as such, not by {other:?}"),
-        Err(error) => JoinAnswer::failed(&member_id, error),
+    let joining = parse(context, request);
+    let answer = match joining.check(&group_id, context.shard.groups().settings()) {
+        Err(error) => JoinAnswer::failed(&joining.member_id, error),
+        Ok(()) => match route::ask(&context.shard, &group_id, Request::Join(joining)).await {
+            Ok(Answer::Join(answer)) => answer,
+            Ok(other) => unreachable!("JoinGroup is answered as such, not by {other:?}"),
+            // Who is not its coordinator does not know the member, and does not name it either.
+            Err(error) => JoinAnswer::failed("", error),
+        },
     };
     let text = StrBytes::from_string;
     let member = |member: crate::groups::messages::JoinedMember| {

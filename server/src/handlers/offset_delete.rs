@@ -23,6 +23,9 @@ pub async fn handle(
     context: &RequestContext,
     request: OffsetDeleteRequest,
 ) -> Result<OffsetDeleteResponse, Refusal> {
+    if request.group_id.is_empty() {
+        return Ok(OffsetDeleteResponse::default().with_error_code(ResponseError::InvalidGroupId.code()));
+    }
     let image = context.shard.image();
     let (mut results, mut topics) = (PartitionResults::default(), Vec::new());
     for topic in &request.topics {

@@ -27,6 +27,9 @@ pub async fn handle(
     if context.request.version >= PROTOCOL_FROM && !named {
         return Ok(respond(SyncAnswer::failed(ResponseError::InconsistentGroupProtocol)));
     }
+    if request.group_id.is_empty() {
+        return Ok(respond(SyncAnswer::failed(ResponseError::InvalidGroupId)));
+    }
     let assignments = request.assignments.iter();
     let assignments = assignments
         .map(|assigned| (assigned.member_id.to_string(), Bytes::copy_from_slice(&assigned.assignment)))

@@ -297,10 +297,15 @@ fn bad_requests_are_refused_as_kafka_refuses_them() {
         harness.joined(waiter).error
     };
     let members = harness.stable("group", &["a", "b"]);
-    assert_eq!(refused(&mut harness, "", join_request("", "x")), Some(ResponseError::InvalidGroupId));
-    for session_timeout_ms in [0, 5_999, 1_800_001] {
+    let check = |group: &str, session_timeout_ms: i32| {
         let request = JoinRequest { session_timeout_ms, ..join_request("", "x") };
-        assert_eq!(refused(&mut harness, "group", request), Some(ResponseError::InvalidSessionTimeout));
+        request.check(group, &GroupSettings::default()).err()
+    };
+    assert_eq!(check("", 10_000), Some(ResponseError::InvalidGroupId));
+    for (session_timeout_ms, error) in
+        [(0, true), (5_999, true), (6_000, false), (1_800_000, false), (1_800_001, true)]
+    {
+        assert_eq!(check("group", session_timeout_ms).is_some(), error, "{session_timeout_ms}");
     }
     assert_eq!(
         refused(&mut harness, "group", join_request("nobody", "x")),
@@ -323,7 +328,6 @@ fn bad_requests_are_refused_as_kafka_refuses_them() {
     assert_eq!(refused(&mut harness, "fresh", nothing), Some(ResponseError::InconsistentGroupProtocol));
 
     for (group, member, generation, error) in [
-        ("", "x", 1, ResponseError::InvalidGroupId),
         ("none", "x", 1, ResponseError::UnknownMemberId),
         ("group", "x", 1, ResponseError::UnknownMemberId),
         ("group", members[0].as_str(), 9, ResponseError::IllegalGeneration),
