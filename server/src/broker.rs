@@ -23,6 +23,7 @@ use futures_util::future::{AbortHandle, Either, abortable, join_all, select};
 
 use crate::budget::{self, MemoryBudget};
 use crate::config::{BrokerConfig, ListenerConfig};
+use crate::groups::route;
 use crate::listener::{self, Admission, BindError};
 use crate::messages::Mailboxes;
 use crate::metadata::controller::{Controller, ControllerError, ControllerParts};
@@ -455,8 +456,9 @@ async fn stays_full(shard: &Rc<Shard>) {
     }
 }
 
-/// Ends connections, closes every core's engine, seals the directory.
+/// Lets groups go, ends connections, closes every core's engine, seals the directory.
 async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
+    route::stop(shard).await;
     for core in shard.cores() {
         shard.call(core, |shard| async move { shard.connections().close_all() }).await;
     }

@@ -167,6 +167,8 @@ impl Connection {
                 continue;
             }
             self.pipeline_drained().await;
+            // A fetch may wait for as long as it likes, also for nothing.
+            let answering = (api != ApiKey::Fetch).then(|| self.presence.answering());
             // On the heap while they run: the task of an idle connection shall not have room for all of them.
             let response = match api {
                 ApiKey::Fetch => Box::pin(fetch::handle(&context, body, &self.socket)).await?,
@@ -174,6 +176,7 @@ impl Connection {
             };
             drop(permit);
             self.send(response).await?;
+            drop(answering);
         }
         Ok(())
     }

@@ -5,7 +5,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use flumen_ring::{Ring, Socket};
@@ -26,6 +28,10 @@ struct Inner {
     sweeping: Cell<bool>,
     /// Once set, nobody new is let in.
     stopping: Cell<bool>,
+    /// Requests whose answers have not left yet.
+    answering: Cell<usize>,
+    /// Whoever waits until there are none.
+    answered: RefCell<Option<Waker>>,
     told: Cell<Option<Instant>>,
     untold: Cell<u64>,
 }
@@ -46,6 +52,8 @@ impl Connections {
                 next_id: Cell::new(0),
                 sweeping: Cell::new(false),
                 stopping: Cell::new(false),
+                answering: Cell::new(0),
+                answered: RefCell::default(),
                 told: Cell::new(None),
                 untold: Cell::new(0),
             }),
@@ -84,6 +92,18 @@ impl Connections {
         self.inner.entries.borrow().len()
     }
 
+    /// Completes once every request for which [`Presence::answering`] stands is answered. For one at a time.
+    pub async fn answered(&self) {
+        poll_fn(|context| {
+            if self.inner.answering.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.inner.answered.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Closes all of them and lets nobody in any more.
     pub fn close_all(&self) {
         self.inner.stopping.set(true);
@@ -107,6 +127,12 @@ impl Presence {
         self.id
     }
 
+    /// A request is being answered, until this is dropped.
+    pub fn answering(&self) -> Answering {
+        self.inner.answering.set(self.inner.answering.get() + 1);
+        Answering { inner: self.inner.clone() }
+    }
+
     /// Says that the connection is not idle.
     pub fn touch(&self) {
         self.entry.active.set(self.inner.ring.now());
@@ -116,6 +142,22 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.inner.entries.borrow_mut().remove(&self.id);
+    }
+}
+
+/// A request that is being answered.
+pub struct Answering {
+    inner: Rc<Inner>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.inner.answering.set(self.inner.answering.get() - 1);
+        if self.inner.answering.get() == 0
+            && let Some(waker) = self.inner.answered.take()
+        {
+            waker.wake();
+        }
     }
 }
 

@@ -167,3 +167,29 @@ def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coor
         return left
 
     assert everywhere(coordinators, play) == [[[]] * groups] * rounds
+
+
+def test_who_waits_for_a_group_is_told_at_a_stop(strangers: list[Broker]) -> None:
+    """To look for the coordinator elsewhere: of a connection that just ends, clients make less."""
+    coordinate(strangers)
+
+    def play(broker: Broker) -> list[int]:
+        with connected(broker) as first, connected(broker) as second, connected(broker) as third:
+            for member in (first, second):
+                member.send(join_group(b"syncs"))
+            for member in (first, second):
+                error, generation, _, leader, id, _ = joined(sized(member.receive()))
+                assert error == NONE
+                if id != leader:
+                    follower = member
+                    follower.send(sync_group(b"syncs", generation, id.encode()))
+            third.send(join_group(b"joins"))
+            # What came before is heard of by the groups' partitions.
+            assert offsets(broker, b"syncs") == offsets(broker, b"joins") == []
+            with ThreadPoolExecutor(1) as pool:
+                stopping = pool.submit(broker.stop)
+                told = [synced(sized(follower.receive())), joined(sized(third.receive()))[0]]
+                stopping.result()
+            return told
+
+    assert everywhere(strangers, play) == [NOT_COORDINATOR, NOT_COORDINATOR]

@@ -3,7 +3,7 @@
 //! A group belongs to the partition that its id hashes to, and is decided on that partition's core; requests
 //! that arrive elsewhere are sent there. Nothing is shared between cores.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -32,12 +32,14 @@ pub struct GroupCoordinator {
     runtime: Rc<dyn Runtime>,
     settings: GroupSettings,
     hosted: RefCell<BTreeMap<i32, Rc<Hosted>>>,
+    /// The broker stops: nothing is taken over any more.
+    stopping: Cell<bool>,
 }
 
 impl GroupCoordinator {
     /// No groups yet.
     pub fn new(runtime: Rc<dyn Runtime>, settings: GroupSettings) -> Self {
-        Self { runtime, settings, hosted: RefCell::default() }
+        Self { runtime, settings, hosted: RefCell::default(), stopping: Cell::new(false) }
     }
 
     /// What is valid for every group.
@@ -47,6 +49,9 @@ impl GroupCoordinator {
 
     /// Takes over partition `index` of the topic, unless it is here already, and begins to load it.
     pub fn open(&self, index: i32, log: Rc<dyn GroupLog>) {
+        if self.stopping.get() {
+            return;
+        }
         let (runtime, settings) = (&self.runtime, &self.settings);
         let mut hosted = self.hosted.borrow_mut();
         hosted.entry(index).or_insert_with(|| Hosted::open(index, runtime.clone(), log, settings.clone()));
@@ -62,6 +67,14 @@ impl GroupCoordinator {
         let hosted = self.hosted.borrow_mut().remove(&index);
         if let Some(hosted) = hosted {
             hosted.close();
+        }
+    }
+
+    /// Lets every partition go, for good: the broker stops.
+    pub fn close_all(&self) {
+        self.stopping.set(true);
+        for index in self.partitions() {
+            self.close(index);
         }
     }
 
