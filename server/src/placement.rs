@@ -220,6 +220,7 @@ async fn delete(shard: &Rc<Shard>, topics: &[&TopicImage]) {
 pub fn host_groups(shard: &Shard) {
     let image = shard.image();
     let Some(topic) = image.topic(GROUP_METADATA_TOPIC) else { return };
+    shard.groups().spread_over(topic.id, topic.partitions.len());
     for index in topic.partitions.keys() {
         if let Some(partition) = shard.partition(&PartitionId { topic: topic.id, partition: *index }) {
             let log = CoordinatorLog::new(partition, shard.compute());

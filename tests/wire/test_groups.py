@@ -11,12 +11,12 @@ import pytest
 from harness.broker import Broker
 from harness.waiting import wait_until
 
-from .protocol import Reader, exchange, header, pack, sized, string
+from .protocol import METADATA, Reader, exchange, header, pack, sized, string
 from .scene import create_topic, everywhere
 from .test_sessions import connected
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, DELETE_TOPICS = 8, 9, 10, 11, 14, 20
-OFFSET_DELETE = 47
+CREATE_PARTITIONS, OFFSET_DELETE = 37, 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
@@ -116,6 +116,14 @@ def offset_delete(group: bytes, *topics: bytes) -> bytes:
     return header(OFFSET_DELETE, 0) + string(group) + pack("i", len(topics)) + named
 
 
+def partitions_of(broker: Broker, topic: bytes) -> int:
+    """How many Metadata v0 knows of."""
+    answer = exchange(broker, sized(header(METADATA, 0) + pack("i", 1) + string(topic)))
+    reader = Reader(answer[answer.rindex(string(topic)) :])
+    reader.string()
+    return reader.take("i")
+
+
 def test_what_is_wrong_with_any_group_is_said_without_a_coordinator(strangers: list[Broker]) -> None:
     def play(broker: Broker) -> list[object]:
         joins = [join_group(b""), join_group(b"group", 5_999, b"member"), join_group(b"group", member=b"member")]
@@ -167,6 +175,26 @@ def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coor
         return left
 
     assert everywhere(coordinators, play) == [[[]] * groups] * rounds
+
+
+def test_groups_stay_where_they_are_when_partitions_are_added(strangers: list[Broker]) -> None:
+    """Until the next start: their members and offsets are where they were."""
+    coordinate(strangers)
+    names = [b"stays-%d" % number for number in range(12)]
+
+    def play(broker: Broker) -> list[object]:
+        create_topic(broker, b"kept", partitions=1)
+        for offset, name in enumerate(names):
+            with connected(broker) as connection:
+                connection.send(offset_commit(name, b"kept", offset, partitions=1))
+                assert committed(connection.receive()) == {NONE}
+        body = pack("i", 1) + string(b"__consumer_offsets") + pack("iiib", 57, -1, 30_000, False)
+        assert Reader(exchange(broker, sized(header(CREATE_PARTITIONS, 0) + body))[12:]).take("i") == 1
+        wait_until("more partitions", lambda: partitions_of(broker, b"__consumer_offsets") == 57)
+        found = [exchange(broker, sized(header(FIND_COORDINATOR, 0) + string(name)))[8:10] for name in names]
+        return [offsets(broker, name) for name in names] + found
+
+    assert everywhere(strangers, play) == [[("kept", 0, offset)] for offset in range(12)] + [b"\0\0"] * 12
 
 
 def test_who_waits_for_a_group_is_told_at_a_stop(strangers: list[Broker]) -> None:

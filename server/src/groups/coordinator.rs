@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use flumen_engine::storage::Runtime;
 use kafka_protocol::ResponseError;
+use uuid::Uuid;
 
 use super::hosted::Hosted;
 use super::log::GroupLog;
@@ -20,7 +21,7 @@ use super::settings::GroupSettings;
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
 
 /// The partition of a group, of `partitions` many. Kafka: the absolute value of Java's `hashCode`, modulo.
-pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
+fn partition_of(group_id: &str, partitions: i32) -> i32 {
     let hash =
         group_id.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // The one number without an absolute value counts as 0.
@@ -32,6 +33,8 @@ pub struct GroupCoordinator {
     runtime: Rc<dyn Runtime>,
     settings: GroupSettings,
     hosted: RefCell<BTreeMap<i32, Rc<Hosted>>>,
+    /// The topic's id, and over how many of its partitions groups are spread.
+    spread: Cell<Option<(Uuid, i32)>>,
     /// The broker stops: nothing is taken over any more.
     stopping: Cell<bool>,
 }
@@ -39,12 +42,35 @@ pub struct GroupCoordinator {
 impl GroupCoordinator {
     /// No groups yet.
     pub fn new(runtime: Rc<dyn Runtime>, settings: GroupSettings) -> Self {
-        Self { runtime, settings, hosted: RefCell::default(), stopping: Cell::new(false) }
+        Self {
+            runtime,
+            settings,
+            hosted: RefCell::default(),
+            spread: Cell::default(),
+            stopping: Cell::new(false),
+        }
     }
 
     /// What is valid for every group.
     pub fn settings(&self) -> &GroupSettings {
         &self.settings
+    }
+
+    /// Groups are spread over the partitions of `topic`, of which there are so many.
+    ///
+    /// As many as there were when the topic was created, or this broker started; Kafka counts them once, too. With
+    /// each partition that is added, most groups would move away from their members and offsets.
+    pub fn spread_over(&self, topic: Uuid, partitions: usize) {
+        if self.spread.get().is_none_or(|(known, _)| known != topic) {
+            let partitions = i32::try_from(partitions).expect("partitions are numbered by 32 bits");
+            self.spread.set((partitions > 0).then_some((topic, partitions)));
+        }
+    }
+
+    /// The partition of `topic` that holds a group; None while this core knows nothing of it.
+    pub fn partition_for(&self, topic: Uuid, group_id: &str) -> Option<i32> {
+        let (_, partitions) = self.spread.get().filter(|(known, _)| *known == topic)?;
+        Some(partition_of(group_id, partitions))
     }
 
     /// Takes over partition `index` of the topic, unless it is here already, and begins to load it.
@@ -107,6 +133,8 @@ impl GroupCoordinator {
 
 #[cfg(test)]
 mod tests {
+    use flumen_engine::storage::sim::{Random, SimRuntime};
+
     use super::*;
 
     #[test]
@@ -119,5 +147,18 @@ mod tests {
         // Its hash code is the smallest number of all.
         assert_eq!(partition_of("polygenelubricants", 50), 0);
         assert!((0..50).contains(&partition_of("groupe-été-🎉", 50)));
+    }
+    #[test]
+    fn groups_stay_where_they_are_when_partitions_are_added() {
+        let runtime = SimRuntime::new(Random::new(7), 0);
+        let groups = GroupCoordinator::new(runtime, GroupSettings::default());
+        let (topic, next) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(groups.partition_for(topic, "golden-group"), None);
+        groups.spread_over(topic, 50);
+        groups.spread_over(topic, 51);
+        assert_eq!(groups.partition_for(topic, "golden-group"), Some(49));
+        assert_eq!(groups.partition_for(next, "golden-group"), None);
+        groups.spread_over(next, 1);
+        assert_eq!(groups.partition_for(next, "golden-group"), Some(0));
     }
 }

@@ -7,7 +7,7 @@ use flumen_engine::PartitionId;
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 
-use super::coordinator::{GROUP_METADATA_TOPIC, partition_of};
+use super::coordinator::GROUP_METADATA_TOPIC;
 use super::messages::{Answer, ListedGroup};
 use super::offsets::{CommitRequest, CommitTopic, PartitionResults};
 use super::partition::Request;
@@ -21,11 +21,7 @@ const ANSWERING_TIME: Duration = Duration::from_millis(300);
 pub async fn ask(shard: &Rc<Shard>, group_id: &str, request: Request) -> Result<Answer, ResponseError> {
     let image = shard.image();
     let topic = image.topic(GROUP_METADATA_TOPIC).ok_or(ResponseError::NotCoordinator)?;
-    let count = i32::try_from(topic.partitions.len()).expect("partitions are numbered by 32 bits");
-    if count == 0 {
-        return Err(ResponseError::NotCoordinator);
-    }
-    let index = partition_of(group_id, count);
+    let index = shard.groups().partition_for(topic.id, group_id).ok_or(ResponseError::NotCoordinator)?;
     let core = shard.core_of(&PartitionId { topic: topic.id, partition: index });
     if core == shard.core() {
         return ask_here(shard, index, group_id, request).await;

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinator
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Refusal, RequestContext, errors};
-use crate::groups::coordinator::{GROUP_METADATA_TOPIC, partition_of};
+use crate::groups::coordinator::GROUP_METADATA_TOPIC;
 use crate::metadata::image::Image;
 
 /// Versions that are served.
@@ -82,8 +82,7 @@ async fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node,
 /// The leader of the partition that holds a group, as this listener's clients reach it.
 fn leader(context: &RequestContext, image: &Image, key: &str) -> Option<Node> {
     let topic = image.topic(GROUP_METADATA_TOPIC)?;
-    let count = i32::try_from(topic.partitions.len()).ok().filter(|count| *count > 0)?;
-    let id = topic.partition(partition_of(key, count))?.leader;
+    let id = topic.partition(context.shard.groups().partition_for(topic.id, key)?)?.leader;
     let listener = &context.connection.listener;
     if id == context.shard.config().node_id() {
         let (host, port) = (listener.advertised_host.clone(), i32::from(listener.advertised_port));
