@@ -36,7 +36,8 @@ impl ClassicGroup {
             let delay_ms = turn.settings.initial_rebalance_delay_ms;
             let remaining_ms = (self.roster.rebalance_timeout_ms() - delay_ms).max(0);
             self.wait_initially(delay_ms, remaining_ms, turn);
-        } else if self.all_joined() {
+        } else if self.all_joined() || self.roster.is_empty() {
+            // Ids that were given out hold up no group that has lost its last member.
             self.complete_join(turn);
         } else {
             self.wait_for_joins(turn);

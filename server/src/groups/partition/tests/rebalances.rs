@@ -290,6 +290,20 @@ fn the_protocol_is_one_that_all_support_and_most_prefer() {
 }
 
 #[test]
+fn a_group_is_empty_once_its_last_member_left_whoever_was_given_an_id() {
+    let mut harness = Harness::new();
+    let members = harness.stable("group", &["a"]);
+    let waiter = harness.ask("group", join("", "b"));
+    let id = harness.joined(waiter).member_id;
+    assert_eq!(harness.leave("group", &members[0]).members[0].error, None);
+    assert_eq!(harness.state("group"), "Empty");
+    // The id is still good.
+    let waiter = harness.ask("group", join(&id, "b"));
+    harness.pass(6_000);
+    assert_eq!(harness.joined(waiter).error, None);
+}
+
+#[test]
 fn bad_requests_are_refused_as_kafka_refuses_them() {
     let mut harness = Harness::with(GroupSettings { size_max: 2, ..GroupSettings::default() });
     let refused = |harness: &mut Harness, group: &str, request: JoinRequest| {
