@@ -15,8 +15,8 @@ from .protocol import METADATA, Reader, exchange, header, pack, sized, string
 from .scene import create_topic, everywhere
 from .test_sessions import connected
 
-OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, DELETE_TOPICS = 8, 9, 10, 11, 14, 20
-CREATE_PARTITIONS, OFFSET_DELETE = 37, 47
+OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP = 8, 9, 10, 11, 14
+DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
@@ -54,11 +54,12 @@ def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -
             broker.close()
 
 
-def offset_commit(group: bytes, topic: bytes, offset: int, partitions: int) -> bytes:
-    """OffsetCommit v2 of somebody who is no member."""
+def offset_commit(group: bytes, partitions: int, *topics: bytes, offset: int = 7) -> bytes:
+    """OffsetCommit v2 of somebody who is no member, of the first partitions of each topic."""
     indexes = b"".join(pack("iq", index, offset) + string(b"") for index in range(partitions))
-    body = string(group) + pack("i", -1) + string(b"") + pack("qi", -1, 1) + string(topic)
-    return header(OFFSET_COMMIT, 2) + body + pack("i", partitions) + indexes
+    named = b"".join(string(topic) + pack("i", partitions) + indexes for topic in topics)
+    body = string(group) + pack("i", -1) + string(b"") + pack("qi", -1, len(topics))
+    return header(OFFSET_COMMIT, 2) + body + named
 
 
 def committed(answer: bytes) -> set[int]:
@@ -110,9 +111,10 @@ def synced(answer: bytes) -> int:
     return Reader(answer[12:]).take("h")
 
 
-def offset_delete(group: bytes, *topics: bytes) -> bytes:
-    """OffsetDelete v0 of partition 0 of each topic."""
-    named = b"".join(string(topic) + pack("ii", 1, 0) for topic in topics)
+def offset_delete(group: bytes, partitions: int, *topics: bytes) -> bytes:
+    """OffsetDelete v0 of the first partitions of each topic."""
+    indexes = pack(f"{partitions}i", *range(partitions))
+    named = b"".join(string(topic) + pack("i", partitions) + indexes for topic in topics)
     return header(OFFSET_DELETE, 0) + string(group) + pack("i", len(topics)) + named
 
 
@@ -129,7 +131,7 @@ def test_what_is_wrong_with_any_group_is_said_without_a_coordinator(strangers: l
         joins = [join_group(b""), join_group(b"group", 5_999, b"member"), join_group(b"group", member=b"member")]
         told: list[object] = [joined(exchange(broker, sized(join))) for join in joins]
         told += [synced(exchange(broker, sized(sync_group(group)))) for group in (b"", b"group")]
-        return told + [exchange(broker, sized(offset_delete(group, b"topic")))[8:] for group in (b"", b"group")]
+        return told + [exchange(broker, sized(offset_delete(group, 1, b"topic")))[8:] for group in (b"", b"group")]
 
     nobody = (-1, "", "")
     assert everywhere(strangers, play) == [
@@ -149,7 +151,7 @@ def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coor
     def commit_until_gone(broker: Broker, group: bytes, topic: bytes, begun: threading.Barrier) -> None:
         with connected(broker) as connection:
             for offset in range(1, 100_000):
-                connection.send(offset_commit(group, topic, offset, partitions))
+                connection.send(offset_commit(group, partitions, topic, offset=offset))
                 errors = committed(connection.receive())
                 if offset == 1:
                     begun.wait()
@@ -177,6 +179,20 @@ def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coor
     assert everywhere(coordinators, play) == [[[]] * groups] * rounds
 
 
+def test_a_topic_that_is_named_twice_is_answered_twice(coordinators: list[Broker]) -> None:
+    """Unless something about it was answered before."""
+    def play(broker: Broker) -> list[bytes | str]:
+        create_topic(broker, b"twice", partitions=1)
+        return [
+            exchange(broker, sized(request(b"twice", partitions, *topics)))[8:]
+            for partitions in (1, 2)
+            for topics in ([b"twice"] * 2, [b"nowhere"] * 2, [b"nowhere", b"twice", b"twice"])
+            for request in (offset_commit, offset_delete)
+        ]
+
+    everywhere(coordinators, play)
+
+
 def test_groups_stay_where_they_are_when_partitions_are_added(strangers: list[Broker]) -> None:
     """Until the next start: their members and offsets are where they were."""
     coordinate(strangers)
@@ -186,7 +202,7 @@ def test_groups_stay_where_they_are_when_partitions_are_added(strangers: list[Br
         create_topic(broker, b"kept", partitions=1)
         for offset, name in enumerate(names):
             with connected(broker) as connection:
-                connection.send(offset_commit(name, b"kept", offset, partitions=1))
+                connection.send(offset_commit(name, 1, b"kept", offset=offset))
                 assert committed(connection.receive()) == {NONE}
         body = pack("i", 1) + string(b"__consumer_offsets") + pack("iiib", 57, -1, 30_000, False)
         assert Reader(exchange(broker, sized(header(CREATE_PARTITIONS, 0) + body))[12:]).take("i") == 1

@@ -76,13 +76,28 @@ impl PartitionResults {
         Self { topics: asked.into_iter().map(topic).collect() }
     }
 
-    /// Takes in more results; those of a topic that is there already are appended to it.
-    pub fn merge(&mut self, others: Self) {
-        for (name, partitions) in others.topics {
-            match self.topics.iter_mut().find(|(topic, _)| *topic == name) {
-                Some((_, before)) => before.extend(partitions),
-                None => self.topics.push((name, partitions)),
+    /// Takes in results; those of a topic that is there already go behind the ones that it has.
+    pub fn extend(&mut self, results: impl IntoIterator<Item = (String, Vec<PartitionResult>)>) {
+        let named = self.topics.iter().enumerate().map(|(place, (name, _))| (name.clone(), place));
+        let mut places: BTreeMap<String, usize> = named.collect();
+        for (name, partitions) in results {
+            match places.get(&name) {
+                Some(place) => self.topics[*place].1.extend(partitions),
+                None => {
+                    places.insert(name.clone(), self.topics.len());
+                    self.topics.push((name, partitions));
+                }
             }
+        }
+    }
+
+    /// As [`PartitionResults::extend`]; but if there are none yet, a topic that was named twice is there twice, as by
+    /// Kafka.
+    pub fn merge(&mut self, others: Self) {
+        if self.topics.is_empty() {
+            *self = others;
+        } else {
+            self.extend(others.topics);
         }
     }
 

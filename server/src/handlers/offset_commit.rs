@@ -87,7 +87,7 @@ struct Sorted {
 }
 
 fn sort_out(image: &Image, request: &OffsetCommitRequest, by_id: bool) -> Sorted {
-    let (mut unknown_ids, mut unknown, mut topics) = (Vec::new(), PartitionResults::default(), Vec::new());
+    let (mut unknown_ids, mut unknown, mut topics) = (Vec::new(), Vec::new(), Vec::new());
     for topic in &request.topics {
         let known = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.name) };
         if by_id && known.is_none() {
@@ -113,11 +113,13 @@ fn sort_out(image: &Image, request: &OffsetCommitRequest, by_id: bool) -> Sorted
             });
         }
         if !missing.is_empty() || known.is_none() {
-            unknown.topics.push((name.clone(), missing));
+            unknown.push((name.clone(), missing));
         }
         if let Some(known) = known.filter(|_| !partitions.is_empty()) {
             topics.push(CommitTopic { name, id: known.id, partitions });
         }
     }
-    Sorted { unknown_ids, unknown, topics }
+    let mut results = PartitionResults::default();
+    results.extend(unknown);
+    Sorted { unknown_ids, unknown: results, topics }
 }

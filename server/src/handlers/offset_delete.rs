@@ -27,16 +27,16 @@ pub async fn handle(
         return Ok(OffsetDeleteResponse::default().with_error_code(ResponseError::InvalidGroupId.code()));
     }
     let image = context.shard.image();
-    let (mut results, mut topics) = (PartitionResults::default(), Vec::new());
+    let (mut unknown, mut topics) = (Vec::new(), Vec::new());
     for topic in &request.topics {
         let known = image.topic(&topic.name);
         let exists = |index: &i32| known.is_some_and(|known| known.partition(*index).is_some());
         let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
         let (present, missing): (Vec<i32>, Vec<i32>) = indexes.partition(exists);
-        let unknown = Some(ResponseError::UnknownTopicOrPartition);
         if !missing.is_empty() || known.is_none() {
-            let missing = missing.into_iter().map(|index| (index, unknown));
-            results.topics.push((topic.name.to_string(), missing.collect()));
+            let missing =
+                missing.into_iter().map(|index| (index, Some(ResponseError::UnknownTopicOrPartition)));
+            unknown.push((topic.name.to_string(), missing.collect()));
         }
         if !present.is_empty() {
             topics.push((topic.name.to_string(), present));
@@ -51,6 +51,8 @@ pub async fn handle(
     if answer.error.is_some() {
         return Ok(OffsetDeleteResponse::default().with_error_code(errors::code(answer.error)));
     }
+    let mut results = PartitionResults::default();
+    results.extend(unknown);
     results.merge(answer.results);
     let partition = |(index, error): PartitionResult| {
         OffsetDeleteResponsePartition::default()
