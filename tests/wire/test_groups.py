@@ -193,6 +193,15 @@ def test_a_topic_that_is_named_twice_is_answered_twice(coordinators: list[Broker
     everywhere(coordinators, play)
 
 
+def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:
+    """Of something that is coordinated by nobody in these versions."""
+    def play(broker: Broker) -> list[bytes | str]:
+        asked = string(b"key") + pack("b", 2)
+        return [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
+
+    everywhere(coordinators, play)
+
+
 def test_groups_stay_where_they_are_when_partitions_are_added(strangers: list[Broker]) -> None:
     """Until the next start: their members and offsets are where they were."""
     coordinate(strangers)

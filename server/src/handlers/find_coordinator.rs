@@ -41,7 +41,7 @@ pub async fn handle(
                 .with_port(node.port),
             Err(error) => FindCoordinatorResponse::default()
                 .with_error_code(error.code())
-                .with_error_message(Some(StrBytes::from_string(error.to_string())))
+                .with_error_message(Some(StrBytes::from_static_str(message(error))))
                 .with_node_id(BrokerId(-1))
                 .with_port(-1),
         });
@@ -61,6 +61,17 @@ pub async fn handle(
         );
     }
     Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
+}
+
+/// Kafka's words for an error.
+fn message(error: ResponseError) -> &'static str {
+    match error {
+        ResponseError::InvalidRequest => {
+            "This most likely occurs because of a request being malformed by the client library or the message \
+             was sent to an incompatible broker. See the broker logs for more details."
+        }
+        _ => "The coordinator is not available.",
+    }
 }
 
 async fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node, ResponseError> {
