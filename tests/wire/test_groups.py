@@ -11,11 +11,11 @@ import pytest
 from harness.broker import Broker
 from harness.waiting import wait_until
 
-from .protocol import METADATA, Reader, exchange, header, pack, sized, string
+from .protocol import METADATA, Reader, compact, exchange, header, pack, sized, string
 from .scene import create_topic, everywhere
 from .test_sessions import connected
 
-OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP = 8, 9, 10, 11, 14
+OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, LIST_GROUPS = 8, 9, 10, 11, 14, 16
 DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
@@ -200,6 +200,20 @@ def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:
         return [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
 
     everywhere(coordinators, play)
+
+
+def test_states_of_groups_are_trimmed_and_types_are_not(coordinators: list[Broker]) -> None:
+    def play(broker: Broker) -> list[int]:
+        create_topic(broker, b"trimmed", partitions=1)
+        exchange(broker, sized(offset_commit(b"trimmed", 1, b"trimmed")))
+
+        def listed(state: bytes, type: bytes) -> int:
+            filters = b"\x02" + compact(state) + b"\x02" + compact(type) + b"\0"
+            return exchange(broker, sized(header(LIST_GROUPS, 5, flexible=True) + filters)).count(compact(b"trimmed"))
+
+        return [listed(b" eMpty\t", b"cLassic"), listed(b"Empty", b" classic"), listed(b"Empty\xc2\xa0", b"classic")]
+
+    assert everywhere(coordinators, play) == [1, 0, 0]
 
 
 def test_groups_stay_where_they_are_when_partitions_are_added(strangers: list[Broker]) -> None:

@@ -21,16 +21,20 @@ pub async fn handle(
         Ok(groups) => groups,
         Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
     };
+    // Kafka trims states, and types not.
+    let states_filter: Vec<&str> =
+        request.states_filter.iter().map(|state| state.trim_matches(|character| character <= ' ')).collect();
+    let types_filter: Vec<&str> = request.types_filter.iter().map(|name| &**name).collect();
     let listed = groups
         .into_iter()
-        .filter(|group| passes(&request.states_filter, group.state))
-        .filter(|group| passes(&request.types_filter, group.group_type))
+        .filter(|group| passes(&states_filter, group.state))
+        .filter(|group| passes(&types_filter, group.group_type))
         .map(respond);
     Ok(ListGroupsResponse::default().with_groups(listed.collect()))
 }
 
 /// No filter passes everything.
-fn passes(filter: &[StrBytes], value: &str) -> bool {
+fn passes(filter: &[&str], value: &str) -> bool {
     filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
 }
 
