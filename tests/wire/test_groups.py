@@ -20,7 +20,7 @@ DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
-NONE, NOT_COORDINATOR, INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT = 0, 16, 24, 26
+UNKNOWN_SERVER_ERROR, NONE, NOT_COORDINATOR, INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT = -1, 0, 16, 24, 26
 
 
 def coordinate(brokers: list[Broker]) -> None:
@@ -54,9 +54,9 @@ def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -
             broker.close()
 
 
-def offset_commit(group: bytes, partitions: int, *topics: bytes, offset: int = 7) -> bytes:
+def offset_commit(group: bytes, partitions: int, *topics: bytes, offset: int = 7, metadata: bytes = b"") -> bytes:
     """OffsetCommit v2 of somebody who is no member, of the first partitions of each topic."""
-    indexes = b"".join(pack("iq", index, offset) + string(b"") for index in range(partitions))
+    indexes = b"".join(pack("iq", index, offset) + string(metadata) for index in range(partitions))
     named = b"".join(string(topic) + pack("i", partitions) + indexes for topic in topics)
     body = string(group) + pack("i", -1) + string(b"") + pack("qi", -1, len(topics))
     return header(OFFSET_COMMIT, 2) + body + named
@@ -191,6 +191,16 @@ def test_a_topic_that_is_named_twice_is_answered_twice(coordinators: list[Broker
         ]
 
     everywhere(coordinators, play)
+
+
+def test_a_commit_that_no_batch_has_room_for(coordinators: list[Broker]) -> None:
+    def play(broker: Broker) -> list[object]:
+        create_topic(broker, b"much", partitions=300)
+        commits = [offset_commit(b"much", partitions, b"much", metadata=b"m" * 4_000) for partitions in (300, 200)]
+        errors = [committed(exchange(broker, sized(commit))[4:]) for commit in commits]
+        return errors + [len(offsets(broker, b"much"))]
+
+    assert everywhere(coordinators, play) == [{UNKNOWN_SERVER_ERROR}, {NONE}, 200]
 
 
 def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:

@@ -40,7 +40,7 @@ impl GroupPartition {
         if records.iter().map(Record::size).sum::<usize>() + BATCH_OVERHEAD_BYTES
             > self.settings.batch_bytes_max
         {
-            answer.fail(ResponseError::InvalidCommitOffsetSize);
+            answer.fail(ResponseError::UnknownServerError);
             return effects.answer_when_durable(waiter, Answer::Commit(answer));
         }
         if changes.is_empty() {

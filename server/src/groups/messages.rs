@@ -278,7 +278,7 @@ impl Answer {
             Self::Heartbeat(before) => Self::Heartbeat(before.or(failed)),
             Self::Leave(_) => Self::Leave(LeaveAnswer { error: failed, members: Vec::new() }),
             Self::Commit(mut results) => {
-                results.fail(commit_error(error));
+                results.fail(error);
                 Self::Commit(results)
             }
             Self::Fetch(mut answer) => {
@@ -298,14 +298,6 @@ impl Answer {
             }
             Self::List(groups) => Self::List(groups),
         }
-    }
-}
-
-/// OffsetCommit names a batch that is too large in its own way.
-fn commit_error(error: ResponseError) -> ResponseError {
-    match error {
-        ResponseError::UnknownServerError => ResponseError::InvalidCommitOffsetSize,
-        error => error,
     }
 }
 
