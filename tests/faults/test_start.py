@@ -169,6 +169,18 @@ def test_bad_settings(flumen: Flumen) -> None:
     assert "flumen.no.such.key" in said, said
 
 
+@pytest.mark.parametrize("key, value, advice", [
+    ("log.retention.hours", "0", "must be unlimited (-1) or, greater than or equal to 1"),
+    ("log.dirs", "", "must not be empty"),
+    ("advertised.listeners", "PLAINTEXT://a:9092,PLAINTEXT://b:9092", "each name once"),
+    ("controller.quorum.voters", "1@a:9093,2@b:9093,3@c:9093", "name this node alone (1@host:port)"),
+])
+def test_settings_that_kafka_or_one_node_refuses(flumen: Flumen, key: str, value: str, advice: str) -> None:
+    flumen.overrides = {key: value}
+    said = refusal(flumen)
+    assert f"{key}={value}: " in said and advice in said, said
+
+
 @needs_root
 def test_ordinary_user(open_home: Path) -> None:
     """An ordinary user with 8 MiB of locked memory, on more cores than the machine has."""
