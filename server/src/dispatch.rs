@@ -72,6 +72,7 @@ served! {
     CreatePartitions => crate::handlers::create_partitions,
     DeleteGroups => crate::handlers::delete_groups,
     IncrementalAlterConfigs => crate::handlers::incremental_alter_configs,
+    ListPartitionReassignments => crate::handlers::list_partition_reassignments,
     OffsetDelete => crate::handlers::offset_delete,
     DescribeCluster => crate::handlers::describe_cluster,
     ListConfigResources => crate::handlers::list_config_resources,

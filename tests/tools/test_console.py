@@ -199,6 +199,11 @@ def test_verifiable_producer_and_consumer(desks: Callable) -> None:
     assert said == [(0, "2000 sent, 2000 acked"), (0, "2000 consumed, 2000 committed")]
 
 
+def test_no_partition_is_reassigned(desks: Callable) -> None:
+    said = desks(lambda desk: desk.run(tools.REASSIGN, "--list"))
+    assert said[0][0] == 0 and "No partition reassignments found." in said[0][1], said
+
+
 def test_brokers_configs_must_fit_together(desks: Callable) -> None:
     """What would count for the broker is checked, so a default may be bad while the broker has a value of its own."""
     def scenario(desk: Desk) -> None:

@@ -10,8 +10,8 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    CLOSED, DELETE_RECORDS, LIST_OFFSETS, METADATA, OFFSET_FOR_LEADER_EPOCH, Batch, Reader, compact, exchange, header, pack, produce, produced,
-    record, sized, string,
+    CLOSED, DELETE_RECORDS, LIST_OFFSETS, LIST_PARTITION_REASSIGNMENTS, METADATA, OFFSET_FOR_LEADER_EPOCH, Batch, Reader,
+    compact, exchange, header, pack, produce, produced, record, sized, string,
 )
 from .scene import create_topic, everywhere
 
@@ -162,3 +162,23 @@ def test_a_leader_epoch_that_is_known(brokers: list[Broker], known_epoch: int) -
         return [offset_at(broker, topic, -1, known_epoch), ended]
 
     everywhere(brokers, play)
+
+
+# --- Replicas that are moved --------------------------------------------------------------------------
+
+REASSIGNMENTS = {
+    "all topics": b"\0",
+    "no topic": b"\x01",
+    "one that exists": b"\x02" + compact(b"lookups-settled") + b"\x03" + pack("ii", 0, 99) + b"\0",
+    "one that does not": b"\x02" + compact(b"never-was") + b"\x02" + pack("i", 0) + b"\0",
+}
+
+
+@pytest.mark.parametrize("topics", REASSIGNMENTS.values(), ids=REASSIGNMENTS.keys())
+def test_no_replicas_are_moved(brokers: list[Broker], topics: bytes) -> None:
+    def play(broker: Broker) -> object:
+        create_topic(broker, b"lookups-settled")
+        body = pack("i", 1000) + topics + b"\0"
+        return exchange(broker, sized(header(LIST_PARTITION_REASSIGNMENTS, 0, flexible=True) + body))
+
+    assert everywhere(brokers, play) != CLOSED
