@@ -164,6 +164,17 @@ def test_a_leader_epoch_that_is_known(brokers: list[Broker], known_epoch: int) -
     everywhere(brokers, play)
 
 
+@pytest.mark.parametrize("isolation", [-1, 0, 1, 2, 9])
+@pytest.mark.parametrize("name", [b"isolated", b"nowhere"])
+def test_a_level_of_isolation(brokers: list[Broker], isolation: int, name: bytes) -> None:
+    def play(broker: Broker) -> bytes:
+        create_topic(broker, b"isolated", partitions=1)
+        body = pack("ib", -1, isolation) + pack("i", 1) + string(name) + pack("iiq", 1, 0, -1)
+        return exchange(broker, sized(header(LIST_OFFSETS, 2) + body))
+
+    everywhere(brokers, play)
+
+
 # --- Replicas that are moved --------------------------------------------------------------------------
 
 REASSIGNMENTS = {

@@ -14,7 +14,7 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::epochs::check_leader_epoch;
-use super::{Refusal, RequestContext, errors};
+use super::{Refusal, RequestContext, errors, is_isolation_level};
 use crate::shard::Shard;
 use crate::time_slice::TimeSlice;
 use crate::{compression, owners};
@@ -71,6 +71,9 @@ pub async fn handle(
     context: &RequestContext,
     request: ListOffsetsRequest,
 ) -> Result<ListOffsetsResponse, Refusal> {
+    if !is_isolation_level(request.isolation_level) {
+        return Ok(unserved(&request, context.request.version));
+    }
     let limit = match (request.replica_id.0, request.isolation_level) {
         (0.., _) => ReadLimit::LogEnd,
         (_, 1) => ReadLimit::LastStable,
@@ -133,6 +136,16 @@ pub async fn handle(
         }
     }
     Ok(ListOffsetsResponse::default().with_topics(topics))
+}
+
+/// The answer to a request of no level of isolation that there is: as Kafka's to one that it fails on.
+fn unserved(request: &ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
+        let failed = indexes.map(|index| word(index, Err(ResponseError::UnknownServerError), version));
+        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(failed.collect())
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
 fn ask(partition: &ListOffsetsPartition, version: i16, limit: ReadLimit) -> Result<Question, ResponseError> {
@@ -234,6 +247,8 @@ fn word(index: i32, found: Result<Found, ResponseError>, version: i16) -> ListOf
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::list_offsets_request::ListOffsetsTopic;
+
     use super::*;
 
     #[test]
@@ -246,5 +261,15 @@ mod tests {
         assert_eq!(Wanted::of(-5, 8), None);
         assert_eq!(Wanted::of(-6, 10), None);
         assert_eq!(Wanted::of(-7, 11), None);
+    }
+
+    #[test]
+    fn at_no_level_of_isolation_every_partition_is_refused() {
+        let partition = |index| ListOffsetsPartition::default().with_partition_index(index);
+        let topic = ListOffsetsTopic::default().with_partitions(vec![partition(4), partition(4)]);
+        let answer = unserved(&ListOffsetsRequest::default().with_topics(vec![topic]), 2);
+        let told = answer.topics[0].partitions.iter().map(|one| (one.partition_index, one.error_code));
+        assert_eq!(told.collect::<Vec<_>>(), [(4, -1), (4, -1)]);
+        assert!([-1, 2].iter().all(|level| !is_isolation_level(*level)));
     }
 }

@@ -49,6 +49,11 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
+/// Whether a reader's level of isolation is one. Kafka: `IsolationLevel`, uncommitted and committed.
+fn is_isolation_level(level: i8) -> bool {
+    (0..=1).contains(&level)
+}
+
 /// Who asks, what, and where to turn for the answer.
 #[derive(Clone)]
 pub struct RequestContext {

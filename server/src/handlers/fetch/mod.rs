@@ -12,13 +12,13 @@ use flumen_ring::{SendPiece, Socket};
 use flumen_wire::StrBytes;
 use flumen_wire::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
-    Part,
+    FetchTopicResponse, Part,
 };
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 use super::epochs::NO_LEADER_EPOCH;
-use super::{Refusal, RequestContext};
+use super::{Refusal, RequestContext, is_isolation_level};
 use crate::connection::Response;
 use crate::fetch_session::{Found, PartitionKey, SessionError, Wanted, home_of, into_topics};
 use crate::fetch_watches::Target;
@@ -39,13 +39,14 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         what: format!("Fetch request, version {version}"),
         why: error.to_string(),
     })?;
+    let unserved = (!is_isolation_level(request.isolation_level)).then(|| unserved(&request, version));
     // What the session keeps is copied; nothing holds the body while the fetch waits.
     drop(body);
     let failed = |error: SessionError| {
         let response = FetchResponse { error_code: error.code(), ..Default::default() };
         pieces(context, &response, std::iter::empty(), shard.answer_memory().hold(0))
     };
-    let (bounds, isolation_level) = (bounds(context, &request), request.isolation_level);
+    let bounds = bounds(context, &request);
     let home = match request.session_id {
         0 => shard.core(),
         id => home_of(id, shard.core_count()),
@@ -65,8 +66,11 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         let forgotten = session.forgotten.iter().map(|key| partition_id(key.topic_id, key.index));
         watches.forget(shard, forgotten).await;
     }
-    let plan = Plan::new(&shard.image(), &session.partitions, version, isolation_level);
+    let plan = Plan::new(&shard.image(), &session.partitions, version);
     let targets = plan.targets();
+    if let Some(response) = unserved.filter(|_| !targets.is_empty()) {
+        return Ok(pieces(context, &response, std::iter::empty(), shard.answer_memory().hold(0)));
+    }
     // Where there is nothing to look at, nor any news to come, nothing is waited for.
     let watches = watches.filter(|_| session.settled > 0 || !targets.is_empty());
     let (gathered, held) = gather::gather(shard, targets, &bounds, watches.as_deref(), socket).await;
@@ -104,6 +108,24 @@ fn bounds(context: &RequestContext, request: &FetchRequest) -> Bounds {
     }
 }
 
+/// The answer to a fetch of no level of isolation that there is. As Kafka's to a request that it fails on: the error of
+/// the whole, and below the version of ids that of each partition.
+fn unserved(request: &FetchRequest, version: i16) -> FetchResponse {
+    let error = ResponseError::UnknownServerError;
+    let told = request.topics.iter().filter(|_| version < TOPIC_IDS_FROM);
+    let topics = told.map(|topic| FetchTopicResponse {
+        name: topic.name.clone(),
+        id: topic.id,
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| answer(partition.index, Gathered::Failed(error), ReadLimit::HighWatermark).0)
+            .collect(),
+    });
+    let topics = topics.collect();
+    FetchResponse { error_code: error.code(), session_id: request.session_id, topics, ..Default::default() }
+}
+
 /// What to gather, in the order of service.
 struct Plan {
     planned: Vec<Planned>,
@@ -116,15 +138,13 @@ struct Planned {
 }
 
 impl Plan {
-    fn new(image: &Image, partitions: &[Wanted], version: i16, isolation_level: i8) -> Self {
+    fn new(image: &Image, partitions: &[Wanted], version: i16) -> Self {
         let planned = partitions.iter().map(|Wanted { place, key, partition, was_known }| {
             let topic = match version >= TOPIC_IDS_FROM {
                 true => image.topic_by_id(key.topic_id),
                 false => image.topic(&key.topic),
             };
             let target = match topic {
-                // No such level of isolation; Kafka fails each partition with this.
-                _ if !matches!(isolation_level, 0 | 1) => Err(ResponseError::UnknownServerError),
                 // A session goes by the name that an id had, as Kafka's does.
                 None if version >= TOPIC_IDS_FROM && !was_known => Err(ResponseError::UnknownTopicId),
                 Some(topic) if topic.partition(key.index).is_some() => {
