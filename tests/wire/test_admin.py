@@ -7,8 +7,8 @@ import pytest
 from harness.broker import Broker
 
 from .protocol import (
-    DELETE_RECORDS, DESCRIBE_CONFIGS, LIST_CONFIG_RESOURCES, LIST_OFFSETS, METADATA, Batch, Reader, exchange, header, pack,
-    produce, produced, sized, string,
+    ALTER_CONFIGS, DELETE_RECORDS, DESCRIBE_CONFIGS, INCREMENTAL_ALTER_CONFIGS, LIST_CONFIG_RESOURCES, LIST_OFFSETS,
+    METADATA, Batch, Reader, exchange, header, pack, produce, produced, sized, string,
 )
 from .scene import create_topic, everywhere, topic_id
 
@@ -126,5 +126,32 @@ def test_operations_on_a_topic_by_its_id(brokers: list[Broker], id: bytes | None
         body = b"\x02" + asked + b"\0\0" + b"\0\1\0"
         # The operations are the last of a topic; behind them are its tags and those of the answer.
         return exchange(broker, sized(header(METADATA, 12, flexible=True) + body))[-6:]
+
+    everywhere(brokers, play)
+
+
+# --- What cannot be taken away ------------------------------------------------------------------------
+
+
+def alter_all_brokers(broker: Broker, key: int, configs: bytes) -> tuple:
+    """The error and the words of AlterConfigs v0 or IncrementalAlterConfigs v0 for the default of all brokers."""
+    body = pack("i", 1) + pack("b", BROKER_RESOURCE) + string(b"") + configs + b"\0"
+    reader = Reader(exchange(broker, sized(header(key, 0) + body))[12:])
+    reader.take("i")
+    return reader.take("h"), reader.string()
+
+
+def test_in_sync_replicas_of_the_cluster_stay(brokers: list[Broker]) -> None:
+    """They can be changed, and not taken away, while eligible leaders depend on them (KIP-966)."""
+    key = string(b"min.insync.replicas")
+
+    def play(broker: Broker) -> list:
+        return [
+            alter_all_brokers(broker, INCREMENTAL_ALTER_CONFIGS, pack("i", 1) + key + b"\1" + string(None)),
+            alter_all_brokers(broker, INCREMENTAL_ALTER_CONFIGS, pack("i", 1) + key + b"\0" + string(b"2")),
+            alter_all_brokers(broker, INCREMENTAL_ALTER_CONFIGS, pack("i", 1) + key + b"\0" + string(b"1")),
+            alter_all_brokers(broker, ALTER_CONFIGS, pack("i", 0)),
+            alter_all_brokers(broker, ALTER_CONFIGS, pack("i", 1) + key + string(b"1")),
+        ]
 
     everywhere(brokers, play)

@@ -12,6 +12,11 @@ use crate::metadata::records;
 use crate::metadata::topic_config::{self, list_elements};
 use crate::metadata::topic_name;
 
+/// The feature with which partitions have eligible leader replicas (KIP-966).
+pub(super) const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
+/// How many of a partition's replicas have to be in sync.
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
 /// What is done to one key. The numbers are those of IncrementalAlterConfigs (KIP-339).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -111,11 +116,29 @@ fn altered(
             }
         }
     }
+    check_kept(image, resource, &old, &new)?;
     check_values(resource, &old, &new)?;
     if resource.kind == ResourceKind::Broker {
         check_requirements(image, rules, resource, &new)?;
     }
     Ok(new)
+}
+
+/// Which replicas may lead follows from `min.insync.replicas` of the whole cluster, which is changed, but not taken
+/// away (KIP-966). Kafka: `ConfigurationControlManager.isDisallowedClusterMinIsrTransition`.
+fn check_kept(
+    image: &Image,
+    resource: &ConfigResource,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> Result<(), AdminError> {
+    let is_removed = old.contains_key(MIN_INSYNC_REPLICAS) && !new.contains_key(MIN_INSYNC_REPLICAS);
+    let is_needed = image.cluster().feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0;
+    if is_removed && is_needed && *resource == ConfigResource::all_brokers() {
+        let why = "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.";
+        return Err(AdminError::new(ResponseError::InvalidConfig, why));
+    }
+    Ok(())
 }
 
 /// The value of a list with elements added or taken out, starting from the effective one.

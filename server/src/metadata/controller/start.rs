@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::Rules;
+use super::configs::{ELIGIBLE_LEADER_REPLICAS_VERSION, MIN_INSYNC_REPLICAS};
 use crate::config::ListenerConfig;
 use crate::metadata::image::{ConfigResource, Image, METADATA_VERSION, PartitionImage};
 use crate::metadata::records::{
@@ -31,7 +32,7 @@ pub fn bootstrap(records: &[Record], min_insync_replicas: i32) -> Vec<Record> {
     out.extend_from_slice(records);
     let eligible = |record: &Record| {
         matches!(record, Record::FeatureLevel(feature)
-            if feature.name == "eligible.leader.replicas.version" && feature.level > 0)
+            if feature.name == ELIGIBLE_LEADER_REPLICAS_VERSION && feature.level > 0)
     };
     if records.iter().any(eligible) {
         let all = ConfigResource::all_brokers();
@@ -39,7 +40,7 @@ pub fn bootstrap(records: &[Record], min_insync_replicas: i32) -> Vec<Record> {
             Config {
                 resource_type: all.kind as i8,
                 resource_name: all.name,
-                name: "min.insync.replicas".into(),
+                name: MIN_INSYNC_REPLICAS.into(),
                 value: Some(min_insync_replicas.to_string()),
             }
             .into(),

@@ -407,6 +407,28 @@ fn dynamic_values_must_fit_together_as_in_kafka() {
 }
 
 #[test]
+fn replicas_in_sync_of_the_cluster_are_not_taken_away() {
+    use Change::{Delete, Set};
+    let mut bench = Bench::new();
+    let key = configs::MIN_INSYNC_REPLICAS;
+    let all = ConfigResource::all_brokers;
+    let feature = |level| {
+        let name = configs::ELIGIBLE_LEADER_REPLICAS_VERSION.into();
+        records::FeatureLevel { name, level }.into()
+    };
+    bench.apply(&[feature(0)]);
+    bench.alter(all(), &[(key, Set, "2")]).expect("set");
+    bench.alter(all(), &[(key, Delete, "")]).expect("nothing depends on it");
+    bench.apply(&[feature(1)]);
+    bench.alter(all(), &[(key, Delete, "")]).expect("it is not there");
+    bench.alter(all(), &[(key, Set, "2")]).expect("set");
+    let message = "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.";
+    let refused = bench.alter(all(), &[(key, Delete, "")]);
+    assert_eq!(refused, Err(AdminError::new(ResponseError::InvalidConfig, message)));
+    bench.alter(all(), &[(key, Set, "1")]).expect("changed");
+}
+
+#[test]
 fn a_start_leads_in_a_new_epoch_and_a_stop_leaves_what_kafka_leaves() {
     let mut bench = Bench::new();
     bench.create(topic("t", 2, 1));
