@@ -91,6 +91,15 @@ impl BatchHeader {
         Ok((whole <= bytes.len()).then_some(whole))
     }
 
+    /// The magic of the whole message of an old format, 0 or 1, that starts at `bytes[0]`, if its checksum holds: of
+    /// what a crash left torn, zeros may stand where a magic is looked for.
+    pub(crate) fn sound_old_magic(bytes: &[u8]) -> Option<i8> {
+        let length = Self::whole_length(bytes).ok().flatten()?;
+        let stored = u32::from_be_bytes(bytes[12..16].try_into().expect("four bytes"));
+        let magic = bytes[16] as i8;
+        (magic < 2 && crc_fast::crc32_iso_hdlc(&bytes[16..length]) == stored).then_some(magic)
+    }
+
     /// The batch's length in bytes, this header included.
     pub fn batch_bytes(&self) -> usize {
         LOG_OVERHEAD_BYTES + self.length.get().max(0) as usize

@@ -3,6 +3,7 @@
 mod ages;
 mod contract;
 mod crash;
+mod foreign;
 mod room;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::blocks::{read_range, write_again};
 use super::held::HeldLog;
-use super::scan::{ScanState, scan};
+use super::scan::{ScanState, Stop, scan};
 use super::survey::visit;
 use super::{Recovered, RecoveredJournal, RecoveryError, Vouched, read_small};
 use crate::checkpoint::PartitionCheckpoint;
@@ -72,8 +72,14 @@ impl Listing {
 /// Where the scan starts, and what is known there.
 struct Start {
     point: Point,
-    /// A clean stop said that everything below is durable: what does not count there is damage, not a torn end.
+    /// A clean stop said that everything below is durable, and that the log reaches this: what does not count there is
+    /// damage, not a torn end.
     durable_below: Offset,
+    /// Nothing below was torn by a crash, and so nothing of it is cut; but the log may end before this. The segment that
+    /// it is in, and its offset.
+    sound_below: Point,
+    /// What a log that is found damaged keeps, as later starts are told.
+    kept: Point,
     epochs: LeaderEpochs,
     producers: Producers,
     /// The producers are as of here: batches below are in them.
@@ -172,7 +178,7 @@ pub(crate) async fn open_partition(
         id: open.id,
         log_start: start.log_start,
         recovery: start.point,
-        proven,
+        proven: proven.max(start.kept),
         void_through: 0,
         epochs: start.epochs.clone(),
         producers: start.producers.clone(),
@@ -245,6 +251,8 @@ async fn find_start(
         return Ok(Start {
             point: said.recovery,
             durable_below: said.recovery.offset,
+            sound_below: said.recovery.max(said.proven),
+            kept: said.proven,
             epochs,
             producers,
             producers_at: said.recovery.offset,
@@ -322,7 +330,22 @@ async fn find_start(
     // The scan begins with the epoch of its first batch, and tells of those that follow.
     epochs.truncate_from_end(start.offset);
     let durable_below = said_point.filter(|_| recovered.clean).unwrap_or(start.offset);
-    Ok(Start { point: start, durable_below, epochs, producers, producers_at: known_at, log_start, lookup })
+    // Kafka reads nothing below its recovery point again, however it stopped, and takes a point behind the log's end for
+    // that end (`LogLoader.recoverLog`): it died between cutting the log and saying so. What it cut ends with a batch.
+    let sound_below = said_point.map_or(start, |point| {
+        start.max(Point { segment: segment_of(point), position: Position(0), offset: point })
+    });
+    Ok(Start {
+        point: start,
+        durable_below,
+        sound_below,
+        kept: sound_below.max(Point { segment: last, position: Position(0), offset: last }),
+        epochs,
+        producers,
+        producers_at: known_at,
+        log_start,
+        lookup,
+    })
 }
 
 async fn read_lookup(
@@ -360,8 +383,8 @@ async fn open_log(
     journals: FromJournals<'_>,
 ) -> Result<Log, RecoveryError> {
     let FromJournals { proven, vouched, held } = journals;
-    let Start { point, durable_below, mut epochs, mut producers, producers_at, log_start, lookup } = start;
-    let mut lookup = lookup;
+    let Start { point, durable_below, sound_below, producers_at, log_start, .. } = start;
+    let Start { mut epochs, mut producers, mut lookup, .. } = start;
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
         path: path_of(base).display().to_string(),
@@ -395,10 +418,10 @@ async fn open_log(
         segments.push_back(segment);
     }
     let mut at = point;
-    let mut stopped = None;
+    let mut has_ended = false;
     let mut behind = Vec::new();
     while let Some((base, length)) = logs.next() {
-        if stopped.is_some() || base != at.segment {
+        if has_ended || base != at.segment {
             behind.push(base);
             continue;
         }
@@ -416,14 +439,17 @@ async fn open_log(
         let likely_end = if proven.segment == base { proven.position } else { at.position };
         let scanned = scan(&file, length, at, likely_end, &held, &mut state).await?;
         let end = scanned.end;
+        if let Some(stop @ Stop::OldFormat(_)) = &scanned.stopped {
+            return Err(damaged(base, end.position.0, stop.to_string()));
+        }
         let goes_on = logs.peek().is_some_and(|(next, _)| {
             *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())
         });
         if end.position.0 < length {
             let is_proven =
-                (proven.segment, proven.position) > (base, end.position) || durable_below > end.offset;
-            if is_proven && !(goes_on && proven.segment.max(durable_below) > base) {
-                let reason = scanned.stopped.clone().unwrap_or_default();
+                (proven.segment, proven.position) > (base, end.position) || sound_below.offset > end.offset;
+            if is_proven && !(goes_on && proven.segment.max(sound_below.offset) > base) {
+                let reason = scanned.stopped.map_or_else(String::new, |stop| stop.to_string());
                 return Err(damaged(base, end.position.0, reason));
             }
             file.truncate(end.position.0).await?;
@@ -466,7 +492,7 @@ async fn open_log(
             at = Point { segment: next, position: Position(0), offset: next };
         } else {
             at = end;
-            stopped = Some(scanned.stopped);
+            has_ended = true;
         }
     }
     if (proven.segment, proven.position) > (at.segment, at.position) {

@@ -3,6 +3,7 @@
 //! A batch counts if bounds, magic and CRC hold, its offset is the expected one (or, compacted, not below it),
 //! and its epoch does not go back. The first that does not count is the end.
 
+use std::fmt;
 use std::rc::Rc;
 
 use super::held::HeldLog;
@@ -32,7 +33,29 @@ pub(super) struct Scanned {
     /// The bytes from the start of the end's block to the end.
     pub(super) tail: Vec<u8>,
     /// Why the batch at the end does not count; `None` at the end of the file.
-    pub(super) stopped: Option<String>,
+    pub(super) stopped: Option<Stop>,
+}
+
+/// What stands where a scan ends before the file does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// No batch that counts.
+    NoBatch(String),
+    /// A whole, sound message of this magic, of the formats before magic 2.
+    OldFormat(i8),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBatch(reason) => formatter.write_str(reason),
+            Self::OldFormat(magic) => write!(
+                formatter,
+                "records of the old format of magic {magic}, which is not served; nothing is changed: stop cleanly, \
+                 start Apache Kafka here, and copy the records to a new topic"
+            ),
+        }
+    }
 }
 
 /// What the batches are applied to, and what they must keep to.
@@ -107,10 +130,22 @@ pub(super) async fn scan(
         end.position = Position(position + batch_bytes as u64);
         end.offset = Offset(last_offset.0 + 1);
     };
+    let stopped = match stopped {
+        Some(reason) => Some(stop_at(&mut window, end.position.0, reason).await?),
+        None => None,
+    };
     let block = align_down(end.position.0);
     let in_block = (end.position.0 - block) as usize;
     let tail = if in_block == 0 { Vec::new() } else { window.at(block, in_block, 0).await?.to_vec() };
     Ok(Scanned { end, largest, first_timestamp, lookup, tail, stopped })
+}
+
+/// What stands at `position`, where a batch does not count for `reason`.
+async fn stop_at(window: &mut Window<'_>, position: u64, reason: String) -> Result<Stop, StorageError> {
+    let overhead = window.at(position, LOG_OVERHEAD_BYTES, 0).await?;
+    let length = overhead.get(8..).and_then(|length| length.try_into().ok()).map_or(0, i32::from_be_bytes);
+    let message = window.at(position, LOG_OVERHEAD_BYTES + length.max(0) as usize, 0).await?;
+    Ok(BatchHeader::sound_old_magic(message).map_or(Stop::NoBatch(reason), Stop::OldFormat))
 }
 
 /// The length that a header says, if it can be one.
