@@ -12,12 +12,12 @@ use crate::checkpoints::encode_epochs;
 use crate::engine::CloseError;
 use crate::layout::{LEADER_EPOCH_CHECKPOINT, SegmentFile, SegmentFileKind};
 use crate::read::{ReadError, ReadLimit, TimestampedOffset};
-use crate::recovery::ClosedPartition;
+use crate::recovery::{ClosedPartition, next_offset};
 use crate::retention::retire_segment;
 use crate::segment::{Lookup, Segment};
 use crate::storage::{OpenMode, StorageError, StorageErrorKind};
 use crate::write_behind::{self, Durability, Extent};
-use crate::{Offset, Timestamp};
+use crate::{Offset, Position, Timestamp};
 
 /// Batches are read in pieces of this many bytes when a record is looked for.
 const LOOK_BYTES: usize = 64 << 10;
@@ -196,8 +196,7 @@ impl Partition {
             return Ok(None);
         }
         let end = end.max(start);
-        let found = self.position_of(end).await;
-        let point = match found {
+        let point = match self.cut_point(end).await {
             Ok(point) => point,
             Err(ReadError::Storage(error)) => return Err(error),
             Err(_) => return Err(self.refused("truncate")),
@@ -230,10 +229,29 @@ impl Partition {
         Ok(Some(point))
     }
 
-    /// The start of the batch that holds `offset`.
-    async fn position_of(&self, offset: Offset) -> Result<Point, ReadError> {
-        let (_, found) = self.read_from(offset, 1, true, ReadLimit::LogEnd).await?;
-        found.ok_or(ReadError::Offline)
+    /// The start of the batch that holds `end`. In or behind a gap that compaction left, the end of the batch before
+    /// it: a start finds no other end.
+    async fn cut_point(&self, end: Offset) -> Result<Point, ReadError> {
+        let (_, found) = self.read_from(end, 1, true, ReadLimit::LogEnd).await?;
+        let (segment, point) = {
+            let log = self.inner.log.borrow();
+            let index = log.segment_index_of(end).ok_or(ReadError::Offline)?;
+            let Segment { base, end: bytes, .. } = log.segments[index];
+            let is_here = found.filter(|found| found.segment == base);
+            (base, is_here.unwrap_or(Point { segment: base, position: Position(bytes), offset: end }))
+        };
+        if point.position == Position(0) {
+            return Ok(Point { offset: segment, ..point });
+        }
+        let before = self.look_at(Offset(point.offset.0 - 1), 1, ReadLimit::LogEnd).await?;
+        let bytes: Vec<u8> = before.slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let last = batches(&bytes).next().and_then(Result::ok).map(|(header, _)| header.last_offset());
+        if point.offset <= end && last.is_some_and(|last| last.0 + 1 == point.offset.0) {
+            return Ok(point);
+        }
+        let file = self.segment_file(segment).await?;
+        let offset = next_offset(&file, point.position.0, segment).await?;
+        Ok(Point { offset, ..point })
     }
 
     fn refused(&self, operation: &'static str) -> StorageError {

@@ -35,6 +35,26 @@ enum Look {
     Cold(Cold),
 }
 
+/// What one segment holds of what is looked for.
+enum Sought {
+    /// Whole batches.
+    Batches(Batches),
+    /// It ends before the offset: the next segment has it.
+    Nothing,
+    /// There is a batch, which may not be seen yet or is too large.
+    NotNow,
+    /// It cannot be said yet.
+    Elsewhere(Look),
+}
+
+struct Batches {
+    slices: Vec<Slice>,
+    /// Where the first of them starts.
+    first: Point,
+    /// Where a sequential reader goes on, if that is known.
+    next: Option<Point>,
+}
+
 /// Where on the disk to look.
 #[derive(Clone, Copy)]
 struct Cold {
@@ -135,46 +155,84 @@ impl Partition {
         let end = Self::limit(&log, request.limit);
         let start = if request.below_start { log.first_base() } else { log.log_start };
         Self::check_range(&log, start, request.from, end)?;
-        let nothing = || Read {
+        let mut read = Read {
             slices: Vec::new(),
             high_watermark: log.high_watermark.offset,
             last_stable_offset: log.last_stable(),
             log_start_offset: log.log_start,
             aborted: Vec::new(),
         };
-        let mut read = nothing();
         if request.from == end {
             return Ok(Look::Found(read, None));
         }
-        let index = log.segment_index_of(request.from).expect("an offset of the log is in a segment");
-        let segment = &log.segments[index];
-        let limit = limit_position(&log, segment, end);
-        let (view, start) =
-            match cold.filter(|(cold, _)| cold.segment == segment.base && cold.cuts == log.cuts) {
-                Some((cold, bytes)) => {
-                    (View { segment, cold: Some(bytes), cold_start: align_down(cold.start) }, cold.start)
-                }
-                None => {
-                    let Some(start) = start_of(&log, segment, request.from) else {
-                        return Ok(Look::NeedsLookup(segment.base));
-                    };
-                    (View { segment, cold: None, cold_start: segment.cached_from() }, start)
-                }
+        let mut cold = cold.filter(|(cold, _)| cold.cuts == log.cuts);
+        // Where a later segment was read from the disk, those before it hold nothing from the offset on.
+        let begin = cold.as_ref().map_or(request.from, |(cold, _)| cold.segment.max(request.from));
+        let first = log.segment_index_of(begin).expect("an offset of the log is in a segment");
+        // Compaction leaves segments that end before the next one begins, and empty ones.
+        for index in first..log.segments.len() {
+            let segment = &log.segments[index];
+            let here = cold.take_if(|(cold, _)| cold.segment == segment.base);
+            let found = match self.look_into(&log, segment, request, end, here)? {
+                Sought::Batches(found) => found,
+                Sought::Nothing => continue,
+                Sought::NotNow => break,
+                Sought::Elsewhere(look) => return Ok(look),
             };
+            read.slices = found.slices;
+            if request.limit == ReadLimit::LastStable {
+                read.aborted = log.aborted_from(request.from);
+            }
+            if let Some(next) = found.next {
+                log.remember(next);
+            }
+            return Ok(Look::Found(read, Some(found.first)));
+        }
+        Ok(Look::Found(read, None))
+    }
+
+    /// Looks for the first batch of `segment` that ends at or behind the offset, and for those behind it.
+    fn look_into(
+        &self,
+        log: &Log,
+        segment: &Segment,
+        request: &Request,
+        end: Offset,
+        cold: Option<(Cold, Slice)>,
+    ) -> Result<Sought, ReadError> {
+        if segment.end == 0 {
+            return Ok(Sought::Nothing);
+        }
+        let limit = limit_position(log, segment, end);
+        let (view, start) = match cold {
+            Some((cold, bytes)) => {
+                (View { segment, cold: Some(bytes), cold_start: align_down(cold.start) }, cold.start)
+            }
+            None => {
+                let Some(start) = start_of(log, segment, request.from) else {
+                    return Ok(Sought::Elsewhere(Look::NeedsLookup(segment.base)));
+                };
+                (View { segment, cold: None, cold_start: segment.cached_from() }, start)
+            }
+        };
         // What a batch needs is read whole; of what was asked for, only so much at a time.
         let wants = |start: u64, length: u64| {
-            Ok(Look::Cold(Cold { segment: segment.base, start, length, cuts: log.cuts }))
+            let cold = Cold { segment: segment.base, start, length, cuts: log.cuts };
+            Ok(Sought::Elsewhere(Look::Cold(cold)))
         };
         // Walk to the batch that holds the offset.
         let mut position = start;
         let first = loop {
+            if position == segment.end {
+                return Ok(Sought::Nothing);
+            }
             let header = match view.header(position) {
                 Some(header) => {
                     let checked = self.check_header(segment, position, &header);
                     // It starts at or before the batch that is looked for, or an index file was believed that is wrong.
                     let is_floor = checked.as_ref().is_ok_and(|header| header.base_offset() <= request.from);
                     if position == start && !is_floor && position > 0 && segment.is_looked_up_by_file() {
-                        return Ok(Look::WrongLookup(segment.base));
+                        return Ok(Sought::Elsewhere(Look::WrongLookup(segment.base)));
                     }
                     checked?
                 }
@@ -189,25 +247,25 @@ impl Partition {
             }
             position += header.batch_bytes() as u64;
         };
+        if first.base_offset() >= end {
+            // What may be seen ends before, in the gap that the offset is in.
+            return Ok(Sought::NotNow);
+        }
         let first_end = position + first.batch_bytes() as u64;
         let upto = match view.end_of_batches(self, position, request.bytes_max, limit, end)? {
             Some(upto) if upto > position => upto,
-            _ if !request.at_least_one => return Ok(Look::Found(read, None)),
+            _ if !request.at_least_one => return Ok(Sought::NotNow),
             _ if view.end() < first_end => return wants(position, first.batch_bytes() as u64),
             _ => first_end,
         };
-        read.slices = view.slices(position, upto);
-        if request.limit == ReadLimit::LastStable {
-            read.aborted = log.aborted_from(request.from);
-        }
         let next =
             if upto == segment.end { Some(segment.next) } else { view.header(upto).map(|h| h.base_offset()) };
         let base = segment.base;
-        if let Some(offset) = next {
-            log.remember(Point { segment: base, position: Position(upto), offset });
-        }
-        let found = Point { segment: base, position: Position(position), offset: first.base_offset() };
-        Ok(Look::Found(read, Some(found)))
+        Ok(Sought::Batches(Batches {
+            slices: view.slices(position, upto),
+            first: Point { segment: base, position: Position(position), offset: first.base_offset() },
+            next: next.map(|offset| Point { segment: base, position: Position(upto), offset }),
+        }))
     }
 
     /// Refuses a header that cannot be one of this segment: the bytes on the disk changed.
@@ -227,11 +285,15 @@ impl Partition {
         if sound {
             return Ok(*header);
         }
-        Err(ReadError::Corrupt {
+        Err(self.no_batch_at(segment, position))
+    }
+
+    fn no_batch_at(&self, segment: &Segment, position: u64) -> ReadError {
+        ReadError::Corrupt {
             file: segment_path(self, segment.base, SegmentFileKind::Log).display().to_string(),
             position,
-            reason: format!("no batch of offsets {}..{} starts here", segment.base, segment.next),
-        })
+            reason: format!("no batch of magic 2 and offsets {}..{} starts here", segment.base, segment.next),
+        }
     }
 
     async fn read_cold(&self, cold: &Cold) -> Result<Slice, ReadError> {
@@ -250,8 +312,8 @@ impl Partition {
         };
         let from = align_down(cold.start);
         let slack = cold.start - from;
-        let length =
-            (slack + cold.length).min(written.saturating_sub(from)).next_multiple_of(BLOCK_BYTES) as usize;
+        let wanted = (slack + cold.length).min(written.saturating_sub(from));
+        let length = wanted.next_multiple_of(BLOCK_BYTES) as usize;
         let _permit = core.cold_reads.acquire(length).await;
         let (result, buffer) = file.read(AlignedBuffer::recycled(length), from, length).await;
         let read = result.map_err(ReadError::Storage)?;
@@ -395,7 +457,7 @@ fn start_of(log: &Log, segment: &Segment, from: Offset) -> Option<u64> {
     if let Some(hint) = log.hint(from).filter(|hint| hint.segment == segment.base) {
         return Some(hint.position.0);
     }
-    if from == segment.base {
+    if from <= segment.base {
         return Some(0);
     }
     let lookup = segment.lookup.as_ref().filter(|lookup| lookup.covers(from))?;

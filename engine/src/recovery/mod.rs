@@ -40,6 +40,7 @@ use crate::{Offset, PartitionId};
 
 use held::Held;
 pub(crate) use open::{create_partition, open_partition};
+pub(crate) use scan::next_offset;
 pub(crate) use seal::ClosedPartition;
 pub use seal::{ClosedCore, seal};
 use survey::Survey;

@@ -177,7 +177,7 @@ fn check_batch(
 }
 
 /// The offset behind the last whole batch of a file of `length` bytes; `base` if there is none.
-pub(super) async fn next_offset(
+pub(crate) async fn next_offset(
     file: &Rc<dyn DataFile>,
     length: u64,
     base: Offset,

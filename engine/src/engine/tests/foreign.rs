@@ -1,4 +1,4 @@
-//! Logs that Apache Kafka wrote: old formats, and what its recovery point vouches for.
+//! Logs that Apache Kafka wrote: gaps that compaction left, old formats, and what its recovery point vouches for.
 
 use super::*;
 use crate::layout::{SegmentFile, SegmentFileKind};
@@ -120,4 +120,84 @@ fn a_recovery_point_behind_the_end_of_a_log_that_was_cut_is_no_damage() {
         assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1), (2, 2)]);
         assert_eq!(append(&partition, batch(1, 10, 9)).await, 3);
     });
+}
+
+/// Compacted once: 3 to 9 and 12 to 19 are gone between segments, 22 to 25 within one; one segment is empty.
+fn compacted() -> Vec<(i64, Vec<u8>)> {
+    vec![(0, placed_all(0..3)), (10, placed_all(10..12)), (14, Vec::new()), (20, placed_all([20, 21, 26]))]
+}
+
+const COMPACTED_OFFSETS: [i64; 8] = [0, 1, 2, 10, 11, 20, 21, 26];
+
+async fn check_gaps(partition: &Partition) {
+    assert_eq!(partition.log_end_offset(), Offset(27));
+    for from in 0..27 {
+        let left = COMPACTED_OFFSETS.into_iter().filter(|offset| *offset >= from);
+        let expected: Vec<_> = left.map(|offset| (offset, offset as u8)).collect();
+        assert_eq!(read_all(partition, from).await, expected, "from {from}");
+    }
+}
+
+#[test]
+fn gaps_of_a_compacted_log_are_read_over() {
+    for (clean, compact) in [(true, true), (true, false), (false, true)] {
+        let mut world = kafka_left(940, clean, if clean { 27 } else { 0 }, &compacted());
+        let opened = || open_with(0, |config| config.compact = compact);
+        world.live(vec![opened()], |engine, _| async move {
+            check_gaps(&engine.partition(&open(0).id).expect("open")).await;
+        });
+        world.live_and_stop(vec![opened()], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            check_gaps(&partition).await;
+            let found = partition.offset_for_timestamp(Timestamp(START_MS), ReadLimit::HighWatermark).await;
+            assert_eq!(found.expect("found").map(|found| found.offset), Some(Offset(0)));
+        });
+    }
+}
+
+#[test]
+fn a_gap_at_the_logs_end_is_waited_at() {
+    let mut segments = compacted();
+    segments[3] = (20, Vec::new());
+    let mut world = kafka_left(942, true, 20, &segments);
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for from in [12, 15, 19] {
+            let read =
+                partition.read(Offset(from), 1000, true, ReadLimit::HighWatermark).await.expect("read");
+            assert!(read.slices.is_empty(), "from {from}");
+        }
+        assert_eq!(append(&partition, batch(1, 10, 7)).await, 20);
+        assert_eq!(read_all(&partition, 12).await, [(20, 7)]);
+    });
+}
+
+#[test]
+fn a_log_that_is_cut_in_a_gap_ends_before_it() {
+    for (cut, end, left) in
+        [(5, 3, 3), (10, 10, 3), (11, 11, 4), (13, 12, 5), (17, 14, 5), (24, 22, 7), (26, 22, 7)]
+    {
+        let mut world = kafka_left(943, true, 27, &compacted());
+        world.live(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            partition.truncate_to(Offset(cut)).await.expect("cut");
+            assert_eq!(partition.log_end_offset(), Offset(end), "cut at {cut}");
+        });
+        world.disk.crash();
+        world.live_and_stop(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(partition.log_end_offset(), Offset(end), "cut at {cut}");
+        });
+        world.live(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(append(&partition, batch(1, 10, 99)).await, end);
+        });
+        world.disk.crash();
+        let expected: Vec<_> =
+            COMPACTED_OFFSETS[..left].iter().map(|offset| (*offset, *offset as u8)).collect();
+        world.live(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(read_all(&partition, 0).await, [expected, vec![(end, 99)]].concat(), "cut at {cut}");
+        });
+    }
 }
