@@ -236,6 +236,9 @@ impl Partition {
                     }
                     checked?
                 }
+                None if position + HEADER_BYTES as u64 > segment.end => {
+                    return Err(self.no_batch_at(segment, position));
+                }
                 None => {
                     // Of whole blocks, from the one where this starts: a block more would take twice the memory.
                     let length_max = COLD_BYTES_MAX - (position - align_down(position));
@@ -327,7 +330,8 @@ impl Partition {
             // What was read may be gone, or not be what it was: it is looked for anew.
             return Ok(Slice::from_buffer(buffer, 0));
         }
-        if (sound as u64) <= slack {
+        // Whoever looks again where there is less than was written would read the same again and again.
+        if (sound as u64) <= slack || (sound as u64) < wanted {
             return Err(ReadError::Corrupt {
                 file: segment_path(self, cold.segment, SegmentFileKind::Log).display().to_string(),
                 position: cold.start,

@@ -201,3 +201,36 @@ fn a_log_that_is_cut_in_a_gap_ends_before_it() {
         });
     }
 }
+
+#[test]
+fn a_read_of_a_damaged_segment_ends() {
+    let sound = placed_all(0..3);
+    let long = || {
+        let mut builder = BatchBuilder::new().base_offset(Offset(2)).leader_epoch(LeaderEpoch(3));
+        builder.append(Timestamp(START_MS), None, Some(&[7; 50_000]), &[]);
+        builder.build().to_vec()
+    };
+    let cases = [
+        ("a piece of a header", [&sound[..], &[0; 30]].concat(), 3),
+        ("zeros", [&sound[..], &[0; 300]].concat(), 3),
+        ("a batch that passes the end", [&sound[..], &placed(3)[..100]].concat(), 3),
+    ];
+    for (what, log, from) in cases {
+        let mut world = kafka_left(941, true, 12, &[(0, log), (10, placed_all(10..12))]);
+        world.live(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let read = partition.read(Offset(from), 100_000, true, ReadLimit::HighWatermark).await;
+            assert!(matches!(read, Err(ReadError::Corrupt { .. })), "{what}: {read:?}");
+        });
+    }
+    // The file loses its end while it is open.
+    let mut world =
+        kafka_left(944, true, 12, &[(0, [placed_all(0..2), long()].concat()), (10, placed_all(10..12))]);
+    let disk = world.disk.clone();
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        disk.place(&log_path(0), &[placed_all(0..2), long()[..30_000].to_vec()].concat());
+        let read = partition.read(Offset(2), 100, true, ReadLimit::HighWatermark).await;
+        assert!(matches!(read, Err(ReadError::Corrupt { .. })), "{read:?}");
+    });
+}
