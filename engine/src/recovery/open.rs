@@ -78,6 +78,8 @@ struct Start {
     /// Nothing below was torn by a crash, and so nothing of it is cut; but the log may end before this. The segment that
     /// it is in, and its offset.
     sound_below: Point,
+    /// Only Kafka's files tell of it, whose logs may have gaps between any two segments.
+    is_foreign: bool,
     /// What a log that is found damaged keeps, as later starts are told.
     kept: Point,
     epochs: LeaderEpochs,
@@ -252,6 +254,7 @@ async fn find_start(
             point: said.recovery,
             durable_below: said.recovery.offset,
             sound_below: said.recovery.max(said.proven),
+            is_foreign: false,
             kept: said.proven,
             epochs,
             producers,
@@ -339,6 +342,7 @@ async fn find_start(
         point: start,
         durable_below,
         sound_below,
+        is_foreign: true,
         kept: sound_below.max(Point { segment: last, position: Position(0), offset: last }),
         epochs,
         producers,
@@ -383,7 +387,7 @@ async fn open_log(
     journals: FromJournals<'_>,
 ) -> Result<Log, RecoveryError> {
     let FromJournals { proven, vouched, held } = journals;
-    let Start { point, durable_below, sound_below, producers_at, log_start, .. } = start;
+    let Start { point, durable_below, sound_below, is_foreign, producers_at, log_start, .. } = start;
     let Start { mut epochs, mut producers, mut lookup, .. } = start;
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
@@ -433,7 +437,6 @@ async fn open_log(
             epochs: &mut epochs,
             producers: &mut producers,
             producers_at,
-            is_compacted: open.config.compact,
             index_interval_bytes: open.config.index_interval_bytes,
         };
         let likely_end = if proven.segment == base { proven.position } else { at.position };
@@ -443,7 +446,10 @@ async fn open_log(
             return Err(damaged(base, end.position.0, stop.to_string()));
         }
         let goes_on = logs.peek().is_some_and(|(next, _)| {
-            *next == end.offset || (open.config.compact && *next > end.offset && scanned.stopped.is_none())
+            // Compaction leaves a segment to end before the next one. Here one begins where the one before ends: what
+            // lies behind a gap was there before, and so is proven, or is what a cut left.
+            let may_leave_gap = is_foreign || *next <= proven.segment;
+            *next == end.offset || (*next > end.offset && scanned.stopped.is_none() && may_leave_gap)
         });
         if end.position.0 < length {
             let is_proven =
@@ -451,6 +457,11 @@ async fn open_log(
             if is_proven && !(goes_on && proven.segment.max(sound_below.offset) > base) {
                 let reason = scanned.stopped.map_or_else(String::new, |stop| stop.to_string());
                 return Err(damaged(base, end.position.0, reason));
+            }
+            if !goes_on {
+                // Before what shows that they are behind a torn end goes.
+                let behind = logs.by_ref().map(|(base, _)| base).collect();
+                remove_segments(core, folder, behind).await?;
             }
             file.truncate(end.position.0).await?;
             core.was_cut.set(true);
@@ -504,12 +515,7 @@ async fn open_log(
         let reason = format!("the log ends with offset {}; it was durable up to {durable_below}", at.offset);
         return Err(damaged(at.segment, at.position.0, reason));
     }
-    for base in behind.iter().rev() {
-        remove_segment(core, folder, *base).await?;
-    }
-    if !behind.is_empty() {
-        core.sync_directory(folder).await?;
-    }
+    remove_segments(core, folder, behind).await?;
     if segments.is_empty() || segments.back().is_some_and(|last| last.is_sealed) {
         segments.push_back(Segment::new(at.segment.max(log_start)));
     }
@@ -527,6 +533,18 @@ async fn open_log(
     log.last_append = core.runtime.monotonic();
     log.producers.advance_high_watermark(end);
     Ok(log)
+}
+
+/// Removes segments that are no part of the log, durably, the newest first.
+async fn remove_segments(core: &Rc<Core>, folder: &Path, bases: Vec<Offset>) -> Result<(), StorageError> {
+    for base in bases.iter().rev() {
+        tracing::warn!(?folder, base = base.0, "the log ends before this segment; it is removed");
+        remove_segment(core, folder, *base).await?;
+    }
+    if !bases.is_empty() {
+        core.sync_directory(folder).await?;
+    }
+    Ok(())
 }
 
 /// Removes a segment's files.

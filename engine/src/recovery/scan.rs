@@ -1,7 +1,8 @@
 //! Reading a segment batch by batch: where it ends, and what its batches tell.
 //!
-//! A batch counts if bounds, magic and CRC hold, its offset is the expected one (or, compacted, not below it),
-//! and its epoch does not go back. The first that does not count is the end.
+//! A batch counts if bounds, magic and CRC hold, its offset is the expected one or, for compaction leaves gaps, lies
+//! behind it, and its epoch does not go back. The first that does not count is the end. Whether the log is compacted now
+//! does not matter: it may have been once, and so may have been the leader's that it was fetched from.
 
 use std::fmt;
 use std::rc::Rc;
@@ -64,7 +65,6 @@ pub(super) struct ScanState<'a> {
     pub(super) producers: &'a mut Producers,
     /// Batches below are in `producers` already.
     pub(super) producers_at: Offset,
-    pub(super) is_compacted: bool,
     pub(super) index_interval_bytes: u32,
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn scan(
         }
         let batch = window.at(position, batch_bytes, chunk).await?;
         let newest_epoch = state.epochs.latest();
-        let summary = match check_batch(batch, end.offset, newest_epoch, state.is_compacted) {
+        let summary = match check_batch(batch, end.offset, newest_epoch) {
             Ok(summary) => summary,
             Err(reason) => break Some(reason),
         };
@@ -162,12 +162,10 @@ fn check_batch(
     batch: &[u8],
     expected: Offset,
     newest_epoch: Option<LeaderEpoch>,
-    is_compacted: bool,
 ) -> Result<crate::batch::BatchSummary, String> {
     let limits = BatchLimits { max_message_bytes: u32::MAX };
     let summary = check_one_verbatim(batch, &limits).map_err(|error| error.to_string())?;
-    let follows = summary.base_offset == expected || (is_compacted && summary.base_offset > expected);
-    if !follows {
+    if summary.base_offset < expected {
         return Err(format!("offset {} where {expected} was expected", summary.base_offset));
     }
     if newest_epoch.is_some_and(|newest| summary.leader_epoch < newest) {
@@ -366,7 +364,6 @@ mod tests {
                 epochs: &mut LeaderEpochs::default(),
                 producers: &mut Producers::new(ProducerLimits::default()),
                 producers_at: Offset(0),
-                is_compacted: false,
                 index_interval_bytes: 4096,
             };
             let from = Point { segment: Offset(0), position: Position(0), offset: Offset(0) };

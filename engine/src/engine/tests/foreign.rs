@@ -1,6 +1,7 @@
 //! Logs that Apache Kafka wrote: gaps that compaction left, old formats, and what its recovery point vouches for.
 
 use super::*;
+use crate::batch::{BatchLimits, check_verbatim};
 use crate::layout::{SegmentFile, SegmentFileKind};
 
 fn log_path(base: i64) -> std::path::PathBuf {
@@ -140,7 +141,7 @@ async fn check_gaps(partition: &Partition) {
 
 #[test]
 fn gaps_of_a_compacted_log_are_read_over() {
-    for (clean, compact) in [(true, true), (true, false), (false, true)] {
+    for (clean, compact) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut world = kafka_left(940, clean, if clean { 27 } else { 0 }, &compacted());
         let opened = || open_with(0, |config| config.compact = compact);
         world.live(vec![opened()], |engine, _| async move {
@@ -198,6 +199,28 @@ fn a_log_that_is_cut_in_a_gap_ends_before_it() {
         world.live(vec![open(0)], |engine, _| async move {
             let partition = engine.partition(&open(0).id).expect("open");
             assert_eq!(read_all(&partition, 0).await, [expected, vec![(end, 99)]].concat(), "cut at {cut}");
+        });
+    }
+}
+
+#[test]
+fn a_follower_has_after_a_power_cut_what_it_accepted() {
+    for settings in [(true, true), (false, false), (true, false)] {
+        let opened = |compact| open_with(0, |config| config.compact = compact);
+        let mut world = World::new(970);
+        world.live(vec![opened(settings.0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let limits = BatchLimits { max_message_bytes: u32::MAX };
+            for offset in [0, 5, 6, 9] {
+                let fetched = check_verbatim(placed(offset).into(), &limits).expect("sound");
+                partition.append(fetched, AppendOrigin::Replica).await.expect("accepted");
+            }
+        });
+        world.disk.crash();
+        world.live(vec![opened(settings.1)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            let expected: Vec<_> = [0, 5, 6, 9].map(|offset| (offset, offset as u8)).to_vec();
+            assert_eq!(read_all(&partition, 0).await, expected, "compacted before and after: {settings:?}");
         });
     }
 }
