@@ -37,6 +37,9 @@ pub struct EngineConfig {
     pub cache_bytes: usize,
     /// The length of this core's journal; a multiple of 4 KiB, at least 1 MiB.
     pub journal_bytes: u64,
+    /// How much of the journal is prepared before the first append; a multiple of 4 KiB. It grows by doubling, while it
+    /// is in use.
+    pub journal_prepared_bytes: u64,
     /// How many bytes may be published and not yet written to their segments before appends wait.
     pub dirty_bytes_max: usize,
     /// A partition with at least this much in a commit group goes straight to its segment; with as much as the journal
@@ -59,6 +62,7 @@ impl EngineConfig {
             cores,
             cache_bytes: 256 << 20,
             journal_bytes: 256 << 20,
+            journal_prepared_bytes: 4 << 20,
             dirty_bytes_max: 128 << 20,
             bulk_bytes_min: 512 << 10,
             retention_check_interval: Duration::from_secs(300),
@@ -177,7 +181,9 @@ impl Engine {
         partitions: Vec<OpenPartition>,
         recovered: RecoveredJournal,
     ) -> Result<Engine, OpenError> {
-        let journal = Journal::create(&*runtime, &*directory, config.core, config.journal_bytes).await?;
+        let prepared = config.journal_prepared_bytes.min(config.journal_bytes);
+        let journal =
+            Journal::create(&*runtime, &*directory, config.core, prepared, config.journal_bytes).await?;
         // What is too much to be copied has no other way.
         let bulk_bytes_min = config.bulk_bytes_min.min(journal.copied_bytes_max());
         let config = EngineConfig { bulk_bytes_min, ..config };

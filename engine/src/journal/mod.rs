@@ -35,8 +35,6 @@ pub(crate) use commit::{run, settle};
 
 /// The folder of the journals, below the log directory. Kafka refuses to start on a directory that has it.
 pub const JOURNAL_FOLDER: &str = "flumen-journal";
-/// What is prepared before the first append; the file grows by doubling, while it is in use.
-const PREPARED_BYTES_MIN: u64 = 4 << 20;
 /// With more than this to fold into the segments, a start after a crash would take too long.
 const NEEDED_BYTES_MAX: u64 = 64 << 20;
 /// Zeros are written in pieces of this many bytes.
@@ -89,17 +87,17 @@ pub(crate) fn journal_path(core: CoreId) -> PathBuf {
 }
 
 impl Journal {
-    /// A new, empty journal. There must be none of this core.
+    /// A new, empty journal that is `prepared` for so many bytes. There must be none of this core.
     pub(crate) async fn create(
         runtime: &dyn Runtime,
         directory: &dyn Directory,
         core: CoreId,
+        prepared: u64,
         bytes_max: u64,
     ) -> Result<Self, StorageError> {
         let folder = Path::new(JOURNAL_FOLDER);
         directory.create_directory(folder).await?;
         let file = directory.open(&journal_path(core), OpenMode::CreateNew).await?;
-        let prepared = PREPARED_BYTES_MIN.min(bytes_max);
         let id = (u128::from(runtime.random()) << 64) | u128::from(runtime.random());
         let prepare = async {
             file.allocate(0, prepared).await?;

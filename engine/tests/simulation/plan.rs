@@ -72,6 +72,7 @@ impl Plan {
         let mut plan = Self::drawn(&mut random);
         let before_last = plan.lives.len() - 1;
         hurry(&mut plan.lives[..before_last], &mut Random::new(!seed));
+        grow(&mut plan.engine, &mut Random::new(seed.rotate_left(32)));
         (plan, random)
     }
 
@@ -105,6 +106,14 @@ fn hurry(lives: &mut [LifePlan], random: &mut Random) {
             let micros = *random.pick(&[10_000, 1_000_000, 300_000_000]);
             life.stops_after = Some(Duration::from_micros(random.range(0..micros)));
         }
+    }
+}
+
+/// Has the journal grow while it is in use. As above.
+fn grow(engine: &mut EngineConfig, random: &mut Random) {
+    if random.chance(1, 4) {
+        engine.journal_prepared_bytes = 512 << 10;
+        engine.journal_bytes = *random.pick(&[1 << 20, 4 << 20]);
     }
 }
 
