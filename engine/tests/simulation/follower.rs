@@ -10,6 +10,8 @@ use flumen_engine::{AppendError, AppendOrigin, LeaderEpoch, Offset, Partition, P
 use crate::client::{Context, fill, records_of_batch};
 use crate::model::{Checked, PartitionModel, Sent};
 
+/// What compaction leaves out between two batches at most.
+const GAP_OFFSETS_MAX: u64 = 100;
 /// Batches of one fetch.
 const FETCH_BATCHES_MAX: u64 = 4;
 
@@ -21,16 +23,22 @@ pub struct Leader {
     log: RefCell<BTreeMap<i64, Batch>>,
     /// Cuts of the follower's log that it knows of.
     cuts: Cell<u32>,
+    was_compacted: bool,
 }
 
 #[derive(Clone)]
 struct Batch {
+    base: i64,
     bytes: Vec<u8>,
     sent: Vec<Sent>,
     base_sequence: i32,
 }
 
 impl Batch {
+    fn end(&self) -> Offset {
+        Offset(self.base + self.sent.len() as i64)
+    }
+
     fn next_sequence(&self) -> i32 {
         self.base_sequence + self.sent.len() as i32
     }
@@ -38,8 +46,9 @@ impl Batch {
 
 impl Leader {
     /// An empty log, that one idempotent producer writes to.
-    pub fn new(producer: ProducerId) -> Self {
-        Self { producer, log: RefCell::default(), cuts: Cell::new(0), producer_epoch: Cell::new(0) }
+    pub fn new(producer: ProducerId, was_compacted: bool) -> Self {
+        let (log, cuts, producer_epoch) = (RefCell::default(), Cell::new(0), Cell::new(0));
+        Self { producer, log, cuts, producer_epoch, was_compacted }
     }
 
     /// Follows until the operations are used up or the partition is gone.
@@ -54,6 +63,7 @@ impl Leader {
             let end = partition.log_end_offset();
             if self.cuts.replace(model.cuts.get()) != model.cuts.get() {
                 self.log.borrow_mut().split_off(&end.0);
+                model.forget_batches(end);
                 model.leader_epoch.set(model.leader_epoch.get() + 1);
             }
             if context.chance(1, 10) {
@@ -85,11 +95,12 @@ impl Leader {
             // Its start was moved, durably, behind what a crash left of a relaxed log: a leader sends anew from here.
             // No producer uses its sequences twice in one epoch.
             self.log.borrow_mut().clear();
+            model.forget_batches(Offset(0));
             self.producer_epoch.set(self.producer_epoch.get() + 1);
         }
         for _ in 0..count {
             let batch = self.batch_at(context, model, next)?;
-            next = Offset(next.0 + batch.sent.len() as i64);
+            next = batch.end();
             fetched.push(batch);
         }
         let bytes: Vec<u8> = fetched.iter().flat_map(|batch| batch.bytes.iter().copied()).collect();
@@ -99,13 +110,14 @@ impl Leader {
             Ok(appended) => {
                 let last = Offset(next.0 - 1);
                 context.trace.note(|| format!("{}: followed to {last}", model.name));
-                if (appended.base_offset, appended.last_offset) != (end, last) {
-                    return Err(format!("{}: {end}..={last} was given {appended:?}", model.name));
+                let first = Offset(fetched[0].base);
+                if (appended.base_offset, appended.last_offset) != (first, last) {
+                    return Err(format!("{}: {first}..={last} was given {appended:?}", model.name));
                 }
-                let sent: Vec<Sent> = fetched.iter().flat_map(|batch| batch.sent.iter().copied()).collect();
-                model.acknowledge(end, &sent, appended.log_append_time)?;
-                let last_base = Offset(next.0 - fetched[fetched.len() - 1].sent.len() as i64);
-                self.lead(context, model, partition, last_base, &fetched[fetched.len() - 1]).await
+                for batch in &fetched {
+                    model.acknowledge(Offset(batch.base), &batch.sent, appended.log_append_time)?;
+                }
+                self.lead(context, model, partition, &fetched[fetched.len() - 1]).await
             }
             Err(AppendError::NoSpace) => Ok(true),
             Err(AppendError::Offline) => Ok(false),
@@ -121,9 +133,9 @@ impl Leader {
         context: &Context,
         model: &PartitionModel,
         partition: &Partition,
-        base: Offset,
         batch: &Batch,
     ) -> Checked<bool> {
+        let base = Offset(batch.base);
         if !context.chance(1, 6) {
             return Ok(true);
         }
@@ -152,20 +164,21 @@ impl Leader {
     fn has_boundary(&self, offset: Offset) -> bool {
         let log = self.log.borrow();
         let before = log.range(..offset.0).next_back();
-        before.is_none_or(|(base, batch)| base + batch.sent.len() as i64 <= offset.0)
+        before.is_none_or(|(_, batch)| batch.end() <= offset)
     }
 
-    /// The leader's batch at an offset; it makes a new one at its end.
-    fn batch_at(&self, context: &Context, model: &PartitionModel, base: Offset) -> Checked<Batch> {
+    /// The leader's first batch from an offset on; it makes a new one at its end. Its log was compacted now and then.
+    fn batch_at(&self, context: &Context, model: &PartitionModel, from: Offset) -> Checked<Batch> {
         let mut log = self.log.borrow_mut();
-        if let Some(batch) = log.get(&base.0) {
+        if let Some((_, batch)) = log.range(from.0..).next() {
             return Ok(batch.clone());
         }
-        let last = log.last_key_value().map(|(base, last)| (base + last.sent.len() as i64, last.clone()));
-        if last.as_ref().is_some_and(|(end, _)| *end != base.0) {
-            return Err(format!("{}: ends at {base}, inside of a batch of its leader", model.name));
+        let last = log.last_key_value().map(|(_, last)| last.clone());
+        if last.as_ref().is_some_and(|last| last.end() > from) {
+            return Err(format!("{}: ends at {from}, inside of a batch of its leader", model.name));
         }
-        let last = last.map(|(_, last)| last);
+        let gap = if self.was_compacted && context.chance(1, 4) { context.index(GAP_OFFSETS_MAX) } else { 0 };
+        let base = Offset(from.0 + gap as i64);
         let epoch = LeaderEpoch(model.leader_epoch.get());
         let base_sequence = last.map_or(0, |last| last.next_sequence());
         let stamp = ProducerStamp {
@@ -175,7 +188,7 @@ impl Leader {
         };
         let mut builder = BatchBuilder::new().base_offset(base).leader_epoch(epoch).producer(stamp);
         let sent = fill(context, model, &mut builder, records_of_batch(context));
-        let batch = Batch { bytes: builder.build().to_vec(), sent, base_sequence };
+        let batch = Batch { base: base.0, bytes: builder.build().to_vec(), sent, base_sequence };
         model.expect_batch(base, batch.bytes.clone());
         log.insert(base.0, batch.clone());
         Ok(batch)

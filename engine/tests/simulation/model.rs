@@ -4,7 +4,7 @@
 //!   at its offset, with everything below it, until the log's start passes it or the log is cut below it.
 //! - **Relaxed class**: a crash may take a suffix. A clean stop takes nothing.
 //! - The class, like every other setting, may change at any time.
-//! - Offsets are dense from the log's start to its end; every batch carries its CRC and its epoch, and the epochs
+//! - Offsets are dense from the log's start to its end, but for what a follower's leader has left out; every batch carries its CRC and its epoch, and the epochs
 //!   that the partition knows say the same.
 //! - What a reader holds does not change under its hands.
 //! - Every record is the one that some client sent, and is there once (for a producer's retries: idempotence).
@@ -281,8 +281,9 @@ impl PartitionModel {
         state.start_min = state.start_min.max(start.0);
     }
 
-    /// The log may be cut at `end` from now on.
+    /// The log may be cut at `end` from now on; in a gap, where the gap begins.
     pub fn begin_cut(&self, end: Offset) {
+        let end = if self.plan.replica { end.min(self.batches_end(end)) } else { end };
         self.state.borrow_mut().cut_from = Some(end.0);
         self.cuts.set(self.cuts.get() + 1);
     }
@@ -304,6 +305,24 @@ impl PartitionModel {
     /// Notes the bytes of the batch that a leader has at `base`.
     pub fn expect_batch(&self, base: Offset, bytes: Vec<u8>) {
         self.state.borrow_mut().verbatim.insert(base.0, bytes);
+    }
+
+    /// The leader has no batch from here on any more.
+    pub fn forget_batches(&self, from: Offset) {
+        self.state.borrow_mut().verbatim.split_off(&from.0);
+    }
+
+    /// Whether a follower's leader has nothing at all of these offsets.
+    fn is_gap(&self, from: Offset, to: Offset) -> bool {
+        self.plan.replica && self.batches_end(to) <= from
+    }
+
+    /// Where the leader's batches that begin before `before` end.
+    fn batches_end(&self, before: Offset) -> Offset {
+        let state = self.state.borrow();
+        let last = state.verbatim.range(..before.0).next_back();
+        let last = last.map(|(_, bytes)| BatchHeader::parse(bytes).expect("a whole batch").last_offset());
+        Offset(last.map_or(0, |last| last.0 + 1))
     }
 
     /// Nothing was cut, and nothing will be.
@@ -372,6 +391,11 @@ impl PartitionModel {
                     next = Offset(header.last_offset().max(header.base_offset()).0 + 1);
                     is_behind_damage = true;
                     continue;
+                }
+                // A journal that is read without its checkpoint may bring back some of what was deleted.
+                let base = header.base_offset();
+                if next < base && base.0 <= self.state.borrow().start_min {
+                    next = base;
                 }
                 next = self.check_batch(header, batch, next, next == before)?;
             }
@@ -492,6 +516,7 @@ impl PartitionModel {
         let (base, last) = (header.base_offset(), header.last_offset());
         header.verify(batch).map_err(|error| format!("{name}: batch at {base}: {error}"))?;
         let continues = if is_first { base <= next && next <= last } else { base == next };
+        let continues = continues || next < base && self.is_gap(next, base);
         if !continues {
             return Err(format!("{name}: batch {base}..={last} where {next} was expected"));
         }
