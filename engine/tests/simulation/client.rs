@@ -33,6 +33,9 @@ pub struct Context {
     pub operations: u64,
     /// What is done wrong on purpose.
     pub cheat: Cheat,
+    /// Nothing may keep an append waiting: the disk has no faults, and readers let go what they have read, which the
+    /// cache may need.
+    pub is_prompt: bool,
 }
 
 impl Context {
@@ -57,6 +60,15 @@ impl Context {
         };
         let micros = self.index(micros) + 1;
         self.runtime.sleep(Duration::from_micros(micros)).await;
+    }
+
+    /// Checks that an append that `began` then was not answered too late, where nothing may keep it waiting.
+    pub fn check_answered(&self, model: &PartitionModel, began: Duration) -> Checked {
+        let took = self.runtime.monotonic() - began;
+        if self.is_prompt && took > ANSWER_TIME_MAX {
+            return Err(format!("{}: an append was answered after {took:?}", model.name));
+        }
+        Ok(())
     }
 
     /// Waits while a partition is being cut, unless it is gone.
@@ -91,6 +103,8 @@ struct Attempt {
     sent: Vec<Sent>,
 }
 
+/// Whatever else is under way, an append waits no longer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// As many as an idempotent producer may have in flight.
 const IN_FLIGHT_MAX: usize = 5;
 /// Records of the largest batch.
@@ -161,6 +175,7 @@ impl Producer {
             *self.pending.borrow_mut() = attempts.iter().cloned().collect();
         }
         model.in_flight.set(model.in_flight.get() + 1);
+        let began = context.runtime.monotonic();
         let mut appends: Vec<(Attempt, Append)> = Vec::new();
         for attempt in attempts {
             let append = partition.append(attempt.batches.clone(), AppendOrigin::Client);
@@ -172,7 +187,9 @@ impl Producer {
         let mut go_on = true;
         let mut refused = false;
         for (attempt, append) in appends {
-            match append.await {
+            let answer = append.await;
+            context.check_answered(model, began)?;
+            match answer {
                 Ok(appended) => self.acknowledged(context, model, &attempt, &appended)?,
                 Err(error) => {
                     context.trace.note(|| format!("{}: append: {error}", model.name));
@@ -300,7 +317,7 @@ pub async fn reader(context: Context, model: Rc<PartitionModel>, partition: Part
         match model.read_and_hold(&partition, next, bytes_max, at_least_one).await? {
             Some((after, read)) => {
                 next = after;
-                if held.len() < HELD_MAX && context.chance(1, 4) {
+                if !context.is_prompt && held.len() < HELD_MAX && context.chance(1, 4) {
                     held.push_back(read);
                 }
             }

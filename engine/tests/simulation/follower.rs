@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use flumen_engine::batch::{BatchBuilder, BatchLimits, CheckedBatches, ProducerStamp, check_verbatim};
+use flumen_engine::storage::Runtime;
 use flumen_engine::{AppendError, AppendOrigin, LeaderEpoch, Offset, Partition, ProducerEpoch, ProducerId};
 
 use crate::client::{Context, fill, records_of_batch};
@@ -106,7 +107,10 @@ impl Leader {
         let bytes: Vec<u8> = fetched.iter().flat_map(|batch| batch.bytes.iter().copied()).collect();
         let origin =
             if context.cheat.rewrites_verbatim { AppendOrigin::Client } else { AppendOrigin::Replica };
-        match partition.append(verbatim(bytes)?, origin).await {
+        let began = context.runtime.monotonic();
+        let answer = partition.append(verbatim(bytes)?, origin).await;
+        context.check_answered(model, began)?;
+        match answer {
             Ok(appended) => {
                 let last = Offset(next.0 - 1);
                 context.trace.note(|| format!("{}: followed to {last}", model.name));

@@ -398,6 +398,7 @@ async fn work(
         ids: world.ids.clone(),
         cheat: world.cheat,
         operations: life.operations,
+        is_prompt: life.faults == FaultPlan::default() && !life.cores.is_multiple_of(2),
     };
     let mut clients: Vec<LocalBoxFuture<'static, Checked>> = Vec::new();
     for (model, partition) in served {
