@@ -288,7 +288,8 @@ impl Partition {
                         log_append_time: None,
                     };
                     // One that began here has no records, and the leader's may be an older one.
-                    log.epochs.truncate_from_end(summary.base_offset);
+                    let next = log.active().next;
+                    log.epochs.truncate_from_end(next);
                     (batches.verbatim_header(summary), placement)
                 }
                 AppendOrigin::Client | AppendOrigin::Coordinator => {

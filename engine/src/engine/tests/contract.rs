@@ -254,10 +254,14 @@ fn a_follower_keeps_its_leaders_epochs_whatever_began_here() {
             let append = partition.append(placed(offset, epoch), AppendOrigin::Replica);
             append.await.expect("it follows");
         }
-        let back = partition.append(placed(3, 4), AppendOrigin::Replica).await;
+        // Behind a gap, too.
+        partition.set_leader_epoch(LeaderEpoch(8));
+        partition.append(placed(5, 5), AppendOrigin::Replica).await.expect("it follows");
+        let back = partition.append(placed(6, 4), AppendOrigin::Replica).await;
         assert!(matches!(back, Err(AppendError::Misplaced { .. })), "{back:?}");
-        let epochs: Vec<_> = (0..3).filter_map(|offset| partition.epoch_of(Offset(offset))).collect();
-        assert_eq!(epochs, [3, 3, 5].map(LeaderEpoch));
+        let epochs: Vec<_> =
+            [0, 1, 2, 5].into_iter().filter_map(|offset| partition.epoch_of(Offset(offset))).collect();
+        assert_eq!(epochs, [3, 3, 5, 5].map(LeaderEpoch));
     });
 }
 
