@@ -10,14 +10,13 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness.broker import ApacheKafka, Broker, Flumen, kafka_is_installed  # noqa: E402
+from harness.broker import ApacheKafka, Broker, Flumen, kafka_is_installed, running  # noqa: E402
 from harness.driver import CLIENTS, Client  # noqa: E402
 from harness.stage import Drivers, Play  # noqa: E402
 
@@ -39,14 +38,8 @@ def names_of_brokers(config: pytest.Config) -> list[str]:
 @pytest.fixture(scope="session")
 def brokers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
     """Started with default settings; the oracle first."""
-    started = [KINDS[name](tmp_path_factory.mktemp(name)) for name in names_of_brokers(pytestconfig)]
-    try:
-        with ThreadPoolExecutor(len(started)) as pool:
-            list(pool.map(lambda broker: broker.start(), started))
+    with running([KINDS[name](tmp_path_factory.mktemp(name)) for name in names_of_brokers(pytestconfig)]) as started:
         yield started
-    finally:
-        for broker in started:
-            broker.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,9 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from .paths import APACHE_KAFKA, FLUMEN
@@ -170,3 +173,15 @@ def kafka_is_installed() -> bool:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     home = Path(os.environ.get("APACHE_KAFKA_HOME", cache / "apache-kafka"))
     return shutil.which("java") is not None and (home / version / ".complete").exists()
+
+
+@contextmanager
+def running(brokers: list[Broker]) -> Iterator[list[Broker]]:
+    """Starts all of them at once, and ends them afterwards."""
+    try:
+        with ThreadPoolExecutor(len(brokers)) as pool:
+            list(pool.map(lambda broker: broker.start(), brokers))
+        yield brokers
+    finally:
+        for broker in brokers:
+            broker.close()

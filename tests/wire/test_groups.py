@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.broker import Broker
+from harness.broker import Broker, running
 from harness.waiting import wait_until
 
 from .protocol import METADATA, Reader, compact, exchange, header, pack, sized, string
@@ -44,14 +44,8 @@ def coordinators(brokers: list[Broker]) -> list[Broker]:
 @pytest.fixture(scope="module")
 def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
     """Brokers of this module alone, whom nobody has asked for a coordinator yet."""
-    started = [type(broker)(tmp_path_factory.mktemp(broker.name)) for broker in brokers]
-    try:
-        with ThreadPoolExecutor(len(started)) as pool:
-            list(pool.map(lambda broker: broker.start(), started))
+    with running([type(broker)(tmp_path_factory.mktemp(broker.name)) for broker in brokers]) as started:
         yield started
-    finally:
-        for broker in started:
-            broker.close()
 
 
 def offset_commit(group: bytes, partitions: int, *topics: bytes, offset: int = 7, metadata: bytes = b"") -> bytes:

@@ -94,6 +94,25 @@ pub(super) mod fixture {
         Endpoint { name: name.into(), host: host.into(), port, security_protocol: 0 }
     }
 
+    /// A partition with one replica.
+    pub fn partition(topic_id: Uuid, partition_id: i32) -> Partition {
+        Partition {
+            partition_id,
+            topic_id,
+            replicas: vec![1],
+            isr: vec![1],
+            removing_replicas: vec![],
+            adding_replicas: vec![],
+            leader: 1,
+            leader_recovery_state: 0,
+            leader_epoch: 4,
+            partition_epoch: 9,
+            directories: vec![],
+            eligible_leader_replicas: None,
+            last_known_elr: None,
+        }
+    }
+
     /// One broker with two listeners; `t` with two partitions; `__consumer_offsets`.
     pub fn image() -> Image {
         let broker = RegisterBroker {
@@ -111,21 +130,6 @@ pub(super) mod fixture {
             in_controlled_shutdown: false,
             log_directories: vec![],
             cordoned_log_directories: None,
-        };
-        let partition = |topic_id: Uuid, partition_id: i32| Partition {
-            partition_id,
-            topic_id,
-            replicas: vec![1],
-            isr: vec![1],
-            removing_replicas: vec![],
-            adding_replicas: vec![],
-            leader: 1,
-            leader_recovery_state: 0,
-            leader_epoch: 4,
-            partition_epoch: 9,
-            directories: vec![],
-            eligible_leader_replicas: None,
-            last_known_elr: None,
         };
         let offsets = Uuid::from_u128(0x78);
         let records: [Record; 7] = [

@@ -93,19 +93,9 @@ mod tests {
         let mut image = fixture::image();
         assert_eq!(told(&image, None), []);
         let moved = Partition {
-            partition_id: 2,
-            topic_id: fixture::TOPIC_ID,
             replicas: vec![1, 2],
-            isr: vec![1],
-            removing_replicas: vec![],
             adding_replicas: vec![2],
-            leader: 1,
-            leader_recovery_state: 0,
-            leader_epoch: 4,
-            partition_epoch: 9,
-            directories: vec![],
-            eligible_leader_replicas: None,
-            last_known_elr: None,
+            ..fixture::partition(fixture::TOPIC_ID, 2)
         };
         image.apply(&moved.into()).expect("it follows the others");
         let all = [("t".to_owned(), vec![2])];
