@@ -315,7 +315,7 @@ impl CoreStart {
         };
         let full = async {
             stays_full(&shard).await;
-            Err(BrokerError::Stop("the disk is full".to_owned()))
+            Err(BrokerError::Stop("the disk is full, or no more files can be opened".to_owned()))
         };
         match select(pin!(stop(&shard, &plan)), select(pin!(again), pin!(full))).await {
             Either::Left((stopped, _)) => stopped,
@@ -445,7 +445,7 @@ impl Drop for Listening {
     }
 }
 
-/// Completes once a disk has been full for so long that a stop, which writes, will not come to its end.
+/// Completes once partitions cannot have been written for so long that a stop, which writes, will not come to its end.
 async fn stays_full(shard: &Rc<Shard>) {
     let mut looks = 0;
     while looks < FULL_LOOKS {

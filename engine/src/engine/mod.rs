@@ -295,7 +295,7 @@ impl Engine {
         self.inner.core.is_offline()
     }
 
-    /// Whether a partition cannot be written because the disk is full.
+    /// Whether a partition cannot be written for now: the disk is full, or no more files can be opened.
     pub fn is_full(&self) -> bool {
         self.inner.core.partitions.borrow().values().any(Partition::is_full)
     }

@@ -161,7 +161,7 @@ impl Partition {
         self.inner.log.borrow().status == Status::Poisoned
     }
 
-    /// Whether it cannot be written because the disk is full.
+    /// Whether it cannot be written for now.
     pub(crate) fn is_full(&self) -> bool {
         self.inner.log.borrow().status == Status::Full
     }
