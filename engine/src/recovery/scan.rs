@@ -20,6 +20,10 @@ use crate::{LeaderEpoch, Offset, Position, Timestamp};
 
 /// The file is read in pieces of this many bytes; a larger batch enlarges it.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Where a message of magic 0 or 1 says so, as a batch of magic 2 does.
+const OLD_MAGIC_AT: usize = 16;
+/// A message of those formats is not longer than this, in bytes: what a request may be long, by default.
+const OLD_MESSAGE_BYTES_MAX: usize = 100 << 20;
 /// A piece up to the likely end at least: most logs have nothing behind it.
 const LAST_CHUNK_BYTES: u64 = 8 << 10;
 
@@ -140,11 +144,16 @@ pub(super) async fn scan(
     Ok(Scanned { end, largest, first_timestamp, lookup, tail, stopped })
 }
 
-/// What stands at `position`, where a batch does not count for `reason`.
+/// What stands at `position`, where a batch does not count for `reason`. Whatever length stands there, no more is read
+/// than a message may have.
 async fn stop_at(window: &mut Window<'_>, position: u64, reason: String) -> Result<Stop, StorageError> {
-    let overhead = window.at(position, LOG_OVERHEAD_BYTES, 0).await?;
-    let length = overhead.get(8..).and_then(|length| length.try_into().ok()).map_or(0, i32::from_be_bytes);
-    let message = window.at(position, LOG_OVERHEAD_BYTES + length.max(0) as usize, 0).await?;
+    let start = window.at(position, OLD_MAGIC_AT + 1, 0).await?;
+    let length = start.get(8..12).and_then(|length| length.try_into().ok()).map_or(0, i32::from_be_bytes);
+    let length = usize::try_from(length).unwrap_or(0) + LOG_OVERHEAD_BYTES;
+    if !matches!(start.get(OLD_MAGIC_AT), Some(0 | 1)) || length > OLD_MESSAGE_BYTES_MAX {
+        return Ok(Stop::NoBatch(reason));
+    }
+    let message = window.at(position, length, 0).await?;
     Ok(BatchHeader::sound_old_magic(message).map_or(Stop::NoBatch(reason), Stop::OldFormat))
 }
 
