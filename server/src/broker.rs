@@ -91,12 +91,12 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
         );
     }
     let log_directory = LogDirectory::open(&config.node.log_dir, config.resources.direct_io)?;
+    let reactor = Reactor::new(ReactorConfig::default())?;
     // A directory that was stopped cleanly, by Apache Kafka perhaps, stays so if this start comes to nothing.
-    config.network.listeners.iter().try_for_each(listener::check)?;
+    reactor.run(listener::check(&reactor.ring(), &config.network.listeners))?;
     let mut opened = directory::open(&config.node)?;
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
-    let reactor = Reactor::new(ReactorConfig::default())?;
     let (runtime, files) = (RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring()));
     let mut recovered = reactor.run(recovery::replay(runtime, files, cache_bytes(&config)))?;
     drop(reactor);

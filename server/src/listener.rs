@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_engine::CoreId;
-use flumen_ring::{Listener, Socket};
+use flumen_ring::{Listener, Ring, Socket};
 
 use crate::config::{ListenerConfig, NetworkConfig};
 use crate::connection;
@@ -20,6 +20,10 @@ use crate::shard::Shard;
 
 /// How long nothing is accepted when there are no descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a start looks whether an address that is in use is free, and how long it waits in between: a second in all.
+const CHECKS_MAX: usize = 21;
+const CHECK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Addresses that are counted before those without a connection are forgotten.
 const ADDRESSES_KEPT: usize = 1024;
@@ -32,6 +36,7 @@ pub struct BindError {
     host: String,
     port: u16,
     why: String,
+    is_in_use: bool,
 }
 
 /// Binds every address of a listener. Returns it with the port that it got where any was asked for.
@@ -47,29 +52,40 @@ pub fn bind(shard: &Shard, mut config: ListenerConfig) -> Result<(Vec<Listener>,
     Ok((listeners, config))
 }
 
-/// Whether every address of a listener is to be had: before a start changes anything.
-pub fn check(config: &ListenerConfig) -> Result<(), BindError> {
-    at_each_address(config, Listener::check).map(drop)
+/// Whether every address of the listeners is to be had: before a start changes anything. What was killed a moment ago may
+/// still have them, until the kernel has taken its rings apart.
+pub async fn check(ring: &Ring, listeners: &[ListenerConfig]) -> Result<(), BindError> {
+    let mut looks = 0;
+    loop {
+        let checked =
+            listeners.iter().try_for_each(|config| at_each_address(config, Listener::check).map(drop));
+        looks += 1;
+        match checked {
+            Err(error) if error.is_in_use && looks < CHECKS_MAX => ring.sleep(CHECK_PAUSE).await,
+            checked => return checked,
+        }
+    }
 }
 
 fn at_each_address<T>(
     config: &ListenerConfig,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> Result<Vec<T>, BindError> {
-    let failed = |why: String| BindError {
+    let failed = |error: io::Error| BindError {
         name: config.name.clone(),
         host: config.host.clone(),
         port: config.port,
-        why,
+        why: why(&error),
+        is_in_use: error.kind() == io::ErrorKind::AddrInUse,
     };
     let mut bound = Vec::new();
-    for address in addresses(config).map_err(|error| failed(error.to_string()))? {
+    for address in addresses(config).map_err(failed)? {
         bound.push(match bind(address) {
             // No IPv6 on this machine: the wildcard is IPv4's then.
             Err(error) if config.host.is_empty() && address.is_ipv6() && is_no_family(&error) => {
-                bind(SocketAddr::from(([0, 0, 0, 0], config.port))).map_err(|error| failed(why(&error)))?
+                bind(SocketAddr::from(([0, 0, 0, 0], config.port))).map_err(failed)?
             }
-            bound => bound.map_err(|error| failed(why(&error)))?,
+            bound => bound.map_err(failed)?,
         });
     }
     Ok(bound)

@@ -2,13 +2,25 @@
 //! writes it, and whoever reports something never waits. What nobody takes in time is lost, and counted.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// So many lines wait to be written.
 const LINES_MAX: usize = 16_384;
+
+/// The process's own, once it is started.
+static STARTED: OnceLock<LogOutput> = OnceLock::new();
+
+/// Ends the process at once, but for what it has reported: that is written first, if somebody takes it.
+pub fn exit(code: i32) -> ! {
+    if let Some(output) = STARTED.get() {
+        output.clone().finish();
+    }
+    process::exit(code)
+}
 
 /// A handle; good on any thread.
 #[derive(Clone)]
@@ -32,6 +44,7 @@ impl LogOutput {
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .init();
+        let _ = STARTED.set(output.clone());
         if let Some(why) = misunderstood {
             tracing::warn!("RUST_LOG is not understood, and info is logged: {why}");
         }

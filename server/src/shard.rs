@@ -25,6 +25,7 @@ use crate::fetch_session::{FetchSessions, SessionLimits};
 use crate::fetch_watches::{SessionWatches, Visitors};
 use crate::groups::coordinator::GroupCoordinator;
 use crate::groups::settings::GroupSettings;
+use crate::log_output;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::messages::{Answer, Links, Reply, ShardMessage, SlotId, Work};
 use crate::metadata::controller::{AdminError, Controller};
@@ -339,7 +340,7 @@ impl Shard {
                 "the log directory failed and is offline; ending. Look at the disk, then start again: \
                  everything acknowledged is recovered"
             );
-            std::process::exit(OFFLINE_EXIT_CODE);
+            log_output::exit(OFFLINE_EXIT_CODE);
         }
     }
 
