@@ -173,13 +173,14 @@ impl Core {
         file.sync_data().await.inspect_err(|error| self.take_offline(error))
     }
 
-    /// Completes once everything that was done in the directory before this call is durable. Fails as [`Core::sync`].
+    /// Completes once everything that was done in the directory before this call is durable. Fails as [`Core::sync`],
+    /// unless nothing could be opened for it.
     pub(crate) async fn sync_all(&self) -> Result<(), StorageError> {
         self.share(&self.sync_all, || self.directory.sync_all()).await
     }
 
     /// Completes once the folders that were created, renamed and removed before this call are durably so. Fails as
-    /// [`Core::sync`].
+    /// [`Core::sync_all`].
     pub(crate) async fn sync_folders(&self) -> Result<(), StorageError> {
         self.share(&self.sync_folders, || self.directory.sync_directory(Path::new(""))).await
     }
@@ -199,7 +200,20 @@ impl Core {
             return Ok(());
         }
         shared.begun.set(shared.begun.get() + 1);
-        flush().await.inspect_err(|error| self.take_offline(error))
+        flush().await.inspect_err(|error| {
+            if error.kind.is_out_of_files() {
+                // There was none, and whoever waited for it has one of his own.
+                shared.begun.set(shared.begun.get() - 1);
+            }
+            self.flush_failed(error);
+        })
+    }
+
+    /// A flush of names failed: what is durable of them is unknown from then on, unless nothing could be opened for it.
+    fn flush_failed(&self, error: &StorageError) {
+        if !error.kind.is_out_of_files() {
+            self.take_offline(error);
+        }
     }
 
     /// Has `removal` done `file.delete.delay.ms` from now: readers may still be about to open what goes. A stop before
@@ -231,13 +245,9 @@ impl Core {
         }));
     }
 
-    /// fsync of a folder; fails as [`Core::sync`], unless the folder could not be opened for it.
+    /// fsync of a folder. Fails as [`Core::sync_all`].
     pub(crate) async fn sync_directory(&self, path: &Path) -> Result<(), StorageError> {
-        self.directory.sync_directory(path).await.inspect_err(|error| {
-            if !error.kind.is_out_of_files() {
-                self.take_offline(error);
-            }
-        })
+        self.directory.sync_directory(path).await.inspect_err(|error| self.flush_failed(error))
     }
 
     /// Whether a cache that takes all the memory that it may take would still hold what is at `position`, by what was

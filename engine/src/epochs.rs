@@ -41,8 +41,8 @@ impl LeaderEpochs {
         &self.starts
     }
 
-    /// Notes that `epoch` appended the record at `start`, or is to append it. Says whether that was news. Entries that contradict it
-    /// go. A negative epoch (a batch of a Kafka before 0.11) says nothing.
+    /// Notes that `epoch` appended the record at `start`, or is to append it. Says whether that was news. Entries that
+    /// contradict it go. A negative epoch (a batch of a Kafka before 0.11) says nothing.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if epoch.0 < 0 || start.0 < 0 {
             return false;

@@ -21,7 +21,7 @@ use flumen_ring::process::{StopSignals, raise_descriptor_limit};
 use flumen_ring::{Helper, Reactor, ReactorConfig, Ring, SetupError, topology};
 use futures_util::future::{AbortHandle, Either, abortable, join_all, select};
 
-use crate::budget::{self, MemoryBudget};
+use crate::budget::MemoryBudget;
 use crate::config::{BrokerConfig, ListenerConfig};
 use crate::groups::route;
 use crate::listener::{self, Admission, BindError};
@@ -38,8 +38,6 @@ const DESCRIPTORS_MIN: u64 = 4096;
 /// How often a stop looks whether the disk is still full, and how often it does so before it gives up.
 const FULL_LOOK: Duration = Duration::from_secs(1);
 const FULL_LOOKS: usize = 5;
-/// A core's cache has at least so many bytes: a request of the default `message.max.bytes` fits half of it.
-const CORE_CACHE_BYTES_MIN: usize = 4 << 20;
 
 /// Why the broker did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +95,13 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
     let mut opened = directory::open(&config.node)?;
     config.node.id = Some(opened.identity.node_id);
     config.node.cluster_id = Some(opened.identity.cluster_id.clone());
+    let cores = config
+        .resources
+        .cores
+        .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
+    let budget = MemoryBudget::new(&config, topology::memory_limit_bytes(), cores);
     let (runtime, files) = (RingRuntime::new(&reactor.ring()), log_directory.attach(&reactor.ring()));
-    let mut recovered = reactor.run(recovery::replay(runtime, files, cache_bytes(&config)))?;
+    let mut recovered = reactor.run(recovery::replay(runtime, files, budget.cache_bytes))?;
     drop(reactor);
     opened.reload()?;
     opened.set_aside_strays(&mut recovered)?;
@@ -106,12 +109,8 @@ pub fn run(mut config: BrokerConfig, signals: StopSignals) -> Result<(), BrokerE
     let opened = Arc::new(opened);
 
     let available = topology::allowed_cores();
-    let cores = config
-        .resources
-        .cores
-        .unwrap_or_else(|| u16::try_from(topology::available_parallelism()).unwrap_or(u16::MAX).min(256));
-    let warnings = MemoryBudget::new(&config, topology::memory_limit_bytes(), cores).warnings(&config);
-    let plan = Plan::new(config, cores, log_directory, recovered, opened.clone())?;
+    let warnings = budget.warnings(&config);
+    let plan = Plan::new(config, cores, budget, log_directory, recovered, opened.clone())?;
     tracing::info!(
         node_id = plan.config.node_id(),
         cluster_id = %opened.identity.cluster_id,
@@ -168,9 +167,10 @@ pub fn recover(mut config: BrokerConfig) -> Result<(), BrokerError> {
     let ring = reactor.ring();
     let files = log_directory.attach(&ring);
     reactor.run(async {
-        let memory_bytes = cache_bytes(&config);
-        let recovered = recovery::replay(RingRuntime::new(&ring), files.clone(), memory_bytes).await?;
-        let plan = Plan::new(config, 1, log_directory.clone(), recovered, Arc::new(opened))?;
+        let budget = MemoryBudget::new(&config, topology::memory_limit_bytes(), 1);
+        let runtime = RingRuntime::new(&ring);
+        let recovered = recovery::replay(runtime, files.clone(), budget.cache_bytes).await?;
+        let plan = Plan::new(config, 1, budget, log_directory.clone(), recovered, Arc::new(opened))?;
         let core = CoreId(0);
         // Nothing is written to the metadata log: the next start begins the next epoch.
         let epoch = LeaderEpoch(plan.opened.loaded.last_epoch);
@@ -196,11 +196,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> BrokerError {
     move |source| BrokerError::System { what, source }
 }
 
-/// How much memory the caches of all cores may take.
-fn cache_bytes(config: &BrokerConfig) -> u64 {
-    budget::cache_bytes(&config.resources, topology::memory_limit_bytes())
-}
-
 /// What every core starts from.
 #[derive(Clone)]
 struct Plan {
@@ -219,12 +214,12 @@ impl Plan {
     fn new(
         mut config: BrokerConfig,
         cores: u16,
+        budget: MemoryBudget,
         log_directory: LogDirectory,
         recovered: RecoveredJournal,
         opened: Arc<Opened>,
     ) -> Result<Self, BrokerError> {
         let compute = Helper::start("flumen-compute").map_err(system("start the helper thread"))?;
-        let budget = MemoryBudget::new(&config, topology::memory_limit_bytes(), cores);
         config.network.request_bytes_max = budget.request_bytes_max;
         Ok(Self {
             config: Arc::new(config),
@@ -244,7 +239,7 @@ impl Plan {
     }
 
     fn engine_config(&self, core: CoreId) -> EngineConfig {
-        let cache_bytes = self.share(self.budget.cache_bytes).max(CORE_CACHE_BYTES_MIN);
+        let cache_bytes = self.share(self.budget.cache_bytes);
         EngineConfig {
             cache_bytes,
             journal_bytes: self.config.resources.journal_bytes,

@@ -3,11 +3,15 @@
 //! Pure. In a container the kernel ends the process that goes beyond the limit, so what would not fit is refused, or at
 //! least said at the start.
 
-use crate::config::{BrokerConfig, ResourceConfig};
+use crate::config::BrokerConfig;
 
 /// Requests, and answers, have a sixteenth of the limit each, where nothing is configured, within these bounds.
 const SHARE_BYTES_MIN: u64 = 128 << 20;
 const SHARE_BYTES_MAX: u64 = 2 << 30;
+
+/// A core's cache has at least so many bytes: a batch of the default `message.max.bytes` fits the half of it that one append
+/// may have.
+const CORE_CACHE_BYTES_MIN: u64 = 4 << 20;
 
 /// What the process needs beside them: its code, its threads' stacks, its rings, small buffers of connections.
 const PROCESS_BYTES: u64 = 32 << 20;
@@ -31,7 +35,10 @@ impl MemoryBudget {
     /// Shares out `limit_bytes` among `cores`.
     pub fn new(config: &BrokerConfig, limit_bytes: u64, cores: u16) -> Self {
         let share = (limit_bytes / 16).clamp(SHARE_BYTES_MIN.min(limit_bytes / 8), SHARE_BYTES_MAX);
-        let cache_bytes = cache_bytes(&config.resources, limit_bytes);
+        // A fraction of 1 at most: the product is no larger than the limit.
+        let fraction = (limit_bytes as f64 * config.resources.cache_fraction) as u64;
+        let cache_bytes =
+            config.resources.cache_bytes.unwrap_or(fraction).max(CORE_CACHE_BYTES_MIN * u64::from(cores));
         let request_bytes = config.network.request_memory_bytes.unwrap_or(share);
         let answer_bytes = config.fetch.memory_bytes.unwrap_or(share);
         let room = limit_bytes.saturating_sub(cache_bytes + answer_bytes + PROCESS_BYTES);
@@ -68,13 +75,6 @@ impl MemoryBudget {
         }
         warnings
     }
-}
-
-/// How much the caches of all cores may have of `limit_bytes`.
-pub fn cache_bytes(resources: &ResourceConfig, limit_bytes: u64) -> u64 {
-    // A fraction of 1 at most: the product is no larger than the limit.
-    let share = || (limit_bytes as f64 * resources.cache_fraction) as u64;
-    resources.cache_bytes.unwrap_or_else(share)
 }
 
 #[cfg(test)]
@@ -128,6 +128,15 @@ mod tests {
         let told = MemoryBudget::new(&large, 1024 * MEBIBYTE, 2).warnings(&large);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("1024 MiB of cache"), "{told:?}");
+    }
+
+    #[test]
+    fn each_core_has_a_cache_that_takes_a_batch() {
+        let small = config(&[("flumen.cache.bytes", "16777216")]);
+        for (cores, cache) in [(1, 16), (4, 16), (8, 32), (64, 256)] {
+            let budget = MemoryBudget::new(&small, 4096 * MEBIBYTE, cores);
+            assert_eq!(budget.cache_bytes, cache * MEBIBYTE, "{cores} cores");
+        }
     }
 
     #[test]

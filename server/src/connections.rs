@@ -5,11 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use flumen_ring::gate::Broadcast;
 use flumen_ring::{Ring, Socket};
 
 /// Between two words in the log about closed connections.
@@ -30,8 +29,8 @@ struct Inner {
     stopping: Cell<bool>,
     /// Requests whose answers have not left yet.
     answering: Cell<usize>,
-    /// Whoever waits until there are none.
-    answered: RefCell<Option<Waker>>,
+    /// Raised when there are none.
+    answered: Broadcast,
     told: Cell<Option<Instant>>,
     untold: Cell<u64>,
 }
@@ -53,7 +52,7 @@ impl Connections {
                 sweeping: Cell::new(false),
                 stopping: Cell::new(false),
                 answering: Cell::new(0),
-                answered: RefCell::default(),
+                answered: Broadcast::default(),
                 told: Cell::new(None),
                 untold: Cell::new(0),
             }),
@@ -92,16 +91,11 @@ impl Connections {
         self.inner.entries.borrow().len()
     }
 
-    /// Completes once every request for which [`Presence::answering`] stands is answered. For one at a time.
+    /// Completes once every request for which [`Presence::answering`] stands is answered.
     pub async fn answered(&self) {
-        poll_fn(|context| {
-            if self.inner.answering.get() == 0 {
-                return Poll::Ready(());
-            }
-            self.inner.answered.replace(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
+        while self.inner.answering.get() > 0 {
+            self.inner.answered.wait().await;
+        }
     }
 
     /// Closes all of them and lets nobody in any more.
@@ -153,10 +147,8 @@ pub struct Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         self.inner.answering.set(self.inner.answering.get() - 1);
-        if self.inner.answering.get() == 0
-            && let Some(waker) = self.inner.answered.take()
-        {
-            waker.wake();
+        if self.inner.answering.get() == 0 {
+            self.inner.answered.raise();
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -14,57 +14,63 @@ const LINES_MAX: usize = 16_384;
 /// The process's own, once it is started.
 static STARTED: OnceLock<LogOutput> = OnceLock::new();
 
+/// Has everything that is reported from now on written; `RUST_LOG` chooses what, in tracing's syntax. Starts a thread.
+///
+/// # Panics
+/// If it was started before.
+pub fn start() {
+    let output = LogOutput::to(io::stderr());
+    let (filter, misunderstood) = filter();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(output.lines.clone())
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    assert!(STARTED.set(output).is_ok(), "it was started before");
+    if let Some(why) = misunderstood {
+        tracing::warn!("RUST_LOG is not understood, and info is logged: {why}");
+    }
+}
+
+/// Writes a line, as it is.
+pub fn say(line: &str) {
+    if let Some(output) = STARTED.get() {
+        output.say(line);
+    }
+}
+
+/// Waits until what was reported is written, for about a second; nothing is written any more.
+pub fn finish() {
+    if let Some(output) = STARTED.get() {
+        output.finish();
+    }
+}
+
 /// Ends the process at once, but for what it has reported: that is written first, if somebody takes it.
 pub fn exit(code: i32) -> ! {
-    if let Some(output) = STARTED.get() {
-        output.clone().finish();
-    }
+    finish();
     process::exit(code)
 }
 
-/// A handle; good on any thread.
-#[derive(Clone)]
-pub struct LogOutput {
+struct LogOutput {
     lines: NonBlocking,
-    thread: Arc<Mutex<Option<WorkerGuard>>>,
+    thread: Mutex<Option<WorkerGuard>>,
 }
 
 impl LogOutput {
-    /// Starts the thread, and has everything that is reported from now on written; `RUST_LOG` chooses what, in tracing's
-    /// syntax.
-    ///
-    /// # Panics
-    /// If it was started before.
-    pub fn start() -> Self {
-        let output = Self::to(io::stderr());
-        let (filter, misunderstood) = filter();
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(output.lines.clone())
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(false)
-            .init();
-        let _ = STARTED.set(output.clone());
-        if let Some(why) = misunderstood {
-            tracing::warn!("RUST_LOG is not understood, and info is logged: {why}");
-        }
-        output
-    }
-
     fn to(writer: impl Write + Send + 'static) -> Self {
         let builder = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).thread_name("flumen-log");
         let (lines, guard) = builder.finish(writer);
-        Self { lines, thread: Arc::new(Mutex::new(Some(guard))) }
+        Self { lines, thread: Mutex::new(Some(guard)) }
     }
 
-    /// Writes a line, as it is.
-    pub fn say(&mut self, line: &str) {
+    fn say(&self, line: &str) {
         // It is queued or lost; nothing can fail.
-        let _ = self.lines.write_all(format!("{line}\n").as_bytes());
+        let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
     }
 
-    /// Waits until everything is written, for about a second; nothing is written any more.
-    pub fn finish(&mut self) {
+    fn finish(&self) {
         let lost = self.lines.error_counter().dropped_lines();
         if lost > 0 {
             self.say(&format!("{lost} lines of the log were lost: nobody took them in time"));
@@ -87,7 +93,7 @@ fn filter() -> (EnvFilter, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn everything_is_there_once_it_is_finished() {
-        let (mut output, taken, opener) = pipe();
+        let (output, taken, opener) = pipe();
         drop(opener);
         (0..1000).for_each(|number| output.say(&number.to_string()));
         output.finish();
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_pipe_that_nobody_reads() {
-        let (mut output, taken, opener) = pipe();
+        let (output, taken, opener) = pipe();
         let began = Instant::now();
         (0..2 * LINES_MAX).for_each(|_| output.say("line"));
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_nobodys_trouble() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
-        let mut output = LogOutput::to(full);
+        let output = LogOutput::to(full);
         (0..10).for_each(|_| output.say("line"));
         output.finish();
     }

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use flumen_ring::process::{self, StopSignals};
 use flumen_server::broker;
 use flumen_server::config::{BrokerConfig, keys, reference};
-use flumen_server::log_output::LogOutput;
+use flumen_server::log_output;
 
 const AFTER_HELP: &str = "The log goes to standard error. RUST_LOG says what is in it: error, warn, info (the default), \
                           debug or trace, for all of it or for a part, as in RUST_LOG=info,flumen_engine=debug.";
@@ -47,35 +47,36 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { command, file, overrides } = Arguments::parse();
-    if let Some(Command::Config) = command {
-        let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
-        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    // First of all: threads inherit what is blocked. Whoever recovers may be interrupted at any time.
-    let signals = match command {
-        None => StopSignals::block().map(Some),
-        Some(_) => Ok(None),
+    let (recovers, file, overrides) = match command {
+        Some(Command::Config) => {
+            let written = std::io::stdout().lock().write_all(reference::markdown().as_bytes());
+            return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Some(Command::Recover { file, overrides }) => (true, file, overrides),
+        None => (false, file, overrides),
     };
-    let mut log = LogOutput::start();
-    end_on_panic(log.clone());
-    let ended = match (signals, command) {
-        (Err(error), _) => Err(format!("cannot block the stop signals: {error}").into()),
-        (_, Some(Command::Recover { file, overrides })) => recover(file, &overrides),
-        (Ok(signals), _) => run(file, &overrides, signals),
+    // Before any thread is started: they inherit what is blocked. Whoever recovers may be interrupted at any time.
+    let signals = (!recovers).then(StopSignals::block);
+    log_output::start();
+    end_on_panic();
+    let ended = match signals {
+        None => recover(file, &overrides),
+        Some(Ok(signals)) => run(file, &overrides, signals),
+        Some(Err(error)) => Err(format!("cannot block the stop signals: {error}").into()),
     };
     if let Err(error) = &ended {
-        log.say(&format!("flumen: {error}"));
+        log_output::say(&format!("flumen: {error}"));
     }
-    log.finish();
+    log_output::finish();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(
     file: Option<PathBuf>,
     overrides: &[(String, String)],
-    signals: Option<StopSignals>,
+    signals: StopSignals,
 ) -> Result<(), Box<dyn Error>> {
-    Ok(broker::run(load(file, overrides)?, signals.expect("blocked for whoever runs"))?)
+    Ok(broker::run(load(file, overrides)?, signals)?)
 }
 
 fn recover(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<(), Box<dyn Error>> {
@@ -84,13 +85,12 @@ fn recover(file: Option<PathBuf>, overrides: &[(String, String)]) -> Result<(), 
 
 /// A broken invariant ends the whole process: a broker without one of its cores would hang its clients, and
 /// what was acknowledged is on the disk.
-fn end_on_panic(log: LogOutput) {
-    std::panic::set_hook(Box::new(move |panic| {
-        let mut log = log.clone();
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let (name, trace) = (thread.name().unwrap_or("?"), Backtrace::capture());
-        log.say(&format!("thread '{name}': {panic}\n{trace}"));
-        log.finish();
+        log_output::say(&format!("thread '{name}': {panic}\n{trace}"));
+        log_output::finish();
         std::process::abort();
     }));
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.broker import Flumen
-from wire.protocol import create_topic, produce_errors
+from wire.scene import produce_errors, try_to_create
 
 # Something that is warned of at the start.
 WARNED_OF = {"default.replication.factor": "3"}
@@ -33,7 +33,7 @@ def flumen(tmp_path: Path) -> Iterator[Redirected]:
 
 
 def serves(broker: Flumen, topic: bytes) -> None:
-    assert create_topic(broker, topic) == (0, None)
+    assert try_to_create(broker, topic) == (0, None)
     assert produce_errors(broker, topic) == [0] * 3
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.broker import Flumen
-from wire.protocol import create_topic, produce_errors
+from wire.scene import produce_errors, try_to_create
 
 KAFKA_STORAGE_ERROR, UNKNOWN_TOPIC_OR_PARTITION = 56, 3
 
@@ -25,10 +25,10 @@ def test_a_folder_that_cannot_be_made(flumen: Flumen) -> None:
     flumen.start()
     in_the_way = flumen.data / "wanted-1"
     in_the_way.write_text("in the way")
-    error, message = create_topic(flumen, b"wanted")
+    error, message = try_to_create(flumen, b"wanted")
     assert error == KAFKA_STORAGE_ERROR and "wanted-1" in message, (error, message)
     assert produce_errors(flumen, b"wanted") == [UNKNOWN_TOPIC_OR_PARTITION] * 3
-    assert create_topic(flumen, b"other") == (0, None)
+    assert try_to_create(flumen, b"other") == (0, None)
     assert produce_errors(flumen, b"other") == [0] * 3
     for _ in range(2):
         live = [path.name for path in flumen.data.glob("wanted-?")]
@@ -38,5 +38,5 @@ def test_a_folder_that_cannot_be_made(flumen: Flumen) -> None:
         flumen.start()
         assert produce_errors(flumen, b"wanted") == [UNKNOWN_TOPIC_OR_PARTITION] * 3
     in_the_way.unlink()
-    assert create_topic(flumen, b"wanted") == (0, None)
+    assert try_to_create(flumen, b"wanted") == (0, None)
     assert produce_errors(flumen, b"wanted") == [0] * 3

@@ -212,20 +212,6 @@ class Reader:
         return self.data[self.position - length : self.position].decode()
 
 
-def create_topic(broker: Broker, name: bytes) -> tuple[int, str | None]:
-    """CreateTopics of three partitions: error code and message."""
-    body = pack("i", 1) + string(name) + pack("ihi", 3, 1, 0) + pack("iib", 0, 30_000, 0)
-    reader = Reader(exchange(broker, sized(header(CREATE_TOPICS, 2) + body))[16:])
-    assert reader.string() == name.decode()
-    return reader.take("h"), reader.string()
-
-
-def produce_errors(broker: Broker, name: bytes) -> list[int]:
-    """What the three partitions of a topic say to a batch each."""
-    answer = produced(exchange(broker, sized(produce(name, *[Batch().encode()] * 3))))
-    return [partition["error"] for partition in answer]
-
-
 class FlexibleReader(Reader):
     def varint(self) -> int:
         number = shift = 0

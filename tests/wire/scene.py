@@ -8,8 +8,11 @@ from harness.broker import Broker
 from harness.waiting import wait_until
 
 from .protocol import (
-    CREATE_TOPICS, FETCH, LIST_OFFSETS, METADATA, Reader, compact, exchange, header, pack, sized, string,
+    CREATE_TOPICS, FETCH, LIST_OFFSETS, METADATA, Batch, Reader, compact, exchange, header, pack, produce, produced, sized,
+    string,
 )
+
+TOPIC_ALREADY_EXISTS = 36
 
 
 def everywhere(brokers: list[Broker], play) -> object:
@@ -22,14 +25,25 @@ def everywhere(brokers: list[Broker], play) -> object:
 
 
 def create_topic(broker: Broker, name: bytes, partitions: int = 3, **settings: str) -> None:
+    error, message = try_to_create(broker, name, partitions, **settings)
+    assert error in (0, TOPIC_ALREADY_EXISTS), message
+    wait_until(f"{name.decode()} to be led", lambda: is_led(broker, name, partitions))
+
+
+def try_to_create(broker: Broker, name: bytes, partitions: int = 3, **settings: str) -> tuple[int, str | None]:
+    """CreateTopics: error code and message."""
     configs = [(key.replace("_", ".").encode(), value.encode()) for key, value in settings.items()]
     body = pack("i", 1) + string(name) + pack("ihi", partitions, 1, 0) + pack("i", len(configs))
     body += b"".join(string(key) + string(value) for key, value in configs) + pack("ib", 30_000, 0)
-    answer = exchange(broker, sized(header(CREATE_TOPICS, 4) + body))
-    error = Reader(answer[12:])
-    error.take("i"), error.string()
-    assert error.take("h") in (0, 36), answer
-    wait_until(f"{name.decode()} to be led", lambda: is_led(broker, name, partitions))
+    answer = Reader(exchange(broker, sized(header(CREATE_TOPICS, 4) + body))[12:])
+    answer.take("i"), answer.string()
+    return answer.take("h"), answer.string()
+
+
+def produce_errors(broker: Broker, name: bytes) -> list[int]:
+    """What the three partitions of a topic say to a batch each."""
+    answer = produced(exchange(broker, sized(produce(name, *[Batch().encode()] * 3))))
+    return [partition["error"] for partition in answer]
 
 
 def is_led(broker: Broker, name: bytes, partitions: int) -> bool:

@@ -1,8 +1,8 @@
 //! Memory whose address the kernel may hold: aligned buffers, append-only regions and slices of them.
 //!
-//! No system call is made here, but for huge pages, so that loom and miri can run it. A [`Region`] is the only writer of its
-//! bytes and only ever writes behind what it has published; a [`Slice`] only ever covers published bytes.
-//! So a slice is immutable for as long as it lives, on whatever core it lives.
+//! No system call is made here, but for huge pages, so that loom and miri can run it. A [`Region`] is the only
+//! writer of its bytes and only ever writes behind what it has published; a [`Slice`] only ever covers published
+//! bytes. So a slice is immutable for as long as it lives, on whatever core it lives.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;

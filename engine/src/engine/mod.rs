@@ -399,7 +399,8 @@ async fn open_or_offline(
 
 /// Gives the folder of a deleted partition the name under which it is reclaimed, durably. On a full disk, where there may
 /// be no room for a name, it goes at once. What the journal holds of it is nobody's then, and stays where it is if this
-/// fails: the ring could never pass it, so the directory is lost.
+/// fails: the ring could never pass it, so the directory is lost. That the name is durable is not waited for where no
+/// more files can be opened: after a crash the folder is set aside, as one of no partition.
 async fn retire_folder(core: &Rc<Core>, folder: &Path, retired: &Path) -> Result<(), StorageError> {
     let renamed = match core.directory.rename(folder, retired).await {
         Err(error) if error.kind == StorageErrorKind::NoSpace => {
@@ -412,7 +413,13 @@ async fn retire_folder(core: &Rc<Core>, folder: &Path, retired: &Path) -> Result
         renamed => renamed,
     };
     renamed.inspect_err(|error| core.take_offline(error))?;
-    core.sync_folders().await
+    match core.sync_folders().await {
+        Err(error) if error.kind.is_out_of_files() => {
+            tracing::warn!(folder = %folder.display(), %error, "the deletion is not durable yet");
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 /// Folders of partitions that an earlier life deleted.

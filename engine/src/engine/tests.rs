@@ -94,6 +94,12 @@ impl World {
     }
 }
 
+/// The disk has so many more bytes from now on.
+fn leave_room(disk: &SimDisk, bytes: u64) {
+    let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
+    disk.set_faults(FaultPlan { capacity_bytes: used + bytes, ..FaultPlan::default() });
+}
+
 /// With memory for a part of what the journal may hold.
 async fn replay(runtime: &Rc<SimRuntime>, directory: &Rc<dyn Directory>) -> RecoveredJournal {
     recovery::replay(runtime.clone(), directory.clone(), 512 << 10).await.expect("replayed")
@@ -546,8 +552,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
     let acknowledged = world.live(vec![open(0)], |engine, runtime| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 3000, 0)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
-        disk.set_faults(FaultPlan { capacity_bytes: used + 100_000, ..FaultPlan::default() });
+        leave_room(&disk, 100_000);
         let mut acknowledged = 1;
         let mut refused = false;
         for fill in 1..200u8 {

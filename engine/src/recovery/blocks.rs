@@ -12,8 +12,8 @@ use crate::storage::{DataFile, StorageError, WriteSource};
 /// Files are read in pieces of this many bytes.
 const READ_BYTES: usize = 1 << 20;
 
-/// Writes bytes at any position of a file of `file_length` bytes that is written in whole blocks; says how long it is then.
-/// The padding does not lengthen it: a segment that was cut to its exact size stays so.
+/// Writes bytes at any position of a file of `file_length` bytes that is written in whole blocks; says how long it is
+/// then. The padding does not lengthen it: a segment that was cut to its exact size stays so.
 pub(super) async fn write_run(
     file: &dyn DataFile,
     file_length: u64,
@@ -53,9 +53,9 @@ pub(super) async fn write_run(
     Ok(file_length)
 }
 
-/// Writes what a file that ends at `to` holds from `from` on once more, but for what is `vouched` for, in order; says whether there
-/// was any. The flush of what it was first written by may have failed: then it can be read, but is lost with the
-/// power, whatever a later flush says.
+/// Writes what a file that ends at `to` holds from `from` on once more, but for what is `vouched` for, in order; says
+/// whether there was any. The flush of what it was first written by may have failed: then it can be read, but is lost
+/// with the power, whatever a later flush says.
 pub(super) async fn write_again(
     file: &dyn DataFile,
     from: u64,

@@ -84,18 +84,19 @@ impl<'a> Groups<'a> {
     }
 
     /// Lets go the bytes of a group that is live, if no more may be kept.
-    fn hold(&self, found: LiveGroup) -> LiveGroup {
-        let LiveGroup { position, group, bytes: GroupBytes::Kept(bytes) } = found else { return found };
-        if let Some(left) = self.may_keep.get().checked_sub(bytes.len() as u64) {
-            self.may_keep.set(left);
-            return LiveGroup { position, group, bytes: GroupBytes::Kept(bytes) };
+    fn hold(&self, mut found: LiveGroup) -> LiveGroup {
+        let GroupBytes::Kept(bytes) = &found.bytes else { return found };
+        match self.may_keep.get().checked_sub(bytes.len() as u64) {
+            Some(left) => self.may_keep.set(left),
+            None => {
+                let crcs = found.group.entries.iter().map(|(entry, at)| match entry.bytes {
+                    EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
+                    EntryBytes::InSegment { crc } => crc,
+                });
+                found.bytes = GroupBytes::InFile(crcs.collect());
+            }
         }
-        let crcs = group.entries.iter().map(|(entry, at)| match entry.bytes {
-            EntryBytes::Copied => crc32c(&bytes[*at..*at + entry.length as usize]),
-            EntryBytes::InSegment { crc } => crc,
-        });
-        let crcs = GroupBytes::InFile(crcs.collect());
-        LiveGroup { position, group, bytes: crcs }
+        found
     }
 
     /// The group that `cursor` means, if it is at `position`.

@@ -4,8 +4,8 @@
 //!   at its offset, with everything below it, until the log's start passes it or the log is cut below it.
 //! - **Relaxed class**: a crash may take a suffix. A clean stop takes nothing.
 //! - The class, like every other setting, may change at any time.
-//! - Offsets are dense from the log's start to its end, but for what a follower's leader has left out; every batch carries its CRC and its epoch, and the epochs
-//!   that the partition knows say the same.
+//! - Offsets are dense from the log's start to its end, but for what a follower's leader has left out; every batch
+//!   carries its CRC and its epoch, and the epochs that the partition knows say the same.
 //! - What a reader holds does not change under its hands.
 //! - Every record is the one that some client sent, and is there once (for a producer's retries: idempotence).
 //! - The log's start moves up to where it was asked to, and no further, unless retention is configured.

@@ -41,11 +41,11 @@ pub(super) fn resolve(settings: &Settings, host_name: &str) -> Result<Vec<Listen
     let listeners: Vec<ListenerConfig> =
         brokers.map(|endpoint| given.listener(endpoint, host_name)).collect::<Result<_, _>>()?;
     if listeners.is_empty() {
-        return Err(invalid(settings, LISTENERS, "at least one listener that is not a controller's"));
+        return Err(settings.invalid(LISTENERS, "at least one listener that is not a controller's"));
     }
     let between = settings.explicit(BETWEEN_BROKERS);
     if between.is_some_and(|name| !listeners.iter().any(|one| one.name.eq_ignore_ascii_case(name))) {
-        return Err(invalid(settings, BETWEEN_BROKERS, "the name of one of listeners"));
+        return Err(settings.invalid(BETWEEN_BROKERS, "the name of one of listeners"));
     }
     Ok(listeners)
 }
@@ -101,7 +101,7 @@ impl<'a> Given<'a> {
         match self.advertised.iter().find(|told| !self.is_a_controllers(&told.name) && !is_bound(&told.name))
         {
             Some(told) => {
-                Err(invalid(self.settings, ADVERTISED, &format!("{} is not in listeners", told.name)))
+                Err(self.settings.invalid(ADVERTISED, format!("{} is not in listeners", told.name)))
             }
             None => Ok(()),
         }
@@ -117,7 +117,7 @@ impl<'a> Given<'a> {
             "{between} is the listener of brokers and clients; give controllers one of another name, such as \
              CONTROLLER"
         );
-        Err(invalid(self.settings, CONTROLLERS, &expected))
+        Err(self.settings.invalid(CONTROLLERS, expected))
     }
 
     fn listener(&self, endpoint: &Endpoint, host_name: &str) -> Result<ListenerConfig, InvalidValue> {
@@ -130,7 +130,7 @@ impl<'a> Given<'a> {
                 Some(_) => (ADVERTISED, "not a wildcard"),
                 None => (LISTENERS, "set advertised.listeners too: no client can connect to a wildcard"),
             };
-            return Err(invalid(self.settings, key, &format!("an address that clients can reach, {what}")));
+            return Err(self.settings.invalid(key, format!("an address that clients can reach, {what}")));
         }
         Ok(ListenerConfig {
             name: endpoint.name.clone(),
@@ -149,13 +149,8 @@ impl<'a> Given<'a> {
             None if name == PLAINTEXT => return Ok(()),
             None => format!("{name} is not in listener.security.protocol.map"),
         };
-        Err(invalid(self.settings, LISTENERS, &expected))
+        Err(self.settings.invalid(LISTENERS, expected))
     }
-}
-
-fn invalid(settings: &Settings, key: &str, expected: &str) -> InvalidValue {
-    let shown = settings.value(key).unwrap_or_default().to_string();
-    InvalidValue { key: key.to_string(), shown, expected: expected.to_string() }
 }
 
 fn endpoints(settings: &Settings, key: &str) -> Result<Vec<Endpoint>, InvalidValue> {
@@ -172,34 +167,38 @@ fn endpoints(settings: &Settings, key: &str) -> Result<Vec<Endpoint>, InvalidVal
 
 fn endpoint(text: &str) -> Option<Endpoint> {
     let (name, address) = text.split_once("://")?;
+    let (host, port) = host_and_port(address)?;
+    let sound = !name.is_empty() && is_made_of(name, b"_-.");
+    sound.then(|| Endpoint { name: name.to_ascii_uppercase(), host: host.to_string(), port })
+}
+
+/// `host:port`, in which an IPv6 address has brackets, without them.
+pub(super) fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']')?,
         None if host.contains(':') => return None,
         None => host,
     };
-    let made_of = |text: &str, signs: &[u8]| {
-        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
-    };
-    let sound = !name.is_empty() && made_of(name, b"_-.") && made_of(host, b"-%._:");
     let port = port.parse().ok()?;
-    sound.then(|| Endpoint { name: name.to_ascii_uppercase(), host: host.to_string(), port })
+    is_made_of(host, b"-%._:").then_some((host, port))
+}
+
+fn is_made_of(text: &str, signs: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
 }
 
 fn protocols(settings: &Settings) -> Result<BTreeMap<String, String>, InvalidValue> {
     elements(settings.value(PROTOCOLS).unwrap_or_default())
         .map(|entry| {
             let (name, protocol) = entry.rsplit_once(':').ok_or_else(|| {
-                invalid(
-                    settings,
-                    PROTOCOLS,
-                    &format!("{entry} must be NAME:PROTOCOL, such as INSIDE:PLAINTEXT"),
-                )
+                settings
+                    .invalid(PROTOCOLS, format!("{entry} must be NAME:PROTOCOL, such as INSIDE:PLAINTEXT"))
             })?;
             let protocol = protocol.trim().to_ascii_uppercase();
             if !PROTOCOL_NAMES.contains(&protocol.as_str()) {
                 let expected = format!("{protocol} is none of the protocols {}", PROTOCOL_NAMES.join(", "));
-                return Err(invalid(settings, PROTOCOLS, &expected));
+                return Err(settings.invalid(PROTOCOLS, expected));
             }
             Ok((name.trim().to_ascii_uppercase(), protocol))
         })
@@ -210,7 +209,7 @@ fn names_differ(settings: &Settings, key: &str, endpoints: &[Endpoint]) -> Resul
     for (index, endpoint) in endpoints.iter().enumerate() {
         if endpoints[..index].iter().any(|other| other.name == endpoint.name) {
             let expected = format!("{} is there twice: each name once", endpoint.name);
-            return Err(invalid(settings, key, &expected));
+            return Err(settings.invalid(key, expected));
         }
     }
     Ok(())
@@ -229,7 +228,7 @@ fn ports_differ(settings: &Settings, bound: &[Endpoint]) -> Result<(), InvalidVa
                 "port {} is there twice: each port once, or for one IPv4 and one IPv6 address",
                 endpoint.port
             );
-            return Err(invalid(settings, LISTENERS, &expected));
+            return Err(settings.invalid(LISTENERS, expected));
         }
     }
     Ok(())

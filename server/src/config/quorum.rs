@@ -23,7 +23,7 @@ pub(super) fn check(
         let expected = format!(
             "{first} and {other}: a cluster of several nodes is not served yet; name this node alone, or leave it out"
         );
-        return Err(invalid(settings, SERVERS, expected));
+        return Err(settings.invalid(SERVERS, expected));
     }
     let named = listeners::hosts(settings)?;
     let is_this_node = named
@@ -43,19 +43,19 @@ fn check_voters(settings: &Settings, node_id: Option<i32>) -> Result<(), Invalid
     let mut ids = Vec::new();
     for voter in elements(settings.value(VOTERS).unwrap_or_default()) {
         let id = voter_id(voter);
-        ids.push(id.ok_or_else(|| invalid(settings, VOTERS, format!("{voter} must be id@host:port")))?);
+        ids.push(id.ok_or_else(|| settings.invalid(VOTERS, format!("{voter} must be id@host:port")))?);
     }
     if ids.is_empty() {
         return Ok(());
     }
     let Some(node_id) = node_id else {
-        return Err(invalid(settings, VOTERS, "set node.id, too, to that of this node".into()));
+        return Err(settings.invalid(VOTERS, "set node.id, too, to that of this node"));
     };
     if ids.iter().any(|id| *id != node_id) {
         let expected = format!(
             "a cluster of several nodes is not served yet; name this node alone ({node_id}@host:port), or leave it out"
         );
-        return Err(invalid(settings, VOTERS, expected));
+        return Err(settings.invalid(VOTERS, expected));
     }
     Ok(())
 }
@@ -63,29 +63,17 @@ fn check_voters(settings: &Settings, node_id: Option<i32>) -> Result<(), Invalid
 /// The id of `id@host:port`.
 fn voter_id(voter: &str) -> Option<i32> {
     let (id, address) = voter.split_once('@')?;
-    host_of(address)?;
+    listeners::host_and_port(address)?;
     id.parse().ok()
 }
 
 fn server_hosts(settings: &Settings) -> Result<Vec<&str>, InvalidValue> {
     elements(settings.value(SERVERS).unwrap_or_default())
         .map(|server| {
-            host_of(server).ok_or_else(|| invalid(settings, SERVERS, format!("{server} must be host:port")))
+            let parts = listeners::host_and_port(server).map(|(host, _)| host);
+            parts.ok_or_else(|| settings.invalid(SERVERS, format!("{server} must be host:port")))
         })
         .collect()
-}
-
-/// The host of `host:port`, without the brackets of an IPv6 address.
-fn host_of(address: &str) -> Option<&str> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
-    let sound = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-%._:".contains(&byte));
-    (sound && port.parse::<u16>().is_ok()).then_some(host)
-}
-
-fn invalid(settings: &Settings, key: &str, expected: String) -> InvalidValue {
-    let shown = settings.value(key).unwrap_or_default().to_string();
-    InvalidValue { key: key.to_string(), shown, expected }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::key::{Effect, Key};
+use super::key::{Effect, InvalidValue, Key};
 use super::{keys, properties};
 
 /// Where a setting was made; of several the last one counts.
@@ -107,6 +107,12 @@ impl Settings {
     /// What is worth saying at start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The error that says that the value of `key` will not do.
+    pub(super) fn invalid(&self, key: &str, expected: impl Into<String>) -> InvalidValue {
+        let shown = self.value(key).unwrap_or_default().to_string();
+        InvalidValue { key: key.to_string(), shown, expected: expected.into() }
     }
 
     /// Adds to what is said at start.

@@ -86,8 +86,7 @@ impl Reader<'_> {
     }
 
     fn invalid(&self, name: &str, expected: &str) -> InvalidValue {
-        let shown = self.settings.value(name).unwrap_or_default().to_string();
-        InvalidValue { key: name.to_string(), shown, expected: expected.to_string() }
+        self.settings.invalid(name, expected)
     }
 }
 

@@ -94,25 +94,6 @@ pub(super) mod fixture {
         Endpoint { name: name.into(), host: host.into(), port, security_protocol: 0 }
     }
 
-    /// A partition with one replica.
-    pub fn partition(topic_id: Uuid, partition_id: i32) -> Partition {
-        Partition {
-            partition_id,
-            topic_id,
-            replicas: vec![1],
-            isr: vec![1],
-            removing_replicas: vec![],
-            adding_replicas: vec![],
-            leader: 1,
-            leader_recovery_state: 0,
-            leader_epoch: 4,
-            partition_epoch: 9,
-            directories: vec![],
-            eligible_leader_replicas: None,
-            last_known_elr: None,
-        }
-    }
-
     /// One broker with two listeners; `t` with two partitions; `__consumer_offsets`.
     pub fn image() -> Image {
         let broker = RegisterBroker {
@@ -136,10 +117,10 @@ pub(super) mod fixture {
             FeatureLevel { name: "metadata.version".into(), level: 30 }.into(),
             broker.into(),
             Topic { name: "t".into(), topic_id: TOPIC_ID }.into(),
-            partition(TOPIC_ID, 0).into(),
-            partition(TOPIC_ID, 1).into(),
+            Partition::single(TOPIC_ID, 0).into(),
+            Partition::single(TOPIC_ID, 1).into(),
             Topic { name: "__consumer_offsets".into(), topic_id: offsets }.into(),
-            partition(offsets, 0).into(),
+            Partition::single(offsets, 0).into(),
         ];
         let mut image = Image::default();
         for record in &records {

@@ -95,7 +95,7 @@ mod tests {
         let moved = Partition {
             replicas: vec![1, 2],
             adding_replicas: vec![2],
-            ..fixture::partition(fixture::TOPIC_ID, 2)
+            ..Partition::single(fixture::TOPIC_ID, 2)
         };
         image.apply(&moved.into()).expect("it follows the others");
         let all = [("t".to_owned(), vec![2])];

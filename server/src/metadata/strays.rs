@@ -64,22 +64,7 @@ mod tests {
         let topic_id = Uuid::from_u128(0x77);
         image.apply(&Topic { name: "t".into(), topic_id }.into()).expect("applied");
         for partition_id in 0..3 {
-            let partition = Partition {
-                partition_id,
-                topic_id,
-                replicas: vec![1],
-                isr: vec![1],
-                removing_replicas: vec![],
-                adding_replicas: vec![],
-                leader: 1,
-                leader_recovery_state: 0,
-                leader_epoch: 0,
-                partition_epoch: 0,
-                directories: vec![],
-                eligible_leader_replicas: None,
-                last_known_elr: None,
-            };
-            image.apply(&partition.into()).expect("applied");
+            image.apply(&Partition::single(topic_id, partition_id).into()).expect("applied");
         }
         let path = directory.path();
         let folders = [

@@ -34,4 +34,4 @@ pub use pool::{Chunk, ChunkPool, ChunkStats, PoolError};
 pub(crate) use pool::{ChunkMemory, ChunkPin};
 
 /// The size of a chunk: one huge page.
-pub const CHUNK_BYTES: usize = 2 << 20;
+pub const CHUNK_BYTES: usize = crate::huge::HUGE_PAGE_BYTES;

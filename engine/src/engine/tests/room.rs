@@ -72,9 +72,8 @@ fn a_nearly_full_disk_is_filled_to_its_last_blocks() {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 60_000, 0)).await;
         runtime.sleep(Duration::from_secs(5)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
         // Less than the step in which a segment grows.
-        disk.set_faults(FaultPlan { capacity_bytes: used + (40 << 10), ..FaultPlan::default() });
+        leave_room(&disk, 40 << 10);
         for fill in 1..7u8 {
             append(&partition, batch(1, 4000, fill)).await;
             runtime.sleep(Duration::from_secs(5)).await;
@@ -99,8 +98,7 @@ fn retention_frees_a_full_disk() {
             append(&partition, batch(1, 40_000, fill)).await;
         }
         runtime.sleep(Duration::from_secs(10)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
-        disk.set_faults(FaultPlan { capacity_bytes: used + (16 << 10), ..FaultPlan::default() });
+        leave_room(&disk, 16 << 10);
         let limit = Duration::from_secs(10);
         loop {
             let appending = partition.append(batch(1, 40_000, 10), AppendOrigin::Client);
@@ -125,8 +123,7 @@ fn an_exact_partition_needs_little_more_than_its_bytes() {
     world.live(vec![exact], |engine, _| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 100, 0)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
-        disk.set_faults(FaultPlan { capacity_bytes: used + (32 << 10), ..FaultPlan::default() });
+        leave_room(&disk, 32 << 10);
         for fill in 1..40u8 {
             append(&partition, batch(1, 100, fill)).await;
         }
@@ -479,8 +476,7 @@ fn who_waits_when_a_stop_fails_is_told() {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 100, 0)).await;
         runtime.sleep(Duration::from_secs(1)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
-        disk.set_faults(FaultPlan { capacity_bytes: used, ..FaultPlan::default() });
+        leave_room(&disk, 0);
         // Too much to be copied to the journal, and its segment has no room.
         let answered = Rc::new(Cell::new(None));
         let noted = answered.clone();
@@ -600,6 +596,38 @@ fn a_partition_whose_folder_cannot_be_renamed_takes_the_directory_offline() {
 }
 
 #[test]
+fn a_partition_is_deleted_where_there_is_no_room_for_a_name_and_no_file_to_be_opened() {
+    let shortages = [
+        FaultPlan { names_full: true, ..FaultPlan::default() },
+        FaultPlan { open_files_max: 1, ..FaultPlan::default() },
+        // Somebody removed its folder.
+        FaultPlan::default(),
+    ];
+    for (case, shortage) in shortages.into_iter().enumerate() {
+        let mut world = World::new(925);
+        let disk = world.disk.clone();
+        world.live(vec![open(0), open(1)], |engine, _| async move {
+            append(&engine.partition(&open(0).id).expect("open"), batch(1, 10_000, 1)).await;
+            if shortage == FaultPlan::default() {
+                disk.unlink(Path::new("events-0"));
+            }
+            disk.set_faults(shortage);
+            engine.delete_partition(&open(0).id).await.expect("deleted");
+            disk.set_faults(FaultPlan::default());
+            assert!(!engine.directory_offline());
+            // Where its folder could not be flushed, the new name is not durable.
+            let is_gone = disk.files().iter().all(|(path, ..)| !path.starts_with("events-0"));
+            assert_eq!(is_gone, shortage.open_files_max == 0, "case {case}");
+            // More than the ring holds: nothing of the deleted one is in its way.
+            let other = engine.partition(&open(1).id).expect("open");
+            for fill in 0..60 {
+                append(&other, batch(1, 40_000, fill)).await;
+            }
+        });
+    }
+}
+
+#[test]
 fn an_append_that_the_cache_never_has_room_for_is_refused() {
     let mut world = World::new(1002);
     let large = |index| open_with(index, |config| config.max_message_bytes = 64 << 20);
@@ -629,8 +657,7 @@ fn what_was_placed_before_the_disk_was_full_is_acknowledged() {
     world.live(vec![open(0)], |engine, runtime| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(1, 3000, 0)).await;
-        let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
-        disk.set_faults(FaultPlan { capacity_bytes: used, ..FaultPlan::default() });
+        leave_room(&disk, 0);
         // Three times what a group may have of one partition, all placed at once.
         let appends: Vec<_> =
             (1..40u8).map(|fill| partition.append(batch(1, 10_000, fill), AppendOrigin::Client)).collect();

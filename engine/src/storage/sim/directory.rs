@@ -254,6 +254,9 @@ impl Directory for SimDirectory {
             let (from_parent, from_name) = disk.parent_or_missing(from)?;
             let (to_parent, to_name) = disk.parent_or_missing(&to)?;
             let inode = *disk.folder(from_parent).view.get(from_name).ok_or(StorageErrorKind::NotFound)?;
+            if disk.faults.names_full {
+                return Err(StorageErrorKind::NoSpace);
+            }
             if from_parent == to_parent {
                 disk.folder_mut(from_parent).rename_within(from_name, to_name, inode);
             } else {
@@ -345,6 +348,9 @@ impl Directory for SimDirectory {
             let inode = disk.lookup(path).ok_or(StorageErrorKind::NotFound)?;
             if !matches!(disk.inodes[&inode], Inode::Folder(_)) {
                 return Err(StorageErrorKind::Errno(ENOTDIR));
+            }
+            if !disk.may_open() {
+                return Err(StorageErrorKind::Errno(EMFILE));
             }
             if disk.mutation != super::Mutation::DirectorySyncDoesNothing {
                 disk.folder_mut(inode).sync();

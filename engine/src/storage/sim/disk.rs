@@ -27,8 +27,10 @@ pub struct FaultPlan {
     pub name_per_million: u64,
     /// Bytes that all files together may have; 0 for no limit. Beyond: ENOSPC.
     pub capacity_bytes: u64,
-    /// Data files that may be open at a time; 0 for no limit. Beyond: EMFILE.
+    /// Data files that may be open at a time; 0 for no limit. Beyond: EMFILE, also where a folder is to be flushed.
     pub open_files_max: u64,
+    /// A new name finds no room: ENOSPC.
+    pub names_full: bool,
 }
 
 /// A disk that breaks a promise: with it, a checker that is worth something must find a fault.

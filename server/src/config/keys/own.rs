@@ -4,7 +4,7 @@ use super::keys;
 
 keys! {
     "flumen.cache.bytes": Long = "-1", AtLeastOr(16777216, -1);
-        "Bytes of memory for the cache of all cores together; −1 to take `flumen.cache.fraction`."
+        "Bytes of memory for the cache of all cores together, at least 4 MiB for each; −1 to take `flumen.cache.fraction`."
     "flumen.cache.fraction": Double = "0.25", Fraction(0.01, 0.9);
         "The cache as a fraction of the memory limit (of the cgroup, or else of the machine)."
     "flumen.cores": Int = "0", Between(0, 256);

@@ -71,6 +71,28 @@ fn version(levels: Levels) -> u32 {
     }
 }
 
+#[cfg(test)]
+impl Partition {
+    /// One with a single replica, on broker 1, for tests.
+    pub fn single(topic_id: Uuid, partition_id: i32) -> Self {
+        Self {
+            partition_id,
+            topic_id,
+            replicas: vec![1],
+            isr: vec![1],
+            removing_replicas: vec![],
+            adding_replicas: vec![],
+            leader: 1,
+            leader_recovery_state: 0,
+            leader_epoch: 4,
+            partition_epoch: 9,
+            directories: vec![],
+            eligible_leader_replicas: None,
+            last_known_elr: None,
+        }
+    }
+}
+
 impl Partition {
     pub(super) const API_KEY: u32 = 3;
     pub(super) const VERSION_MAX: u32 = 2;
