@@ -278,7 +278,7 @@ impl Engine {
     pub fn set_config(&self, id: &PartitionId, config: LogConfig) -> bool {
         match self.partition(id) {
             Some(partition) => {
-                partition.inner().log.borrow_mut().config = config;
+                partition.inner().log.borrow_mut().set_config(config);
                 true
             }
             None => false,

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::*;
@@ -482,6 +483,47 @@ fn class_m_is_acknowledged_at_once_and_class_d_after_it_is_durable_with_all_befo
         let partition = engine.partition(&open(0).id).expect("open");
         let expected: Vec<(i64, u8)> = (0..11).map(|offset| (offset, offset as u8)).collect();
         assert_eq!(read_all(&partition, 0).await, expected);
+    });
+}
+
+#[test]
+fn class_m_goes_on_at_once_in_the_next_segment() {
+    let mut world = World::new(11);
+    let small = open_with(0, |config| (config.flush_messages, config.segment_bytes) = (i64::MAX, 64 << 10));
+    world.live(vec![small], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..30 {
+            let appending = partition.append(batch(1, 10_000, fill), AppendOrigin::Client);
+            let appended = appending.now_or_never().expect("nobody waits").expect("appended");
+            assert_eq!(appended.base_offset, Offset(i64::from(fill)));
+        }
+        assert!(partition.inner().log.borrow().segments.len() > 3);
+        assert_eq!(engine.stats().commit_groups, 0, "the journal has nothing to do with it");
+        assert_eq!(partition.high_watermark(), Offset(30));
+    });
+}
+
+#[test]
+fn a_class_that_was_relaxed_amid_appends_is_so_once_those_before_are_durable() {
+    let mut world = World::new(12);
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let before = engine.stats().commit_groups;
+        let strict = [0, 1, 2].map(|fill| partition.append(batch(1, 3000, fill), AppendOrigin::Client));
+        let relaxed = LogConfig { flush_messages: i64::MAX, ..LogConfig::default() };
+        engine.set_config(&open(0).id, relaxed);
+        // Nobody waits for those before, so that there is always something that waits.
+        let mut appending = Vec::from(strict);
+        for fill in 3..100 {
+            appending.push(partition.append(batch(1, 3000, fill), AppendOrigin::Client));
+            runtime.sleep(Duration::from_millis(1)).await;
+        }
+        for appending in appending {
+            appending.await.expect("acknowledged");
+        }
+        assert_eq!(partition.high_watermark(), Offset(100));
+        let groups = engine.stats().commit_groups - before;
+        assert!((1..3).contains(&groups), "{groups}: only what was appended in class D is committed");
     });
 }
 

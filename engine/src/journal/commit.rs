@@ -249,7 +249,10 @@ async fn write_empty_group(core: &Rc<Core>) -> Result<(), StorageError> {
 async fn flush_relaxed_past(core: &Rc<Core>) {
     let relaxed: Vec<Partition> = {
         let waiting = core.journal.waiting.borrow();
-        let past = |partition: &&Partition| partition.inner().log.borrow().relaxed_end.is_some();
+        let past = |partition: &&Partition| {
+            let log = partition.inner().log.borrow();
+            log.relaxed_end.is_some() && !log.is_settled()
+        };
         waiting.iter().filter(past).cloned().collect()
     };
     for partition in relaxed {
@@ -292,7 +295,7 @@ async fn member_of(core: &Rc<Core>, partition: Partition) -> Option<Member> {
     let wants_segment = {
         let log = partition.inner().log.borrow();
         let online = matches!(log.status, Status::Online | Status::Full);
-        if !online {
+        if !online || log.is_settled() {
             return None;
         }
         if log.relaxed_end.is_some() {
@@ -511,6 +514,9 @@ pub(crate) fn settle(partition: &Partition, point: Point) {
             return;
         }
         log.settle(point);
+        if !partition.inner().is_exact {
+            log.settle_relaxed();
+        }
         let settled = log.settled;
         let raised = log.raise_high_watermark(settled);
         (log.waiters_done().map(|waiter| (waiter.appended, waiter.slot)).collect(), raised)

@@ -153,7 +153,7 @@ impl Partition {
         }
         let (wants_commit, wants_flush) = {
             let log = self.inner.log.borrow();
-            (log.settled < log.end(), log.unflushed_records >= log.config.flush_messages)
+            (!log.is_settled(), log.unflushed_records >= log.config.flush_messages)
         };
         if wants_commit {
             self.core().journal.enqueue(self);
@@ -278,7 +278,7 @@ impl Partition {
         };
         let append_time =
             (log.config.log_append_time && origin != AppendOrigin::Replica).then_some(Timestamp(now_ms));
-        let before = log.end();
+        let was_settled = log.is_settled();
         for summary in batches.summaries() {
             let (header, placement) = match origin {
                 AppendOrigin::Replica => {
@@ -329,7 +329,7 @@ impl Partition {
             log_start_offset: log.log_start,
         };
         // A relaxed class may not overtake batches that still wait for their commit group.
-        let relaxed = log.config.flush_messages > 1 && !self.inner.is_exact && log.settled == before;
+        let relaxed = log.is_relaxed() && !self.inner.is_exact && was_settled;
         if relaxed {
             log.unflushed_records += batches.offsets() as i64;
             log.relaxed_end = Some(end);

@@ -80,6 +80,9 @@ pub(crate) struct Log {
     pub(crate) status: Status,
     /// The class was relaxed while the bytes up to here came: they are flushed before a commit group holds more.
     pub(crate) relaxed_end: Option<Point>,
+    /// What lies below was appended while the class was D, and is acknowledged once it is durable, whatever the class is
+    /// now.
+    pub(crate) strict_end: Offset,
     /// Records since the last flush, for `flush.messages` above 1.
     pub(crate) unflushed_records: i64,
     /// When the oldest byte that is not in its segment was published.
@@ -132,6 +135,7 @@ impl Log {
             config,
             status: Status::Online,
             relaxed_end: None,
+            strict_end: Offset(0),
             unflushed_records: 0,
             dirty_since: None,
             last_append: Duration::ZERO,
@@ -245,6 +249,36 @@ impl Log {
     /// Everything below `point` is durable, or as durable as its class asks.
     pub(crate) fn settle(&mut self, point: Point) {
         self.settled = self.settled.max(point);
+    }
+
+    /// Settles what only waited for what is settled now, because its class is relaxed. Else there would always be
+    /// something that waits, where producers do not wait for each other.
+    pub(crate) fn settle_relaxed(&mut self) {
+        let end = self.end();
+        if self.is_relaxed() && self.strict_end <= self.settled.offset && !self.is_settled() {
+            self.unflushed_records += end.offset.0 - self.settled.offset.0;
+            self.relaxed_end = Some(end);
+            self.settle(end);
+        }
+    }
+
+    /// Whether nothing waits to be settled. By the offset: after a roll the end is in another segment than what came
+    /// before it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.offset == self.end().offset
+    }
+
+    /// Whether appends are acknowledged before they are durable.
+    pub(crate) fn is_relaxed(&self) -> bool {
+        self.config.flush_messages > 1
+    }
+
+    /// Takes another configuration.
+    pub(crate) fn set_config(&mut self, config: LogConfig) {
+        if !self.is_relaxed() {
+            self.strict_end = self.end().offset;
+        }
+        self.config = config;
     }
 
     /// How far the log is durable in its segments: not beyond one that still has to be cut to its exact size, for

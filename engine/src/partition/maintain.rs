@@ -288,7 +288,7 @@ impl Partition {
         }
         let (active, end, is_settled) = {
             let log = self.inner.log.borrow();
-            (log.active().base, log.end(), log.settled == log.end())
+            (log.active().base, log.end(), log.is_settled())
         };
         // The commit left out what had to wait for these files. It stays in the log, so whoever waits for it is told: a
         // producer that sent it again would find that the snapshot of a stop knows its last batch only.
@@ -555,6 +555,7 @@ impl Log {
         self.segments.push_back(segment);
         let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
         self.settled = end;
+        self.strict_end = self.strict_end.min(end.offset);
         self.log_start = self.log_start.min(cut.offset);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.truncate_from_end(cut.offset);
