@@ -22,10 +22,15 @@ use crate::storage::{DataFile, Directory, Pending, Runtime, StorageError};
 use crate::write_behind::WriteBehind;
 use crate::{AppendError, LogConfig, Offset, PartitionId};
 use flumen_ring::gate::{Broadcast, Turn};
-use flumen_ring::semaphore::Semaphore;
+use flumen_ring::semaphore::{Acquire, Semaphore};
 
 /// Bytes that cold reads of one core may hold while they are under way.
 pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
+
+/// The same while what waits to be written takes more than this share of the memory that it may take: the disk is the
+/// limit then, and what readers take of it producers wait for.
+const COLD_READ_BYTES_BEHIND: usize = 1 << 20;
+const BEHIND_SHARE: u64 = 4;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
 const READ_EVICTIONS_MAX: usize = 16;
@@ -403,6 +408,17 @@ impl Core {
             self.starving.borrow_mut().pop_front();
         }
         self.admitting.set(false);
+    }
+
+    /// Waits for the right to read `bytes` for a reader.
+    pub(crate) fn cold_read(&self, bytes: usize) -> Acquire {
+        let weight = if self.is_behind() { COLD_READ_BYTES_MAX / COLD_READ_BYTES_BEHIND } else { 1 };
+        self.cold_reads.acquire(bytes * weight)
+    }
+
+    /// Whether the disk takes less than what is appended, for now.
+    fn is_behind(&self) -> bool {
+        self.is_starving() || self.dirty_bytes.get() > self.config.dirty_bytes_max as u64 / BEHIND_SHARE
     }
 
     /// Whether the one who asks for room is the one who has waited longest.

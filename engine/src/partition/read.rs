@@ -317,7 +317,7 @@ impl Partition {
         let slack = cold.start - from;
         let wanted = (slack + cold.length).min(written.saturating_sub(from));
         let length = wanted.next_multiple_of(BLOCK_BYTES) as usize;
-        let _permit = core.cold_reads.acquire(length).await;
+        let _permit = core.cold_read(length).await;
         let (result, buffer) = file.read(AlignedBuffer::recycled(length), from, length).await;
         let read = result.map_err(ReadError::Storage)?;
         count(&core.counters.cold_bytes_read, read as u64);

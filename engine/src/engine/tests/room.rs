@@ -675,3 +675,24 @@ fn what_was_placed_before_the_disk_was_full_is_acknowledged() {
         assert_eq!(read_all(&partition, 0).await.len(), 40);
     });
 }
+
+#[test]
+fn readers_leave_the_disk_to_writes_that_are_behind() {
+    let mut world = World::new(930);
+    let tight = EngineConfig { dirty_bytes_max: 256 << 10, ..config() };
+    world.live_with(vec![open(0)], tight, |engine, runtime| async move {
+        let core = engine.inner.core.clone();
+        let together = || [1, 2].map(|_| core.cold_read(1 << 20).now_or_never());
+        assert!(together().iter().all(Option::is_some), "nothing waits to be written");
+        let partition = engine.partition(&open(0).id).expect("open");
+        let turn = partition.inner().io.take().await;
+        append(&partition, batch(1, 100_000, 1)).await;
+        assert!(matches!(together(), [Some(_), None]), "one at a time");
+        let small = || core.cold_read(64 << 10).now_or_never();
+        assert!(matches!([small(), small()], [Some(_), Some(_)]), "or several that are as much together");
+        drop(turn);
+        // Quiet for so long it is written.
+        runtime.sleep(Duration::from_secs(5)).await;
+        assert!(together().iter().all(Option::is_some));
+    });
+}
