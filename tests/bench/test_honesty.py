@@ -106,6 +106,22 @@ def test_an_open_loop_sends_what_was_asked_and_every_batch_is_delivered(bench: P
     assert result["end_to_end"]["min_us"] > result["send_slip"]["min_us"]
 
 
+def test_consumers_of_their_own_thread_give_way_and_get_everything(bench: Path, broker: Broker) -> None:
+    load = Load(bench, broker.bootstrap, "--rate", 1000, "--consumers", 3, "--consumer-threads", 1, "--threads", 2,
+                "--connections", 2, "--warmup", 0, "--duration", 3, "--overload")
+    load.await_second(1)
+    threads = {int(task.name): (task / "comm").read_text().strip()
+               for task in Path(f"/proc/{load.process.pid}/task").iterdir()}
+    niceness = {name: os.getpriority(os.PRIO_PROCESS, thread) for thread, name in threads.items()
+                if name.startswith("load-")}
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness == {"load-0": own, "load-1": own, "load-2": 19}
+    status, result, errors = load.finish()
+    assert status == 0, errors
+    assert result["end_to_end"]["samples"] == result["ack"]["samples"] == 3000
+    assert (result["unsent"], result["unanswered"], result["undelivered"]) == (0, 0, 0)
+
+
 def test_percentiles_need_samples(bench: Path, broker: Broker) -> None:
     result = measured(bench, broker, "--rate", 100, "--warmup", 0, "--duration", 2)
     assert result["ack"]["samples"] == 200 and result["ack"]["p95_us"] is not None

@@ -12,6 +12,8 @@ use crate::error::BenchError;
 /// How long a target has to take a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const BUFFER_BYTES: usize = 64 * 1024;
+/// One read copies no more than that: others of the thread have something to do as well.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// A longer answer is nonsense.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 
@@ -89,7 +91,8 @@ impl Answers {
         if room > self.buffer.len() {
             self.buffer.resize(room.next_power_of_two(), 0);
         }
-        let rest = std::mem::take(&mut self.buffer).slice(self.end..);
+        let until = self.buffer.len().min(self.end + READ_BYTES_MAX);
+        let rest = std::mem::take(&mut self.buffer).slice(self.end..until);
         let (result, rest) = stream.read(rest).await;
         self.buffer = rest.into_inner();
         match result.map_err(|source| BenchError::io("read from the target", source))? {

@@ -24,12 +24,18 @@ pub fn prepare(
     let leaders = by_leader(&admin.prepare_topic(&settings.wanted_topic()?)?);
     let leaders: Vec<_> = leaders.into_iter().collect();
     let mut threads: Vec<_> = (0..settings.threads).map(|nth| empty_thread(settings, nth)).collect();
+    let readers = (0..settings.consumer_threads)
+        .map(|nth| ThreadPlan { is_in_background: true, ..empty_thread(settings, nth) });
+    let first_reader = if settings.consumer_threads > 0 { threads.len() } else { 0 };
+    threads.extend(readers);
     for index in 0..settings.connections {
         let thread = index % settings.threads;
         threads[thread].producers.push(producer(settings, admin, pid, &leaders, index)?);
     }
     for (index, consumer) in consumers(settings, admin, &leaders)?.into_iter().enumerate() {
-        threads[index % settings.threads].consumers.push(consumer);
+        let readers = &mut threads[first_reader..];
+        let thread = index % readers.len();
+        readers[thread].consumers.push(consumer);
     }
     Ok(threads)
 }
@@ -38,6 +44,7 @@ fn empty_thread(settings: &LoadSettings, nth: usize) -> ThreadPlan {
     ThreadPlan {
         producers: Vec::new(),
         consumers: Vec::new(),
+        is_in_background: false,
         core: (!settings.cores.is_empty()).then(|| settings.cores[nth % settings.cores.len()]),
         // Consumers of another process are not waited for.
         groups: if settings.consumers > 0 { settings.groups as u64 } else { 0 },

@@ -104,6 +104,10 @@ pub struct LoadSettings {
     /// Connections that ask for much and never read it.
     #[arg(long, default_value_t = 0)]
     pub stalled: usize,
+    /// Threads of their own for consumers, of the lowest priority: reading much does not make producers late, on the
+    /// same core either. With 0 they share those of the producers, and end-to-end latency is theirs alone.
+    #[arg(long, default_value_t = 0)]
+    pub consumer_threads: usize,
 
     /// Seconds before anything is counted.
     #[arg(long, default_value_t = 3.0)]

@@ -163,6 +163,7 @@ pub struct Tally {
     thread_times: Cell<ThreadTimes>,
     failure: RefCell<Option<BenchError>>,
     bytes_max: u64,
+    is_in_background: bool,
     /// What it shares with the other threads.
     pub shared: Arc<Shared>,
 }
@@ -186,8 +187,14 @@ impl Tally {
             thread_times: Cell::new(ThreadTimes::now()),
             failure: RefCell::new(None),
             bytes_max,
+            is_in_background: false,
             shared,
         }
+    }
+
+    /// Of a thread that gives way to others: that it waits for its core tells nothing of the machine.
+    pub fn in_background(self) -> Self {
+        Self { is_in_background: true, ..self }
     }
 
     /// When the measured window ends.
@@ -261,6 +268,9 @@ impl Tally {
         interval.until = now;
         let times = ThreadTimes::now();
         interval.times = times.since(self.thread_times.replace(times));
+        if self.is_in_background {
+            interval.times.waited = Duration::ZERO;
+        }
         interval
     }
 

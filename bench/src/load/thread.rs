@@ -22,12 +22,17 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The same after Ctrl-C or a failure.
 const SHORT_DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// The lowest priority that there is.
+const NICENESS_MAX: i32 = 19;
+
 /// What a thread will do.
 pub struct ThreadPlan {
     /// Its connections that produce.
     pub producers: Vec<ProducerPlan>,
     /// Its connections that fetch.
     pub consumers: Vec<ConsumerPlan>,
+    /// Whether it gives way to all other threads.
+    pub is_in_background: bool,
     /// The core it is pinned to.
     pub core: Option<usize>,
     /// How often each batch is consumed by connections of this run.
@@ -74,6 +79,10 @@ pub fn run(plan: ThreadPlan, tell: Sender<Message>, start: Receiver<Timing>, sha
         // The core was checked before; a thread that stays where it was still measures.
         let _ = cores::pin(&[core]);
     }
+    if plan.is_in_background {
+        // For the calling thread alone, as setpriority(2) says of Linux. To be nicer is always allowed.
+        let _ = rustix::process::nice(NICENESS_MAX);
+    }
     runtime::start(async {
         let failure = match live(plan, &tell, &start, shared).await {
             Ok(()) => return,
@@ -96,7 +105,7 @@ async fn live(
     let _ = tell.send(Message::Ready);
     let Ok(timing) = start.recv() else { return Ok(()) };
     let tally = Tally::new(timing.start, timing.counts_from, timing.ends, plan.bytes_max, shared);
-    let tally = Rc::new(tally);
+    let tally = Rc::new(if plan.is_in_background { tally.in_background() } else { tally });
     for consumer in consumers {
         consumer.start(&tally);
     }
