@@ -329,6 +329,13 @@ async fn fold_partition(
         let path = folder.join(&name);
         let surveyed = folder.to_str().and_then(|folder| survey.folders.get(folder));
         let known_length = surveyed.and_then(|surveyed| surveyed.log_length(&name));
+        let has_bytes = pieces.iter().any(|piece| piece.copy.as_ref().is_some_and(|copied| copied.used > 0));
+        // Where the log was cut and went on, and was deleted since: that nobody would know without a checkpoint.
+        let is_gone =
+            known_length.is_none() && surveyed.is_some_and(|surveyed| surveyed.has_log_behind(base));
+        if is_gone && !has_bytes {
+            continue;
+        }
         let mode = if known_length.is_some() { OpenMode::Existing } else { OpenMode::CreateNew };
         let file = directory.open(&path, mode).await?;
         let mut length = known_length.unwrap_or(0);

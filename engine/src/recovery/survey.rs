@@ -8,10 +8,12 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use uuid::Uuid;
 
 use super::SMALL_FILE_BYTES_MAX;
-use crate::PartitionId;
 use crate::checkpoints::decode_partition_metadata;
-use crate::layout::{FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind};
+use crate::layout::{
+    FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind, SegmentFileState,
+};
 use crate::storage::{Directory, DirectoryEntry, StorageError, StorageErrorKind};
+use crate::{Offset, PartitionId};
 
 /// So many folders are visited at a time.
 const VISITS_MAX: usize = 64;
@@ -34,6 +36,14 @@ impl SurveyedFolder {
     /// How long a `.log` is, if it is there.
     pub(super) fn log_length(&self, name: &str) -> Option<u64> {
         self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.length)
+    }
+
+    /// Whether there is a `.log` of a later segment.
+    pub(super) fn has_log_behind(&self, base: Offset) -> bool {
+        let files = self.entries.iter().filter_map(|entry| SegmentFile::parse(&entry.name));
+        files
+            .filter(|file| file.state == SegmentFileState::Live && file.kind == SegmentFileKind::Log)
+            .any(|file| file.offset > base)
     }
 
     /// A `.log` was written just now, and has this length.
