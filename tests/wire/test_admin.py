@@ -53,6 +53,13 @@ def test_who_a_broker_is(brokers: list[Broker], keys: list[bytes]) -> None:
     everywhere(brokers, lambda broker: describe_configs(broker, BROKER_RESOURCE, b"1", keys))
 
 
+def test_what_is_set_for_all_brokers(brokers: list[Broker]) -> None:
+    """Only that, and not what each of them would fall back to."""
+    asked = pack("b", BROKER_RESOURCE) + string(b"") + pack("i", 1) + string(b"min.insync.replicas")
+    sent = sized(header(DESCRIBE_CONFIGS, 1) + pack("i", 1) + asked + b"\1")
+    assert everywhere(brokers, lambda broker: exchange(broker, sent)).count(string(b"min.insync.replicas")) == 2
+
+
 # --- Deleting records ---------------------------------------------------------------------------------
 
 
