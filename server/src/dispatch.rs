@@ -71,10 +71,13 @@ served! {
     DescribeLogDirs => crate::handlers::describe_log_dirs,
     CreatePartitions => crate::handlers::create_partitions,
     DeleteGroups => crate::handlers::delete_groups,
+    ElectLeaders => crate::handlers::elect_leaders,
     IncrementalAlterConfigs => crate::handlers::incremental_alter_configs,
     ListPartitionReassignments => crate::handlers::list_partition_reassignments,
     OffsetDelete => crate::handlers::offset_delete,
+    DescribeQuorum => crate::handlers::describe_quorum,
     DescribeCluster => crate::handlers::describe_cluster,
+    DescribeProducers => crate::handlers::describe_producers,
     ListConfigResources => crate::handlers::list_config_resources,
     DescribeTopicPartitions => crate::handlers::describe_topic_partitions,
 }
