@@ -66,6 +66,7 @@ served! {
     DeleteRecords => crate::handlers::delete_records,
     InitProducerId => crate::handlers::init_producer_id,
     OffsetForLeaderEpoch => crate::handlers::offset_for_leader_epoch,
+    DescribeAcls => crate::handlers::describe_acls,
     DescribeConfigs => crate::handlers::describe_configs,
     AlterConfigs => crate::handlers::alter_configs,
     DescribeLogDirs => crate::handlers::describe_log_dirs,
