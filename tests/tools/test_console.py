@@ -204,6 +204,54 @@ def test_no_partition_is_reassigned(desks: Callable) -> None:
     assert said[0][0] == 0 and "No partition reassignments found." in said[0][1], said
 
 
+def test_leaders_are_elected_already(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-elected", 2)
+        for election in ("preferred", "unclean"):
+            desk.run(tools.ELECTIONS, "--election-type", election, "--all-topic-partitions")
+            for partition in ("0", "7"):
+                desk.run(tools.ELECTIONS, "--election-type", election, "--topic", topic, "--partition", partition)
+
+    said = desks(scenario)
+    assert [status for status, _ in said] == [0, 0, 1] * 2
+    assert said[1][1] == "Valid replica already elected for partitions tools-elected-0"
+
+
+def test_producers_of_a_partition(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        topic = desk.stage.create("tools-producers")
+        given = "".join(f"value {n}\n" for n in range(7))
+        desk.run(tools.CONSOLE_PRODUCER, "--topic", topic, given=given)
+        told = desk.run(tools.TRANSACTIONS, "describe-producers", "--topic", topic, "--partition", "0")
+        # Which id it is, and when it produced, is no matter here.
+        columns = told.text.splitlines()[-1].split()
+        desk.said[-1] = (told.status, " ".join(columns[place] for place in (1, 2, 3, 5)))
+        desk.run(tools.TRANSACTIONS, "find-hanging", "--broker-id", "1")
+
+    said = desks(scenario)
+    assert said[1] == (0, "0 -1 6 None") and said[2][0] == 0, said
+
+
+def test_the_quorum_is_one_node(desks: Callable) -> None:
+    def scenario(desk: Desk) -> None:
+        told = desk.run(tools.QUORUM, "describe", "--replication")
+        columns = told.text.splitlines()[-1].split()
+        desk.said[-1] = (told.status, " ".join(columns[place] for place in (0, 1, 3, 6)))
+        told = desk.run(tools.QUORUM, "describe", "--status")
+        facts = dict(line.split(":", 1) for line in told.text.splitlines())
+        wanted = ("LeaderId", "MaxFollowerLag", "MaxFollowerLagTimeMs", "CurrentObservers")
+        desk.said[-1] = (told.status, " ".join(f"{name}={facts[name].strip()}" for name in wanted))
+
+    assert desks(scenario) == [
+        (0, f"1 {'A' * 22} 0 Leader"), (0, "LeaderId=1 MaxFollowerLag=0 MaxFollowerLagTimeMs=0 CurrentObservers=[]"),
+    ]
+
+
+def test_nothing_is_authorized(desks: Callable) -> None:
+    said = desks(lambda desk: desk.run(tools.ACLS, "--list"))
+    assert said[0][0] == 1 and "No Authorizer is configured on the broker" in said[0][1], said
+
+
 def test_brokers_configs_must_fit_together(desks: Callable) -> None:
     """What would count for the broker is checked, so a default may be bad while the broker has a value of its own."""
     def scenario(desk: Desk) -> None:

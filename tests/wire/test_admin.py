@@ -13,6 +13,7 @@ from .protocol import (
 from .scene import create_topic, everywhere, topic_id
 
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
+DESCRIBE_ACLS = 29
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,6 +52,13 @@ def test_keys_of_a_topic(brokers: list[Broker], keys: list[bytes] | None) -> Non
 def test_who_a_broker_is(brokers: list[Broker], keys: list[bytes]) -> None:
     """Under both of the names that it had."""
     everywhere(brokers, lambda broker: describe_configs(broker, BROKER_RESOURCE, b"1", keys))
+
+
+def test_what_is_set_for_all_brokers(brokers: list[Broker]) -> None:
+    """Only that, and not what each of them would fall back to."""
+    asked = pack("b", BROKER_RESOURCE) + string(b"") + pack("i", 1) + string(b"min.insync.replicas")
+    sent = sized(header(DESCRIBE_CONFIGS, 1) + pack("i", 1) + asked + b"\1")
+    assert everywhere(brokers, lambda broker: exchange(broker, sent)).count(string(b"min.insync.replicas")) == 2
 
 
 # --- Deleting records ---------------------------------------------------------------------------------
@@ -155,3 +163,17 @@ def test_in_sync_replicas_of_the_cluster_stay(brokers: list[Broker]) -> None:
         ]
 
     everywhere(brokers, play)
+
+
+# --- Access control -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", range(1, 4))
+@pytest.mark.parametrize("kinds", [(1, 1, 1, 1), (2, 3, 2, 3), (99, 99, 99, 99), (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)])
+def test_nothing_is_authorized(brokers: list[Broker], version: int, kinds: tuple[int, ...]) -> None:
+    """Without an authorizer; but what is asked must be sound."""
+    resource, pattern, operation, permission = kinds
+    null = b"\0" if version >= 2 else string(None)
+    body = pack("b", resource) + null + pack("b", pattern) + null + null + pack("bb", operation, permission)
+    sent = header(DESCRIBE_ACLS, version, version >= 2) + body + (b"\0" if version >= 2 else b"")
+    everywhere(brokers, lambda broker: exchange(broker, sized(sent)))

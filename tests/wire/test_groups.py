@@ -11,7 +11,7 @@ import pytest
 from harness.broker import Broker, running
 from harness.waiting import wait_until
 
-from .protocol import METADATA, Reader, compact, exchange, header, pack, sized, string
+from .protocol import METADATA, FlexibleReader, Reader, compact, exchange, header, pack, sized, string
 from .scene import create_topic, everywhere
 from .test_sessions import connected
 
@@ -20,6 +20,7 @@ DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
+UNSUPPORTED_VERSION, TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 35, 53
 UNKNOWN_SERVER_ERROR, NONE, NOT_COORDINATOR, INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT = -1, 0, 16, 24, 26
 
 
@@ -204,6 +205,28 @@ def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:
         return [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
 
     everywhere(coordinators, play)
+
+
+@pytest.mark.parametrize("version", range(1, 7))
+def test_transactions_have_no_coordinator_here(coordinators: list[Broker], version: int) -> None:
+    """Apache Kafka finds one. Who asks in an older version gives up for one error alone, and looks again and again
+    for any other; who asks in a newer one shows the words."""
+    [flumen] = [broker for broker in coordinators if broker.name == "flumen"] or pytest.skip("without Flumen")
+    if version < 3:
+        answer = exchange(flumen, sized(header(FIND_COORDINATOR, version) + string(b"key") + pack("b", 1)))
+        reader = Reader(answer[12:])
+    else:
+        keys = compact(b"key") + b"\1" if version == 3 else b"\1\2" + compact(b"key")
+        answer = exchange(flumen, sized(header(FIND_COORDINATOR, version, flexible=True) + keys + b"\0"))
+        reader = FlexibleReader(answer[13:])
+    if version < 4:
+        error, message, node = reader.take("h"), reader.string(), reader.take("i")
+    else:
+        assert (reader.varint(), reader.string()) == (2, "key")
+        node = (reader.take("i"), reader.string(), reader.take("i"))[0]
+        error, message = reader.take("h"), reader.string()
+    assert error == (TRANSACTIONAL_ID_AUTHORIZATION_FAILED if version < 4 else UNSUPPORTED_VERSION)
+    assert (message, node) == ("Transactions are not served by this broker.", -1)
 
 
 def test_states_of_groups_are_trimmed_and_types_are_not(coordinators: list[Broker]) -> None:

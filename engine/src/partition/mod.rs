@@ -20,6 +20,7 @@ pub use watch::Watches;
 use crate::append::{AppendError, AppendSlot};
 use crate::core::Core;
 use crate::layout::{SegmentFile, SegmentFileKind};
+use crate::producers::Producers;
 use crate::read::{ReadError, ReadLimit};
 use crate::{LeaderEpoch, LogConfig, Offset, PartitionId};
 use flumen_ring::gate::Turn;
@@ -149,6 +150,11 @@ impl Partition {
         let log = self.inner.log.borrow();
         let found = log.epochs.end_offset_for(epoch, log.active().next);
         (found != crate::epochs::UNDEFINED).then_some(found)
+    }
+
+    /// Looks at its producers, as far as they are remembered.
+    pub fn with_producers<T>(&self, look: impl FnOnce(&Producers) -> T) -> T {
+        look(&self.inner.log.borrow().producers)
     }
 
     /// The bytes of all segments.

@@ -12,6 +12,7 @@ mod entry;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 pub use entry::{BATCHES_MAX, ProducerBatch, ProducerEntry, last_sequence};
 pub use snapshot::SnapshotError;
@@ -275,6 +276,15 @@ impl Producers {
     /// Every producer, by id.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (ProducerId, &ProducerEntry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// Every producer with an id above `last`, by id; `None` for all. For those who look at them in turns.
+    pub fn entries_after(
+        &self,
+        last: Option<ProducerId>,
+    ) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        let above = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range((above, Bound::Unbounded)).map(|(id, entry)| (*id, entry))
     }
 
     /// What is known of one.

@@ -43,6 +43,20 @@ fn a_duplicate_of_the_last_five_is_recognised() {
 }
 
 #[test]
+fn they_can_be_looked_at_in_turns() {
+    let mut held = producers();
+    for id in [7, 3, i64::MAX] {
+        append(&mut held, &batch(id, 0, 0, 1), 0);
+    }
+    let after = |last: Option<i64>| -> Vec<i64> {
+        held.entries_after(last.map(ProducerId)).map(|(id, _)| id.0).collect()
+    };
+    assert_eq!(after(None), [3, 7, i64::MAX]);
+    assert_eq!(after(Some(3)), [7, i64::MAX]);
+    assert_eq!((after(Some(8)), after(Some(i64::MAX))), (vec![i64::MAX], vec![]));
+}
+
+#[test]
 fn sequences_wrap() {
     let mut held = producers();
     append(&mut held, &batch(1, 0, i32::MAX - 1, 2), 0);

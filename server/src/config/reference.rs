@@ -125,7 +125,7 @@ mod tests {
             ("consumer groups of KIP-848", &[ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe]),
             ("share groups", &[ApiKey::ShareGroupHeartbeat, ApiKey::ShareFetch]),
             ("SASL", &[ApiKey::SaslHandshake, ApiKey::SaslAuthenticate]),
-            ("ACLs", &[ApiKey::DescribeAcls, ApiKey::CreateAcls]),
+            ("ACLs", &[ApiKey::CreateAcls, ApiKey::DeleteAcls]),
             ("quotas", &[ApiKey::DescribeClientQuotas, ApiKey::AlterClientQuotas]),
             ("several log directories", &[ApiKey::AlterReplicaLogDirs, ApiKey::AssignReplicasToDirs]),
         ];

@@ -16,9 +16,13 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=6;
 
 /// From this version on several keys are looked up at once (KIP-699).
 const KEYS_FROM: i16 = 4;
-/// `key_type` of groups; 1 are transactional ids, 2 share groups' partitions, both of which have no
-/// coordinator here.
+/// `key_type` of groups; 2 are share groups' partitions, which have no coordinator here.
 const GROUPS: i8 = 0;
+/// `key_type` of transactional ids, which have no coordinator here either.
+const TRANSACTIONS: i8 = 1;
+
+/// What the user of a transactional producer reads.
+const NO_TRANSACTIONS: &str = "Transactions are not served by this broker.";
 
 /// Where a coordinator is.
 struct Node {
@@ -41,7 +45,7 @@ pub async fn handle(
                 .with_port(node.port),
             Err(error) => FindCoordinatorResponse::default()
                 .with_error_code(error.code())
-                .with_error_message(Some(StrBytes::from_static_str(message(error))))
+                .with_error_message(Some(StrBytes::from_static_str(message(request.key_type, error))))
                 .with_node_id(BrokerId(-1))
                 .with_port(-1),
         });
@@ -51,21 +55,33 @@ pub async fn handle(
         let found = find(context, request.key_type, &key).await;
         let error = errors::code(found.as_ref().err().copied());
         let node = found.unwrap_or(Node { id: -1, host: String::new(), port: -1 });
-        coordinators.push(
-            Coordinator::default()
-                .with_key(key)
-                .with_node_id(BrokerId(node.id))
-                .with_host(StrBytes::from_string(node.host))
-                .with_port(node.port)
-                .with_error_code(error),
-        );
+        let mut coordinator = Coordinator::default()
+            .with_key(key)
+            .with_node_id(BrokerId(node.id))
+            .with_host(StrBytes::from_string(node.host))
+            .with_port(node.port)
+            .with_error_code(error);
+        if request.key_type == TRANSACTIONS {
+            coordinator.error_message = Some(StrBytes::from_static_str(NO_TRANSACTIONS));
+        }
+        coordinators.push(coordinator);
     }
     Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
 }
 
+/// What makes a transactional producer give up at once. Clients of the older versions (librdkafka) look for the
+/// coordinator again and again, unless they may not use their id; those of the newer ones show the message.
+fn no_transactions(version: i16) -> ResponseError {
+    match version {
+        KEYS_FROM.. => ResponseError::UnsupportedVersion,
+        _ => ResponseError::TransactionalIdAuthorizationFailed,
+    }
+}
+
 /// Kafka's words for an error.
-fn message(error: ResponseError) -> &'static str {
+fn message(key_type: i8, error: ResponseError) -> &'static str {
     match error {
+        _ if key_type == TRANSACTIONS => NO_TRANSACTIONS,
         ResponseError::InvalidRequest => {
             "This most likely occurs because of a request being malformed by the client library or the message \
              was sent to an incompatible broker. See the broker logs for more details."
@@ -75,6 +91,9 @@ fn message(error: ResponseError) -> &'static str {
 }
 
 async fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node, ResponseError> {
+    if key_type == TRANSACTIONS {
+        return Err(no_transactions(context.request.version));
+    }
     if key_type != GROUPS {
         return Err(ResponseError::InvalidRequest);
     }

@@ -22,7 +22,7 @@ use super::topic_config::Resolver;
 use crate::config::{Settings, TopicDefaults};
 
 pub use configs::{Change, ConfigChange, alter_configs};
-pub use driver::{Controller, ControllerError, ControllerParts, MetadataLog, Publisher, Unmade};
+pub use driver::{Controller, ControllerError, ControllerParts, MetadataLog, Publisher, Quorum, Unmade};
 pub use partitions::create_partitions;
 pub use requests::PRODUCER_ID_BLOCK;
 pub use start::{Registration, SUPPORTED_FEATURES, bootstrap, register, resign};

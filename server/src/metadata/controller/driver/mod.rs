@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use flumen_engine::batch::{BatchBuilder, CheckedBatches, ControlRecord, Voter};
 use flumen_engine::storage::{Directory, Runtime};
-use flumen_engine::{AppendError, AppendOrigin, Appended, Offset, Partition, ReadError, Timestamp};
+use flumen_engine::{
+    AppendError, AppendOrigin, Appended, LeaderEpoch, Offset, Partition, ReadError, Timestamp,
+};
 use flumen_ring::gate::Turn;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -81,6 +83,24 @@ pub struct Unmade {
     pub name: String,
     /// What went wrong.
     pub why: String,
+}
+
+/// What is known of the metadata quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quorum {
+    /// Who leads, and is the one voter.
+    pub leader_id: i32,
+    /// The epoch that it leads in.
+    pub leader_epoch: LeaderEpoch,
+    /// The voter's log directory; nil in a static quorum, which names its voters by their ids alone.
+    pub directory_id: Uuid,
+    /// The end of what is durable.
+    pub high_watermark: Offset,
+    /// The end of what the voter has written.
+    /// Invariant: `high_watermark <= log_end_offset`.
+    pub log_end_offset: Offset,
+    /// When this was so.
+    pub now: Timestamp,
 }
 
 /// Why the controller cannot start.
@@ -192,6 +212,23 @@ impl Controller {
     /// The state after everything that is durable.
     pub fn image(&self) -> Image {
         self.state.borrow().replay.image().clone()
+    }
+
+    /// The quorum that the log is of: this node, which votes for itself and leads.
+    pub fn quorum(&self) -> Quorum {
+        let state = self.state.borrow();
+        Quorum {
+            leader_id: self.identity.node_id,
+            leader_epoch: LeaderEpoch(state.epoch),
+            directory_id: if self.voters.kraft_version > 0 {
+                self.identity.directory_id
+            } else {
+                Uuid::nil()
+            },
+            high_watermark: Offset(state.replay.image().offset() + 1),
+            log_end_offset: self.log.end_offset(),
+            now: self.now(),
+        }
     }
 
     /// Decides by the newest image, writes and publishes what was decided, and answers.
