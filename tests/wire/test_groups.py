@@ -198,10 +198,12 @@ def test_a_commit_that_no_batch_has_room_for(coordinators: list[Broker]) -> None
 
 
 def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:
-    """Of something that is coordinated by nobody in these versions."""
+    """Of something that is coordinated by nobody in these versions, and of no kind that there is."""
     def play(broker: Broker) -> list[bytes | str]:
         asked = string(b"key") + pack("b", 2)
-        return [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
+        told = [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
+        several = [pack("b", kind) + b"\x03" + compact(b"key") + compact(b"other") + b"\0" for kind in (2, 3, -1)]
+        return told + [exchange(broker, sized(header(FIND_COORDINATOR, 4, flexible=True) + each))[8:] for each in several]
 
     everywhere(coordinators, play)
 

@@ -19,6 +19,8 @@ const KEYS_FROM: i16 = 4;
 /// `key_type` of groups; 1 are transactional ids, 2 share groups' partitions, both of which have no
 /// coordinator here.
 const GROUPS: i8 = 0;
+/// The types of keys that there are.
+const KEY_TYPES: RangeInclusive<i8> = 0..=2;
 
 /// Where a coordinator is.
 struct Node {
@@ -50,6 +52,9 @@ pub async fn handle(
     for key in request.coordinator_keys {
         let found = find(context, request.key_type, &key).await;
         let error = errors::code(found.as_ref().err().copied());
+        // As Kafka, which has words in these versions only for what it cannot look up at all.
+        let words = found.as_ref().err().filter(|_| !KEY_TYPES.contains(&request.key_type));
+        let words = words.map_or("", |error| message(*error));
         let node = found.unwrap_or(Node { id: -1, host: String::new(), port: -1 });
         coordinators.push(
             Coordinator::default()
@@ -57,7 +62,8 @@ pub async fn handle(
                 .with_node_id(BrokerId(node.id))
                 .with_host(StrBytes::from_string(node.host))
                 .with_port(node.port)
-                .with_error_code(error),
+                .with_error_code(error)
+                .with_error_message(Some(StrBytes::from_static_str(words))),
         );
     }
     Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
