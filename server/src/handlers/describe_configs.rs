@@ -223,7 +223,8 @@ impl Describer<'_> {
             .filter_map(|(name, value)| {
                 let key = keys::find(name)?;
                 let synonyms = resolver.broker_synonyms(key.name).into_iter();
-                let synonyms = synonyms.filter(|synonym| synonym.source != Source::DynamicBroker).collect();
+                let synonyms =
+                    synonyms.filter(|synonym| synonym.source == Source::DynamicDefaultBroker).collect();
                 Some(Entry { key, value: Some(value.clone()), synonyms, read_only: !is_dynamic(name) })
             })
             .collect()
@@ -355,7 +356,8 @@ mod tests {
         }
         let all = describe(4, 4, "", None);
         assert_eq!(all.configs.len(), 1);
-        assert_eq!(entry(&all, "min.insync.replicas").1, 3);
+        let replicas = (Some("1".to_owned()), 3, vec![("min.insync.replicas".to_owned(), 3)]);
+        assert_eq!(entry(&all, "min.insync.replicas"), replicas);
     }
 
     #[test]
