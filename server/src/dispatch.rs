@@ -75,6 +75,7 @@ served! {
     ListPartitionReassignments => crate::handlers::list_partition_reassignments,
     OffsetDelete => crate::handlers::offset_delete,
     DescribeCluster => crate::handlers::describe_cluster,
+    ConsumerGroupHeartbeat => crate::handlers::consumer_group_heartbeat,
     ListConfigResources => crate::handlers::list_config_resources,
     DescribeTopicPartitions => crate::handlers::describe_topic_partitions,
 }

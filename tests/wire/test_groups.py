@@ -16,7 +16,7 @@ from .scene import create_topic, everywhere
 from .test_sessions import connected
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, LIST_GROUPS = 8, 9, 10, 11, 14, 16
-DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
+DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE, CONSUMER_GROUP_HEARTBEAT = 20, 37, 47, 68
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
@@ -43,8 +43,9 @@ def coordinators(brokers: list[Broker]) -> list[Broker]:
 
 @pytest.fixture(scope="module")
 def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
-    """Brokers of this module alone, whom nobody has asked for a coordinator yet."""
-    with running([type(broker)(tmp_path_factory.mktemp(broker.name)) for broker in brokers]) as started:
+    """Brokers of this module alone, whom nobody has asked for a coordinator yet. They know no groups but classic ones."""
+    classic = {"group.coordinator.rebalance.protocols": "classic"}
+    with running([type(broker)(tmp_path_factory.mktemp(broker.name), classic) for broker in brokers]) as started:
         yield started
 
 
@@ -136,6 +137,16 @@ def test_what_is_wrong_with_any_group_is_said_without_a_coordinator(strangers: l
         NOT_COORDINATOR,
         *(pack("hii", error, 0, 0) for error in (INVALID_GROUP_ID, NOT_COORDINATOR)),
     ]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_protocol_that_is_switched_off(strangers: list[Broker], version: int) -> None:
+    """Clients that are told to use it give up at this answer."""
+    body = compact(b"group") + compact(b"member") + pack("i", 0) + b"\0\0" + pack("i", 5_000) + b"\x02" + compact(b"topic")
+    body += b"\0" * version + b"\0\x01\0"
+    sent = sized(header(CONSUMER_GROUP_HEARTBEAT, version, flexible=True) + body)
+    answer = everywhere(strangers, lambda broker: exchange(broker, sent))
+    assert answer[13:15] == pack("h", 35)
 
 
 def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coordinators: list[Broker]) -> None:
