@@ -39,6 +39,9 @@ const DESCRIPTORS_MIN: u64 = 4096;
 const FULL_LOOK: Duration = Duration::from_secs(1);
 const FULL_LOOKS: usize = 5;
 
+/// How long a stop waits for answers to leave.
+const ANSWERING_TIME: Duration = Duration::from_secs(2);
+
 /// Why the broker did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -451,12 +454,27 @@ async fn stays_full(shard: &Rc<Shard>) {
     }
 }
 
-/// Lets groups go, ends connections, closes every core's engine, seals the directory.
-async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
-    route::stop(shard).await;
+/// Has no more requests read, and closes the connections once what was asked is answered and producers have read it:
+/// who has no answer asks again, and a member whose connection just breaks takes its time to look for another
+/// coordinator.
+async fn end_connections(shard: &Rc<Shard>) {
+    let answered = shard.cores().map(|core| {
+        shard.call(core, |shard| async move {
+            shard.connections().cease();
+            // Whoever does not take its answers by then had time enough.
+            let _ = shard.ring().timeout(ANSWERING_TIME, shard.connections().answered()).await;
+        })
+    });
+    join_all(answered).await;
     for core in shard.cores() {
         shard.call(core, |shard| async move { shard.connections().close_all() }).await;
     }
+}
+
+/// Lets groups go, ends connections, closes every core's engine, seals the directory.
+async fn stop(shard: &Rc<Shard>, plan: &Plan) -> Result<(), BrokerError> {
+    route::stop(shard).await;
+    end_connections(shard).await;
     let mut closed: Vec<ClosedCore> = Vec::new();
     let mut failed = None;
     if let Some(controller) = shard.controller()

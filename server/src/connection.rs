@@ -155,13 +155,14 @@ impl Connection {
 
     async fn read_requests(&self) -> Result<(), End> {
         let mut buffer = ReadBuffer::default();
-        while let Some((body, permit)) = self.read_frame(&mut buffer).await? {
+        while let Some((body, permit)) = self.next_frame(&mut buffer).await? {
             self.presence.touch();
             let (request, body) = dispatch::parse(body)?;
             let api = request.api;
             let context =
                 RequestContext { shard: self.shard.clone(), connection: self.facts.clone(), request };
             if api == ApiKey::Produce {
+                self.presence.note_producer();
                 let pending = produce::start(context, body).await?;
                 self.push(pending, permit).await;
                 continue;
@@ -250,6 +251,37 @@ impl Connection {
         }
         self.presence.touch();
         Ok(())
+    }
+
+    /// The next request, as [`Self::read_frame`]; `None` also when the broker stops.
+    async fn next_frame(&self, buffer: &mut ReadBuffer) -> Result<Option<(Bytes, Option<Permit>)>, End> {
+        match select(pin!(self.read_frame(buffer)), pin!(self.presence.ceased())).await {
+            Either::Left((frame, _)) => frame,
+            Either::Right(((), _)) if self.presence.produces() => {
+                Box::pin(self.take_leave()).await.map(|()| None)
+            }
+            Either::Right(((), _)) => Ok(None),
+        }
+    }
+
+    /// Answers what was placed, and lets the peer read that.
+    ///
+    /// A producer sends again what was not answered, to the broker that comes; and that one knows only the last batch
+    /// of each producer, for no more are in a snapshot: of two batches the first would be out of sequence. So the
+    /// connection stays until the peer ends it. Closed at once, with requests in it that nobody reads, it would be
+    /// reset, and a peer that fails to send may never look at the answers that it has.
+    async fn take_leave(&self) -> Result<(), End> {
+        self.pipeline_drained().await;
+        self.socket.shutdown_write()?;
+        let mut unread = Vec::with_capacity(READ_BYTES_MIN);
+        loop {
+            let (received, buffer) = self.socket.recv(unread, 0..READ_BYTES_MIN).await;
+            unread = buffer;
+            if received? == 0 {
+                return Ok(());
+            }
+            unread.clear();
+        }
     }
 
     /// The next request without its size, with the memory it holds; `None` when the peer is done.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use flumen_ring::gate::Broadcast;
+use flumen_ring::gate::{Broadcast, Signal};
 use flumen_ring::{Ring, Socket};
 
 /// Between two words in the log about closed connections.
@@ -29,7 +29,9 @@ struct Inner {
     stopping: Cell<bool>,
     /// Requests whose answers have not left yet.
     answering: Cell<usize>,
-    /// Raised when there are none.
+    /// Connections on which somebody produces.
+    producing: Cell<usize>,
+    /// Raised when there are none of the one or of the other.
     answered: Broadcast,
     told: Cell<Option<Instant>>,
     untold: Cell<u64>,
@@ -38,6 +40,8 @@ struct Inner {
 struct Entry {
     socket: Socket,
     active: Cell<Instant>,
+    /// Raised when nothing more is to be read.
+    ceased: Signal,
 }
 
 impl Connections {
@@ -52,6 +56,7 @@ impl Connections {
                 sweeping: Cell::new(false),
                 stopping: Cell::new(false),
                 answering: Cell::new(0),
+                producing: Cell::new(0),
                 answered: Broadcast::default(),
                 told: Cell::new(None),
                 untold: Cell::new(0),
@@ -66,12 +71,16 @@ impl Connections {
         }
         let id = self.inner.next_id.get();
         self.inner.next_id.set(id + 1);
-        let entry = Rc::new(Entry { socket: socket.clone(), active: Cell::new(self.inner.ring.now()) });
+        let entry = Rc::new(Entry {
+            socket: socket.clone(),
+            active: Cell::new(self.inner.ring.now()),
+            ceased: Signal::default(),
+        });
         self.inner.entries.borrow_mut().insert(id, entry.clone());
         if let Some(idle_max) = self.inner.idle_max.filter(|_| !self.inner.sweeping.replace(true)) {
             self.inner.ring.spawn(sweep(Rc::downgrade(&self.inner), idle_max));
         }
-        Some(Presence { inner: self.inner.clone(), entry, id })
+        Some(Presence { inner: self.inner.clone(), entry, id, produces: Cell::new(false) })
     }
 
     /// Whether why a connection was closed may be told now, and how many were closed untold before: once a
@@ -91,11 +100,18 @@ impl Connections {
         self.inner.entries.borrow().len()
     }
 
-    /// Completes once every request for which [`Presence::answering`] stands is answered.
+    /// Completes once every request for which [`Presence::answering`] stands is answered, and nobody who produced is
+    /// there.
     pub async fn answered(&self) {
-        while self.inner.answering.get() > 0 {
+        while self.inner.answering.get() > 0 || self.inner.producing.get() > 0 {
             self.inner.answered.wait().await;
         }
+    }
+
+    /// Lets nobody in any more, and has no further request read: the connections end by themselves.
+    pub fn cease(&self) {
+        self.inner.stopping.set(true);
+        self.inner.entries.borrow().values().for_each(|entry| entry.ceased.raise());
     }
 
     /// Closes all of them and lets nobody in any more.
@@ -113,6 +129,7 @@ pub struct Presence {
     inner: Rc<Inner>,
     entry: Rc<Entry>,
     id: u64,
+    produces: Cell<bool>,
 }
 
 impl Presence {
@@ -127,6 +144,23 @@ impl Presence {
         Answering { inner: self.inner.clone() }
     }
 
+    /// Somebody produces on this connection.
+    pub fn note_producer(&self) {
+        if !self.produces.replace(true) {
+            self.inner.producing.set(self.inner.producing.get() + 1);
+        }
+    }
+
+    /// Whether somebody produces on this connection.
+    pub fn produces(&self) -> bool {
+        self.produces.get()
+    }
+
+    /// Completes once no further request is to be read.
+    pub async fn ceased(&self) {
+        self.entry.ceased.wait().await;
+    }
+
     /// Says that the connection is not idle.
     pub fn touch(&self) {
         self.entry.active.set(self.inner.ring.now());
@@ -136,6 +170,12 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.inner.entries.borrow_mut().remove(&self.id);
+        if self.produces.get() {
+            self.inner.producing.set(self.inner.producing.get() - 1);
+            if self.inner.producing.get() == 0 {
+                self.inner.answered.raise();
+            }
+        }
     }
 }
 

@@ -79,6 +79,7 @@ served! {
     DescribeQuorum => crate::handlers::describe_quorum,
     DescribeCluster => crate::handlers::describe_cluster,
     DescribeProducers => crate::handlers::describe_producers,
+    ConsumerGroupHeartbeat => crate::handlers::consumer_group_heartbeat,
     ListConfigResources => crate::handlers::list_config_resources,
     DescribeTopicPartitions => crate::handlers::describe_topic_partitions,
 }

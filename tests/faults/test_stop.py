@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ import pytest
 from harness.broker import Flumen
 from harness.device import Device, why_not
 from harness.waiting import wait_until
+from wire.protocol import Batch, produce, produced, sized
+from wire.scene import create_topic
 
 DEVICE_BYTES = 256 << 20
 GIVEN_UP_S = 20.0
+PRODUCERS = 12
+# As many of a producer's batches as are known to a partition, and as a client has under way.
+UNDER_WAY = 5
 
 
 class Wrapped(Flumen):
@@ -105,3 +111,63 @@ def fill(path: Path) -> None:
                     file.write(bytes(piece))
             except OSError:
                 os.fsync(file.fileno())
+
+
+class Producer:
+    """One that numbers its batches, on a partition of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.sent = self.acknowledged = 0
+
+    def connect(self, broker: Flumen) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", broker.port), timeout=GIVEN_UP_S)
+        self.answers = self.connection.makefile("rb")
+
+    def send(self, sequence: int) -> None:
+        batch = Batch(producer=(7000 + self.number, 0, sequence)).encode()
+        self.connection.sendall(sized(produce(b"again", batch, partition=self.number)))
+
+    def error(self) -> int | None:
+        """What is answered next; None when the connection is over."""
+        size = self.answers.read(4)
+        return produced(size + self.answers.read(int.from_bytes(size)))[0]["error"] if len(size) == 4 else None
+
+    def run(self) -> None:
+        """Keeps as many batches as a client under way, until the connection is over."""
+        try:
+            while True:
+                while self.sent < self.acknowledged + UNDER_WAY:
+                    self.send(self.sent)
+                    self.sent += 1
+                error = self.error()
+                if error is None:
+                    return
+                assert error == 0
+                self.acknowledged += 1
+        except ConnectionError:
+            return
+
+    def again(self, broker: Flumen) -> list[int | None]:
+        """Sends again what was not acknowledged."""
+        self.connect(broker)
+        for sequence in range(self.acknowledged, self.sent):
+            self.send(sequence)
+        return [self.error() for _ in range(self.acknowledged, self.sent)]
+
+
+def test_a_producer_goes_on_where_it_was(flumen: Wrapped) -> None:
+    """Of what it sends again, the partitions know the last batch alone: all before it were answered."""
+    flumen.start()
+    create_topic(flumen, b"again", PRODUCERS)
+    producers = [Producer(number) for number in range(PRODUCERS)]
+    with ThreadPoolExecutor(PRODUCERS) as pool:
+        for producer in producers:
+            producer.connect(flumen)
+        running = [pool.submit(producer.run) for producer in producers]
+        wait_until("all to be under way", lambda: all(producer.acknowledged > 10 for producer in producers))
+        flumen.stop()
+        for run in running:
+            run.result()
+    flumen.start()
+    assert [set(producer.again(flumen)) for producer in producers] == [{0}] * PRODUCERS

@@ -54,11 +54,40 @@ def test_who_a_broker_is(brokers: list[Broker], keys: list[bytes]) -> None:
     everywhere(brokers, lambda broker: describe_configs(broker, BROKER_RESOURCE, b"1", keys))
 
 
-def test_what_is_set_for_all_brokers(brokers: list[Broker]) -> None:
-    """Only that, and not what each of them would fall back to."""
-    asked = pack("b", BROKER_RESOURCE) + string(b"") + pack("i", 1) + string(b"min.insync.replicas")
-    sent = sized(header(DESCRIBE_CONFIGS, 1) + pack("i", 1) + asked + b"\1")
-    assert everywhere(brokers, lambda broker: exchange(broker, sent)).count(string(b"min.insync.replicas")) == 2
+def test_what_sets_a_key_of_all_brokers(brokers: list[Broker]) -> None:
+    """That default alone: neither what one broker has, nor what the file or Kafka says."""
+    def play(broker: Broker) -> bytes:
+        body = pack("i", 1) + pack("b", BROKER_RESOURCE) + string(b"") + pack("i", 1) + string(b"min.insync.replicas")
+        return exchange(broker, sized(header(DESCRIBE_CONFIGS, 1) + body + b"\1"))
+
+    answer = everywhere(brokers, play)
+    assert answer.endswith(pack("i", 1) + string(b"min.insync.replicas") + string(b"1") + b"\3")
+
+
+def alter_configs(broker: Broker, key: int, kind: int, name: bytes, value: bytes) -> tuple:
+    """The error and the words of AlterConfigs v0 or IncrementalAlterConfigs v0 for `retention.ms` of a topic, or
+    `log.retention.ms` of a broker."""
+    setting = string(b"retention.ms" if kind == TOPIC_RESOURCE else b"log.retention.ms")
+    setting += b"\0" * (key == INCREMENTAL_ALTER_CONFIGS) + string(value)
+    body = pack("i", 1) + pack("b", kind) + string(name) + pack("i", 1) + setting + b"\1"
+    reader = Reader(exchange(broker, sized(header(key, 0) + body))[12:])
+    reader.take("i")
+    return reader.take("h"), reader.string()
+
+
+@pytest.mark.parametrize("key", [ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS], ids=["all", "some"])
+@pytest.mark.parametrize("name", [b"1", b"01", b"+1", b"9", b"-1", b"x", b" 1", b"99999999999"])
+def test_whose_keys_a_broker_alters(brokers: list[Broker], key: int, name: bytes) -> None:
+    """Its own."""
+    everywhere(brokers, lambda broker: alter_configs(broker, key, BROKER_RESOURCE, name, b"1000000"))
+
+
+@pytest.mark.parametrize("key", [ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS], ids=["all", "some"])
+@pytest.mark.parametrize("name", [b"administered", b"nowhere", b"a b", b""])
+@pytest.mark.parametrize("value", [b"1", b"soon"])
+def test_what_is_wrong_with_a_value_comes_first(brokers: list[Broker], key: int, name: bytes, value: bytes) -> None:
+    """Before that there is no such topic; not before that it is no name."""
+    everywhere(brokers, lambda broker: alter_configs(broker, key, TOPIC_RESOURCE, name, value))
 
 
 # --- Deleting records ---------------------------------------------------------------------------------

@@ -417,6 +417,11 @@ FETCHES = {
 }
 
 
+for epoch in (0, 5):
+    FETCHES[f"leader epoch {epoch}"] = header(FETCH, 9) + pack("iiiibii", -1, 100, 1, 100, 0, 0, -1) + pack("i", 1) \
+        + string(b"plain") + pack("iiiqqi", 1, 2, epoch, 0, -1, 100) + pack("i", 0)
+
+
 @pytest.mark.parametrize("sent", FETCHES.values(), ids=FETCHES.keys())
 def test_fetch(brokers: list[Broker], sent: bytes) -> None:
     """Byte for byte; partition 2 holds nothing."""

@@ -16,7 +16,7 @@ from .scene import create_topic, everywhere
 from .test_sessions import connected
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, LIST_GROUPS = 8, 9, 10, 11, 14, 16
-DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE = 20, 37, 47
+DELETE_TOPICS, CREATE_PARTITIONS, OFFSET_DELETE, CONSUMER_GROUP_HEARTBEAT = 20, 37, 47, 68
 UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
@@ -44,8 +44,9 @@ def coordinators(brokers: list[Broker]) -> list[Broker]:
 
 @pytest.fixture(scope="module")
 def strangers(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
-    """Brokers of this module alone, whom nobody has asked for a coordinator yet."""
-    with running([type(broker)(tmp_path_factory.mktemp(broker.name)) for broker in brokers]) as started:
+    """Brokers of this module alone, whom nobody has asked for a coordinator yet. They know no groups but classic ones."""
+    classic = {"group.coordinator.rebalance.protocols": "classic"}
+    with running([type(broker)(tmp_path_factory.mktemp(broker.name), classic) for broker in brokers]) as started:
         yield started
 
 
@@ -139,6 +140,16 @@ def test_what_is_wrong_with_any_group_is_said_without_a_coordinator(strangers: l
     ]
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_protocol_that_is_switched_off(strangers: list[Broker], version: int) -> None:
+    """Clients that are told to use it give up at this answer."""
+    body = compact(b"group") + compact(b"member") + pack("i", 0) + b"\0\0" + pack("i", 5_000) + b"\x02" + compact(b"topic")
+    body += b"\0" * version + b"\0\x01\0"
+    sent = sized(header(CONSUMER_GROUP_HEARTBEAT, version, flexible=True) + body)
+    answer = everywhere(strangers, lambda broker: exchange(broker, sent))
+    assert answer[13:15] == pack("h", 35)
+
+
 def test_commits_that_race_a_deletion_leave_nothing_to_a_topic_created_anew(coordinators: list[Broker]) -> None:
     """It would be read from the middle by groups that have never seen it."""
     rounds, groups, partitions = 15, 3, 4
@@ -199,10 +210,12 @@ def test_a_commit_that_no_batch_has_room_for(coordinators: list[Broker]) -> None
 
 
 def test_why_there_is_no_coordinator(coordinators: list[Broker]) -> None:
-    """Of something that is coordinated by nobody in these versions."""
+    """Of something that is coordinated by nobody in these versions, and of no kind that there is."""
     def play(broker: Broker) -> list[bytes | str]:
         asked = string(b"key") + pack("b", 2)
-        return [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
+        told = [exchange(broker, sized(header(FIND_COORDINATOR, version) + asked))[8:] for version in (1, 2)]
+        several = [pack("b", kind) + b"\x03" + compact(b"key") + compact(b"other") + b"\0" for kind in (2, 3, -1)]
+        return told + [exchange(broker, sized(header(FIND_COORDINATOR, 4, flexible=True) + each))[8:] for each in several]
 
     everywhere(coordinators, play)
 

@@ -181,6 +181,25 @@ def test_compressed_times_of_the_broker(brokers: list[Broker]) -> None:
     assert everywhere(brokers, play) == [[32]] * 3
 
 
+@pytest.mark.parametrize("limits", ["by default", "by the broker"])
+def test_when_a_batch_was_appended_that_is_there_already(brokers: list[Broker], limits: str) -> None:
+    """Its own time is told, whoever gave it that."""
+    name = b"there-already-" + limits.replace(" ", "-").encode()
+    records = Batch([record(0), record(1, timestamp=5)], producer=(5000, 0, 0), base_timestamp=NOW, max_timestamp=NOW + 5)
+
+    def play(broker: Broker) -> list[tuple]:
+        create_topic(broker, name, partitions=1, **LIMITED[limits])
+        told = []
+        for _ in range(2):
+            reader = Reader(exchange(broker, sized(produce(name, records.encode())))[8:])
+            reader.take("i"), reader.string(), reader.take("ii")
+            error, offset, append_time = reader.take("hqq")
+            told.append((error, offset, append_time if limits == "by default" else append_time > NOW))
+        return told
+
+    assert everywhere(brokers, play) == ([(0, 0, -1), (0, 0, NOW + 5)] if limits == "by default" else [(0, 0, True)] * 2)
+
+
 # --- Sizes --------------------------------------------------------------------------------------------
 
 

@@ -214,7 +214,8 @@ impl Partition {
         Ok(duplicate.map(|batch| Appended {
             base_offset: batch.base_offset(),
             last_offset: batch.last_offset,
-            log_append_time: if log.config.log_append_time { batch.timestamp } else { Timestamp(-1) },
+            // As in Kafka, whoever set the time of the batch.
+            log_append_time: batch.timestamp,
             log_start_offset: log.log_start,
         }))
     }

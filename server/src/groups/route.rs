@@ -1,10 +1,8 @@
 //! From a request to the core that owns its group, and back.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use flumen_engine::PartitionId;
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 
 use super::coordinator::GROUP_METADATA_TOPIC;
@@ -13,9 +11,6 @@ use super::offsets::{CommitRequest, CommitTopic, PartitionResults};
 use super::partition::Request;
 use crate::metadata::image::Image;
 use crate::shard::Shard;
-
-/// How long a stop waits for answers to leave.
-const ANSWERING_TIME: Duration = Duration::from_millis(300);
 
 /// Asks something of a group, wherever it lives.
 pub async fn ask(shard: &Rc<Shard>, group_id: &str, request: Request) -> Result<Answer, ResponseError> {
@@ -73,19 +68,11 @@ fn take_deleted(commit: &mut CommitRequest, image: &Image) -> PartitionResults {
     PartitionResults::failed(deleted.collect(), ResponseError::UnknownTopicOrPartition)
 }
 
-/// The broker stops. Whoever waits for a group is told to look for its coordinator elsewhere, and hears of it before
-/// the connections are closed: a member whose connection just breaks takes its time to look for another broker.
+/// The broker stops. Whoever waits for a group is told to look for its coordinator elsewhere.
 pub async fn stop(shard: &Rc<Shard>) {
     for core in shard.cores() {
         shard.call(core, async move |shard: Rc<Shard>| shard.groups().close_all()).await;
     }
-    let answered = shard.cores().map(|core| {
-        shard.call(core, async move |shard: Rc<Shard>| {
-            // Whoever does not take its answer has waited enough.
-            let _ = shard.ring().timeout(ANSWERING_TIME, shard.connections().answered()).await;
-        })
-    });
-    join_all(answered).await;
 }
 
 /// The groups of all cores.

@@ -23,6 +23,8 @@ const TRANSACTIONS: i8 = 1;
 
 /// What the user of a transactional producer reads.
 const NO_TRANSACTIONS: &str = "Transactions are not served by this broker.";
+/// The types of keys that there are.
+const KEY_TYPES: RangeInclusive<i8> = 0..=2;
 
 /// Where a coordinator is.
 struct Node {
@@ -54,17 +56,22 @@ pub async fn handle(
     for key in request.coordinator_keys {
         let found = find(context, request.key_type, &key).await;
         let error = errors::code(found.as_ref().err().copied());
+        let words = match (request.key_type, &found) {
+            (TRANSACTIONS, _) => NO_TRANSACTIONS,
+            // As Kafka, which has words in these versions only for what it cannot look up at all.
+            (kind, Err(error)) if !KEY_TYPES.contains(&kind) => message(kind, *error),
+            _ => "",
+        };
         let node = found.unwrap_or(Node { id: -1, host: String::new(), port: -1 });
-        let mut coordinator = Coordinator::default()
-            .with_key(key)
-            .with_node_id(BrokerId(node.id))
-            .with_host(StrBytes::from_string(node.host))
-            .with_port(node.port)
-            .with_error_code(error);
-        if request.key_type == TRANSACTIONS {
-            coordinator.error_message = Some(StrBytes::from_static_str(NO_TRANSACTIONS));
-        }
-        coordinators.push(coordinator);
+        coordinators.push(
+            Coordinator::default()
+                .with_key(key)
+                .with_node_id(BrokerId(node.id))
+                .with_host(StrBytes::from_string(node.host))
+                .with_port(node.port)
+                .with_error_code(error)
+                .with_error_message(Some(StrBytes::from_static_str(words))),
+        );
     }
     Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
 }

@@ -18,6 +18,7 @@ use crate::shard::Shard;
 pub mod alter_configs;
 pub mod api_versions;
 mod cluster_view;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;

@@ -216,8 +216,14 @@ fn answer(index: i32, outcome: Gathered, limit: ReadLimit) -> (FetchPartitionRes
     match outcome {
         Gathered::Failed(error) => {
             let mut answer = FetchPartitionResponse::error(index, error.code());
-            let in_log = error == ResponseError::OffsetOutOfRange;
-            answer.aborted_transactions = if in_log { None } else { Some(Vec::new()) };
+            // As Kafka, which tells none, and not an empty list of them, wherever it has asked the log.
+            let without_log = matches!(
+                error,
+                ResponseError::UnknownTopicOrPartition
+                    | ResponseError::UnknownTopicId
+                    | ResponseError::UnknownServerError
+            );
+            answer.aborted_transactions = without_log.then(Vec::new);
             (answer, None)
         }
         Gathered::Nothing(standing) => {

@@ -96,7 +96,7 @@ fn altered(
     changes: &[ConfigChange],
     replace: bool,
 ) -> Result<BTreeMap<String, String>, AdminError> {
-    check_resource(image, resource)?;
+    check_resource(rules, resource)?;
     let old = image.configs().of(resource).cloned().unwrap_or_default();
     let mut new = if replace { BTreeMap::new() } else { old.clone() };
     for change in changes {
@@ -118,6 +118,8 @@ fn altered(
     }
     check_kept(image, resource, &old, &new)?;
     check_values(resource, &old, &new)?;
+    // In Kafka's order: what is wrong with the values comes before that they are nobody's.
+    check_exists(image, resource)?;
     if resource.kind == ResourceKind::Broker {
         check_requirements(image, rules, resource, &new)?;
     }
@@ -183,36 +185,38 @@ fn change_list(
     Ok(elements.join(","))
 }
 
-fn check_resource(image: &Image, resource: &ConfigResource) -> Result<(), AdminError> {
+fn check_resource(rules: &Rules<'_>, resource: &ConfigResource) -> Result<(), AdminError> {
     match resource.kind {
         ResourceKind::Topic if resource.name.is_empty() => {
             Err(AdminError::new(ResponseError::InvalidRequest, "Default topic resources are not allowed."))
         }
-        ResourceKind::Topic => {
-            topic_name::validate(&resource.name)
-                .map_err(|why| AdminError::new(ResponseError::InvalidTopicException, why))?;
-            if image.topic(&resource.name).is_none() {
-                let why = format!("The topic '{}' does not exist.", resource.name);
-                return Err(AdminError::new(ResponseError::UnknownTopicOrPartition, why));
-            }
-            Ok(())
-        }
+        ResourceKind::Topic => topic_name::validate(&resource.name)
+            .map_err(|why| AdminError::new(ResponseError::InvalidTopicException, why)),
         ResourceKind::Broker if resource.name.is_empty() => Ok(()),
         ResourceKind::Broker => match resource.name.parse::<i32>() {
-            Ok(id) if image.cluster().broker(id).is_some() => Ok(()),
-            Ok(id) => Err(AdminError::new(
-                ResponseError::BrokerIdNotRegistered,
-                format!("No broker with id {id} found."),
+            Ok(id) if id == rules.node_id => Ok(()),
+            // Each broker takes only what is for itself, as in Kafka (`ConfigAdminManager`).
+            Ok(_) => Err(AdminError::new(
+                ResponseError::InvalidRequest,
+                format!("Unexpected broker id, expected {}, but received {}", rules.node_id, resource.name),
             )),
             Err(_) => Err(AdminError::new(
                 ResponseError::InvalidRequest,
-                format!("Unable to parse broker name as a base 10 number: {}", resource.name),
+                format!("Node id must be an integer, but it is: {}", resource.name),
             )),
         },
         ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {
             Err(AdminError::new(ResponseError::InvalidRequest, "Unsupported config resource type"))
         }
     }
+}
+
+fn check_exists(image: &Image, resource: &ConfigResource) -> Result<(), AdminError> {
+    if resource.kind == ResourceKind::Topic && image.topic(&resource.name).is_none() {
+        let why = format!("The topic '{}' does not exist.", resource.name);
+        return Err(AdminError::new(ResponseError::UnknownTopicOrPartition, why));
+    }
+    Ok(())
 }
 
 fn check_values(
