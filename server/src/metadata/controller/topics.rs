@@ -105,9 +105,9 @@ fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
         return Err(AdminError::new(ResponseError::TopicAlreadyExists, message));
     }
     if topic_name::may_collide(name)
-        && let Some(other) = image.topics().iter().find(|other| topic_name::collide(name, &other.name))
+        && let Some(other) = image.topics().colliding_with(name)
     {
-        let message = format!("Topic '{name}' collides with existing topic: {}", other.name);
+        let message = format!("Topic '{name}' collides with existing topic: {other}");
         return Err(AdminError::new(ResponseError::InvalidTopicException, message));
     }
     Ok(())
