@@ -161,7 +161,7 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     host_groups(&shard);
     if !deleted.is_empty() {
         let deleted: Vec<_> = deleted.iter().map(|topic| topic.name.to_string()).collect();
-        shard.groups().topics_deleted(&deleted);
+        shard.groups().topics_deleted(&deleted, async || slice.pause().await).await;
     }
     unmade
 }
