@@ -178,10 +178,18 @@ impl Controller {
             state: RefCell::new(state),
             broker_epoch: Cell::new(-1),
         });
-        let _turn = controller.turn.take().await;
-        controller.begin(&opened, listeners).await?;
-        let image = Arc::new(controller.image());
-        controller.publisher.publish(image).await;
+        {
+            let _turn = controller.turn.take().await;
+            controller.begin(&opened, listeners).await?;
+            let image = Arc::new(controller.image());
+            controller.publisher.publish(image).await;
+        }
+        // Nobody waits for it. Starts write records for each partition, and may be all that happens to a log.
+        let starting = controller.clone();
+        controller.runtime.spawn(Box::pin(async move {
+            let _turn = starting.turn.take().await;
+            starting.snapshot_when_due().await;
+        }));
         Ok(controller)
     }
 

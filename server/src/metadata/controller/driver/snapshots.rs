@@ -20,7 +20,7 @@ const SNAPSHOTS_KEPT: usize = 2;
 impl Controller {
     /// Writes a snapshot if enough was written, or enough time has passed, since the last one.
     pub(super) async fn snapshot_when_due(&self) {
-        if !self.is_due() {
+        if self.state.borrow().ended || !self.is_due() {
             return;
         }
         // Before it is written: one that fails is tried again after as many bytes, not at every change.

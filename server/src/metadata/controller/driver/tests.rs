@@ -112,6 +112,10 @@ fn listeners() -> Vec<ListenerConfig> {
 const LOG_FILE: &str = "00000000000000000000.log";
 
 fn live(folder: &std::path::Path) -> Life {
+    live_with(folder, &[])
+}
+
+fn live_with(folder: &std::path::Path, settings: &[(&str, &str)]) -> Life {
     let node = NodeConfig { id: None, cluster_id: None, rack: None, log_dir: folder.to_owned() };
     let opened = directory::open(&node).expect("a sound directory");
     opened.begin_epoch().expect("written");
@@ -127,14 +131,16 @@ fn live(folder: &std::path::Path) -> Life {
         start: Rc::default(),
     });
     let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let overrides = [
+    let mut overrides = vec![
         setting("log.dirs", &folder.display().to_string()),
         setting("metadata.log.max.snapshot.interval.ms", "60000"),
         setting("metadata.max.retention.bytes", "1"),
     ];
+    overrides.extend(settings.iter().map(|(key, value)| setting(key, value)));
     let config = BrokerConfig::load(None, [], &overrides, "localhost").expect("valid");
     let runtime = SimRuntime::new(Random::new(7), 1_800_000_000_000);
     let disk = SimDisk::new(Random::new(8));
+    disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     let published = Rc::new(Published::default());
     let parts = ControllerParts {
         config: Arc::new(config),
@@ -336,7 +342,6 @@ fn internal_topics_are_created_once_and_as_kafka_does() {
 fn a_log_that_grew_gets_a_snapshot_that_loads() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = live(folder.path());
-    life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     life.create("a");
     assert_eq!(life.snapshots(), Vec::<String>::new());
     life.controller.state.borrow_mut().bytes_since_snapshot = 20 << 20;
@@ -353,7 +358,6 @@ fn a_log_that_grew_gets_a_snapshot_that_loads() {
 fn the_log_goes_once_two_snapshots_stand_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = live(folder.path());
-    life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     let mut ends = Vec::new();
     for name in ["a", "b", "c", "d"] {
         life.run(life.runtime.sleep(Duration::from_secs(61)));
@@ -365,4 +369,17 @@ fn the_log_goes_once_two_snapshots_stand_for_it() {
     assert_eq!(life.log.start.get(), ends[2]);
     let epoch = life.controller.image().epoch();
     assert_eq!(life.snapshots(), [log::snapshot_name(ends[2], epoch), log::snapshot_name(ends[3], epoch)]);
+}
+
+#[test]
+fn a_start_alone_leads_to_a_snapshot_when_one_is_due() {
+    let folder = tempfile::tempdir().expect("a folder");
+    live(folder.path()).create("a");
+    for bytes in ["1", "20971520"] {
+        let life = live_with(folder.path(), &[("metadata.log.max.record.bytes.between.snapshots", bytes)]);
+        life.run(life.runtime.sleep(Duration::from_secs(1)));
+        let image = life.controller.image();
+        let expected = vec![log::snapshot_name(image.offset() + 1, image.epoch())];
+        assert_eq!(life.snapshots(), if bytes == "1" { expected } else { Vec::new() }, "{bytes}");
+    }
 }
