@@ -1,6 +1,7 @@
 //! AlterConfigs (33), which replaces a resource's whole configuration, and what it has in common with
 //! IncrementalAlterConfigs.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
@@ -9,8 +10,9 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Refusal, RequestContext};
-use crate::metadata::controller::{AdminError, Change, ConfigChange};
+use crate::metadata::controller::{AdminError, Change, ConfigChange, RECORDS_PER_REQUEST_MAX};
 use crate::metadata::image::{ConfigResource, ResourceKind};
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -56,12 +58,22 @@ pub(super) async fn alter(
     replace: bool,
     validate_only: bool,
 ) -> Vec<(i8, StrBytes, Result<(), AdminError>)> {
-    let resources: Vec<(i8, StrBytes)> = asked.iter().map(|(kind, name, _)| (*kind, name.clone())).collect();
+    let slice = TimeSlice::begin(context.shard.ring());
+    let (mut once, mut named_twice) = (BTreeSet::new(), BTreeSet::new());
+    for (resource_type, resource_name, _) in &asked {
+        let resource = (*resource_type, resource_name.clone());
+        if let Some(again) = once.replace(resource) {
+            named_twice.insert(again);
+        }
+        slice.pause().await;
+    }
     let mut answered = Vec::new();
     for (resource_type, resource_name, changes) in asked {
-        let same = |other: &&(i8, StrBytes)| other.0 == resource_type && other.1 == resource_name;
-        let twice = resources.iter().filter(same).count() > 1;
-        let done = match checked(resource_type, &resource_name, changes, twice) {
+        slice.pause().await;
+        let resource = (resource_type, resource_name);
+        let twice = named_twice.contains(&resource);
+        let (resource_type, resource_name) = resource;
+        let done = match checked(resource_type, &resource_name, changes, twice, &slice).await {
             Err(error) => Err(error),
             Ok((resource, changes)) => {
                 let altered = context.shard.with_controller(async move |controller| {
@@ -75,11 +87,12 @@ pub(super) async fn alter(
     answered
 }
 
-fn checked(
+async fn checked(
     resource_type: i8,
     resource_name: &str,
     changes: Result<Vec<ConfigChange>, AdminError>,
     twice: bool,
+    slice: &TimeSlice,
 ) -> Result<(ConfigResource, Vec<ConfigChange>), AdminError> {
     let invalid = |why: String| Err(AdminError::new(ResponseError::InvalidRequest, why));
     if twice {
@@ -89,10 +102,16 @@ fn checked(
         return invalid(format!("Unknown resource type {resource_type}"));
     };
     let changes = changes?;
-    for (index, change) in changes.iter().enumerate() {
-        if changes[..index].iter().any(|other| other.name == change.name) {
+    let mut names = BTreeSet::new();
+    for change in &changes {
+        if !names.insert(change.name.as_str()) {
             return invalid("Error due to duplicate config keys".into());
         }
+        slice.pause().await;
+    }
+    if changes.len() > RECORDS_PER_REQUEST_MAX {
+        let why = "Unable to perform excessively large batch operation.";
+        return Err(AdminError::new(ResponseError::PolicyViolation, why));
     }
     Ok((ConfigResource { kind, name: resource_name.to_owned() }, changes))
 }
