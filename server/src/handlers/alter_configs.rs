@@ -12,6 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Refusal, RequestContext};
 use crate::metadata::controller::{AdminError, Change, ConfigChange, RECORDS_PER_REQUEST_MAX};
 use crate::metadata::image::{ConfigResource, ResourceKind};
+use crate::metadata::topic_config;
 use crate::time_slice::TimeSlice;
 
 /// The versions served.
@@ -51,7 +52,7 @@ pub async fn handle(
 /// A resource, and what is to become of its keys.
 pub(super) type Asked = (i8, StrBytes, Result<Vec<ConfigChange>, AdminError>);
 
-/// Changes one resource after the other; each has its own outcome.
+/// Changes all resources at once; each has its own outcome.
 pub(super) async fn alter(
     context: &RequestContext,
     asked: Vec<Asked>,
@@ -67,22 +68,25 @@ pub(super) async fn alter(
         }
         slice.pause().await;
     }
-    let mut answered = Vec::new();
+    let (mut answered, mut sound) = (Vec::new(), Vec::new());
     for (resource_type, resource_name, changes) in asked {
         slice.pause().await;
         let resource = (resource_type, resource_name);
         let twice = named_twice.contains(&resource);
         let (resource_type, resource_name) = resource;
-        let done = match checked(resource_type, &resource_name, changes, twice, &slice).await {
-            Err(error) => Err(error),
-            Ok((resource, changes)) => {
-                let altered = context.shard.with_controller(async move |controller| {
-                    controller.alter_configs(resource, changes, replace, validate_only).await
-                });
-                altered.await
-            }
-        };
+        let checked = checked(resource_type, &resource_name, changes, twice, &slice).await;
+        let done = checked.map(|changes| sound.push((answered.len(), changes)));
         answered.push((resource_type, resource_name, done));
+    }
+    let (places, sound): (Vec<usize>, Vec<_>) = sound.into_iter().unzip();
+    let count = sound.len();
+    let altered = context.shard.with_controller(async move |controller| {
+        controller.alter_configs(sound, replace, validate_only).await
+    });
+    let altered = if count == 0 { Ok(Vec::new()) } else { altered.await };
+    let altered = altered.unwrap_or_else(|error| vec![Err(error); count]);
+    for (place, done) in places.into_iter().zip(altered) {
+        answered[place].2 = done;
     }
     answered
 }
@@ -109,9 +113,14 @@ async fn checked(
         }
         slice.pause().await;
     }
-    if changes.len() > RECORDS_PER_REQUEST_MAX {
-        let why = "Unable to perform excessively large batch operation.";
-        return Err(AdminError::new(ResponseError::PolicyViolation, why));
+    if changes.iter().filter(|change| change.change != Change::Delete).count() > RECORDS_PER_REQUEST_MAX {
+        // No topic has as many keys.
+        let unknown = names.iter().find(|name| topic_config::find(name).is_none());
+        if let (ResourceKind::Topic, Some(name)) = (kind, unknown) {
+            let why = format!("Unknown topic config name: {name}");
+            return Err(AdminError::new(ResponseError::InvalidConfig, why));
+        }
+        return Err(AdminError::too_large());
     }
     Ok((ConfigResource { kind, name: resource_name.to_owned() }, changes))
 }

@@ -16,7 +16,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::driver::{Controller, Unmade};
 use super::topics::refused;
 use super::{
-    AdminError, ConfigChange, Decision, alter_configs, create_partitions, create_topics, delete_topics,
+    AdminError, ConfigChange, Decision, RECORDS_PER_REQUEST_MAX, alter_configs, create_partitions,
+    create_topics, delete_topics,
 };
 use crate::config::GroupConfig;
 use crate::metadata::image::ConfigResource;
@@ -78,22 +79,31 @@ impl Controller {
         Ok(results)
     }
 
-    /// AlterConfigs (`replace`) and IncrementalAlterConfigs, one resource.
+    /// AlterConfigs (`replace`) and IncrementalAlterConfigs: what becomes of each resource, none of which is named
+    /// twice. All that is changed is one batch.
     pub async fn alter_configs(
         self: &Rc<Self>,
-        resource: ConfigResource,
-        changes: Vec<ConfigChange>,
+        asked: Vec<(ConfigResource, Vec<ConfigChange>)>,
         replace: bool,
         validate_only: bool,
-    ) -> Result<(), AdminError> {
-        self.decide(async move |image, rules, _| {
-            let mut decision = alter_configs(image, rules, &resource, &changes, replace);
-            if validate_only {
-                decision.records.clear();
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        self.decide(async move |image, rules, turns| {
+            let (mut records, mut answer) = (Vec::new(), Vec::with_capacity(asked.len()));
+            for (resource, changes) in &asked {
+                let mut decision = alter_configs(image, rules, resource, changes, replace);
+                records.append(&mut decision.records);
+                answer.push(decision.answer);
+                turns.pause().await;
             }
-            decision
+            if records.len() > RECORDS_PER_REQUEST_MAX {
+                answer.fill(Err(AdminError::too_large()));
+            }
+            if validate_only || records.len() > RECORDS_PER_REQUEST_MAX {
+                records.clear();
+            }
+            Decision { records, answer }
         })
-        .await?
+        .await
     }
 
     /// The first of [`PRODUCER_ID_BLOCK`] producer ids that nobody else gets, also after a crash.

@@ -12,6 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 use crate::config::NodeConfig;
+use crate::metadata::controller::{Change, ConfigChange};
+use crate::metadata::image::ConfigResource;
 use crate::metadata::topic_name::CONSUMER_OFFSETS;
 use crate::metadata::{directory, log};
 
@@ -193,8 +195,7 @@ fn a_new_node_writes_what_kafka_writes_and_leads() {
     let image = life.controller.image();
     assert_eq!(image.levels().metadata_version, 30);
     assert!(image.cluster().broker(1).expect("registered").is_active());
-    let value =
-        image.configs().value(&crate::metadata::image::ConfigResource::all_brokers(), "min.insync.replicas");
+    let value = image.configs().value(&ConfigResource::all_brokers(), "min.insync.replicas");
     assert_eq!(value, Some("1"));
     // LeaderChange 0; Begin 1, two features, Config, End 5; RegisterBroker 6.
     assert_eq!(life.controller.broker_epoch(), 6);
@@ -330,7 +331,7 @@ fn internal_topics_are_created_once_and_as_kafka_does() {
     }
     let image = life.controller.image();
     assert_eq!(image.topic(CONSUMER_OFFSETS).map(|topic| topic.partitions.len()), Some(50));
-    let resource = crate::metadata::image::ConfigResource::topic(CONSUMER_OFFSETS);
+    let resource = ConfigResource::topic(CONSUMER_OFFSETS);
     let configs = image.configs().of(&resource).expect("configured");
     let configs: Vec<_> = configs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let expected =
@@ -382,4 +383,32 @@ fn a_start_alone_leads_to_a_snapshot_when_one_is_due() {
         let expected = vec![log::snapshot_name(image.offset() + 1, image.epoch())];
         assert_eq!(life.snapshots(), if bytes == "1" { expected } else { Vec::new() }, "{bytes}");
     }
+}
+
+#[test]
+fn what_a_request_configures_is_one_batch_or_nothing_where_it_is_too_much() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = live(folder.path());
+    let set = |name: &str, keys: usize| {
+        let change = |key: usize| ConfigChange {
+            name: if keys == 1 { "retention.ms".into() } else { format!("key-{key}") },
+            change: Change::Set,
+            value: Some("1".into()),
+        };
+        let resource = if keys == 1 { ConfigResource::topic(name) } else { ConfigResource::broker(1) };
+        (resource, (0..keys).map(change).collect::<Vec<_>>())
+    };
+    for name in ["a", "b"] {
+        life.create(name);
+    }
+    let published = life.published.images.borrow().len();
+    let asked = vec![set("a", 1), set("absent", 1), set("b", 1)];
+    let done = life.run(life.controller.alter_configs(asked, false, false)).expect("decided");
+    let failed: Vec<_> = done.iter().map(|done| done.as_ref().err().map(|error| error.error)).collect();
+    assert_eq!(failed, [None, Some(ResponseError::UnknownTopicOrPartition), None]);
+    assert_eq!(life.published.images.borrow().len(), published + 1);
+    let too_much = vec![set("a", 1), set("", RECORDS_PER_REQUEST_MAX + 1)];
+    let done = life.run(life.controller.alter_configs(too_much, false, false)).expect("decided");
+    assert_eq!(done, [Err(AdminError::too_large()), Err(AdminError::too_large())]);
+    assert_eq!(life.published.images.borrow().len(), published + 1);
 }
