@@ -145,9 +145,12 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     writer.written.set(number);
     for (partition, points) in sound.iter().zip(said) {
-        let mut log = partition.inner().log.borrow_mut();
-        log.checkpointed = points.recovery.segment;
-        log.said_start = points.log_start;
+        {
+            let mut log = partition.inner().log.borrow_mut();
+            log.checkpointed = points.recovery.segment;
+            log.said_start = points.log_start;
+        }
+        turns.took(core, 0).await;
     }
     core.journal.pass(&cursor);
     Ok(())

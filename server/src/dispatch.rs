@@ -17,6 +17,8 @@ use crate::time_slice::{TIME_SLICE, Took, measured};
 
 /// A longer body is decoded by another thread: it may take a core a turn.
 const DECODED_HERE_BYTES_MAX: usize = 64 << 10;
+/// What answers a longer body is encoded by another thread, too, also where others than this task made it.
+const ENCODED_HERE_BYTES_MAX: usize = 8 << 10;
 
 macro_rules! served {
     (hot { $($hot:ident => $versions:expr),* $(,)? } $($api:ident => $module:path),* $(,)?) => {
@@ -117,6 +119,7 @@ where
         return encode(api, 0, correlation_id, &handlers::api_versions::unsupported());
     }
     let compute = context.shard.compute();
+    let is_long = body.len() > ENCODED_HERE_BYTES_MAX;
     let request = if body.len() <= DECODED_HERE_BYTES_MAX {
         bounds::decode_request(api, version, body)?
     } else {
@@ -129,7 +132,7 @@ where
         tracing::debug!(?api, version, turns, slow, ?longest, "a request kept its core for long");
     }
     let response = response?;
-    if took.total <= TIME_SLICE {
+    if took.total <= TIME_SLICE && !is_long {
         return encode(api, version, correlation_id, &response);
     }
     // What took long to make takes long to encode and to free.

@@ -15,7 +15,7 @@ use crate::groups::coordinator::GROUP_METADATA_TOPIC;
 use crate::groups::log::CoordinatorLog;
 use crate::metadata::controller::{Publisher, Unmade};
 use crate::metadata::directory::METADATA_FOLDER;
-use crate::metadata::image::{Image, PartitionImage, TopicImage};
+use crate::metadata::image::{ConfigResource, Image, PartitionImage, ResourceKind, TopicImage};
 use crate::metadata::topic_config::Resolver;
 use crate::metadata::uuid_text::METADATA_TOPIC_ID;
 use crate::shard::{Shard, core_of};
@@ -40,12 +40,13 @@ pub fn partitions_of(
     if core_of(&METADATA_PARTITION, cores) == core {
         partitions.push(metadata_partition(config, controller_epoch));
     }
+    let resolver = Resolver::new(&config.settings, image, config.node_id());
     for topic in image.topics().iter() {
         let mut log = None;
         for (index, partition) in &topic.partitions {
             let id = PartitionId { topic: topic.id, partition: *index };
             if core_of(&id, cores) == core {
-                let log = log.get_or_insert_with(|| log_config(config, image, topic));
+                let log = log.get_or_insert_with(|| resolver.log_config(&topic.name));
                 partitions.push(open(topic, id, partition, log.clone()));
             }
         }
@@ -77,10 +78,6 @@ fn metadata_partition(config: &BrokerConfig, epoch: LeaderEpoch) -> OpenPartitio
         leader_epoch: epoch,
         exact: true,
     }
-}
-
-fn log_config(config: &BrokerConfig, image: &Image, topic: &TopicImage) -> LogConfig {
-    Resolver::new(&config.settings, image, config.node_id()).log_config(&topic.name)
 }
 
 fn open(topic: &TopicImage, id: PartitionId, partition: &PartitionImage, config: LogConfig) -> OpenPartition {
@@ -127,29 +124,26 @@ impl Publisher for ToAllCores {
     }
 }
 
-/// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits.
+/// Makes this core's partitions what `image` says, then answers by it. One at a time: the controller waits. Looks at
+/// those topics only that are not as they were.
 pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let before = shard.image();
     let slice = TimeSlice::begin(shard.ring());
     let mut deleted = Vec::new();
-    for topic in before.topics().iter() {
+    for (_, known, _) in before.topics().changes(image.topics()).filter(|(.., topic)| topic.is_none()) {
         slice.pause().await;
-        if image.topic_by_id(topic.id).is_none() {
-            deleted.push(&**topic);
-            shard.set_treatment(topic.id, None);
-        }
+        let known = known.expect("what is gone was there");
+        deleted.push(&**known);
+        shard.set_treatment(known.id, None);
     }
     delete(&shard, &deleted).await;
     let mut created = Vec::new();
-    let same_settings = std::ptr::eq(before.configs(), image.configs());
-    for topic in image.topics().iter() {
+    let config = shard.config();
+    let resolver = Resolver::new(&config.settings, &image, config.node_id());
+    for topic in changed(&before, &image) {
         slice.pause().await;
         let known = before.topic_by_id(topic.id);
-        if same_settings && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
-            continue;
-        }
-        let config = shard.config();
-        let (log, treatment) = Resolver::new(&config.settings, &image, config.node_id()).topic(&topic.name);
+        let (log, treatment) = resolver.topic(&topic.name);
         shard.set_treatment(topic.id, Some(treatment));
         for (index, partition) in &topic.partitions {
             let id = PartitionId { topic: topic.id, partition: *index };
@@ -163,13 +157,30 @@ pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
         }
     }
     let unmade = create(&shard, created).await;
-    shard.set_image(image);
+    shard.set_image(image.clone());
     host_groups(&shard);
     if !deleted.is_empty() {
         let deleted: Vec<_> = deleted.iter().map(|topic| topic.name.to_string()).collect();
-        shard.groups().topics_deleted(&deleted);
+        shard.groups().topics_deleted(&deleted, async || slice.pause().await).await;
     }
     unmade
+}
+
+/// The topics of `image` that are not as they were, or may be configured otherwise, each once.
+fn changed<'a>(before: &'a Image, image: &'a Image) -> Box<dyn Iterator<Item = &'a Arc<TopicImage>> + 'a> {
+    let configured = before.configs().changes(image.configs());
+    if before.configs().changes(image.configs()).any(|resource| resource.kind == ResourceKind::Broker) {
+        // What all of them inherit.
+        return Box::new(image.topics().iter());
+    }
+    let topics = before.topics().changes(image.topics()).filter_map(|(_, _, topic)| topic);
+    let is_of_topic = |resource: &&ConfigResource| resource.kind == ResourceKind::Topic;
+    let configured = configured.filter(is_of_topic).filter_map(move |resource| image.topic(&resource.name));
+    // One that is another one is among the topics.
+    let is_known = move |topic: &&Arc<TopicImage>| {
+        before.topic_by_id(topic.id).is_some_and(|known| Arc::ptr_eq(known, topic))
+    };
+    Box::new(topics.chain(configured.filter(is_known)))
 }
 
 async fn create(shard: &Rc<Shard>, partitions: Vec<OpenPartition>) -> Vec<Unmade> {
@@ -226,5 +237,48 @@ pub fn host_groups(shard: &Shard) {
             let log = CoordinatorLog::new(partition, shard.compute());
             shard.groups().open(*index, Rc::new(log));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::metadata::records::{Config, Record, RemoveTopic, Topic};
+
+    fn after(image: &Image, records: Vec<Record>) -> Image {
+        let mut image = image.clone();
+        records.iter().for_each(|record| image.apply(record).expect("it fits"));
+        image
+    }
+
+    fn topic(name: &str, id: u128) -> Record {
+        Record::Topic(Topic { name: name.into(), topic_id: Uuid::from_u128(id) })
+    }
+
+    fn config(kind: ResourceKind, name: &str) -> Record {
+        let (resource_name, value) = (name.to_owned(), Some("1".to_owned()));
+        Record::Config(Config { resource_type: kind as i8, resource_name, name: "key".into(), value })
+    }
+
+    #[test]
+    fn topics_that_are_as_they_were_are_not_looked_at() {
+        let removed = |id| Record::RemoveTopic(RemoveTopic { topic_id: Uuid::from_u128(id) });
+        let topics = (0..500).map(|number| topic(&format!("topic-{number}"), number + 1));
+        let before = after(&Image::default(), topics.collect());
+        let changed = |records: Vec<Record>| {
+            let image = after(&before, records);
+            let mut names: Vec<String> =
+                super::changed(&before, &image).map(|topic| topic.name.to_string()).collect();
+            names.sort_unstable();
+            names
+        };
+        assert!(changed(vec![]).is_empty());
+        assert_eq!(changed(vec![topic("new", 900), config(ResourceKind::Topic, "new")]), ["new"]);
+        assert_eq!(changed(vec![config(ResourceKind::Topic, "topic-7")]), ["topic-7"]);
+        assert!(changed(vec![config(ResourceKind::Topic, "topic-7"), removed(8)]).is_empty());
+        assert_eq!(changed(vec![removed(8), topic("topic-7", 901)]), ["topic-7"], "another one");
+        assert_eq!(changed(vec![config(ResourceKind::Broker, "1")]).len(), 500, "all of them inherit it");
     }
 }

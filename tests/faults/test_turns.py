@@ -6,12 +6,15 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
-from harness.broker import Broker
+from harness.broker import Broker, answers
+from wire.protocol import INCREMENTAL_ALTER_CONFIGS, exchange, header, pack, sized, string, whole_answers
+from wire.scene import create_topic
 
 PARTITIONS = 2000
 # A group takes what one member commits as a whole.
@@ -78,3 +81,32 @@ def test_a_request_that_another_thread_decodes_is_answered_as_any(broker: Broker
     kept = consumer.committed([TopicPartition("t", partition) for partition in sent], timeout=30)
     assert {place.partition: (place.offset, place.metadata) for place in kept} == sent
     consumer.close()
+
+
+def test_requests_that_name_very_many_things_hold_up_nobody(broker: Broker) -> None:
+    """Each of them alone; what others ask meanwhile is answered as ever."""
+    broker.start()
+    create_topic(broker, b"t", 1)
+    names = [b"n%d" % number for number in range(60_000)]
+    keys = b"".join(string(name) + b"\0" + string(b"v") for name in names)
+    altered = pack("i", 1) + b"\x02" + string(b"t") + pack("i", len(names)) + keys + b"\0"
+    resources = b"".join(b"\x02" + string(name) + pack("i", 0) for name in names)
+    wide = {
+        "keys of one topic": header(INCREMENTAL_ALTER_CONFIGS, 0) + altered,
+        "topics to be configured": header(INCREMENTAL_ALTER_CONFIGS, 0) + pack("i", len(names)) + resources + b"\0",
+        "topics to be deleted": header(20, 3) + pack("i", len(names)) + b"".join(map(string, names)) + pack("i", 30_000),
+        "groups to be described": header(15, 0) + pack("i", len(names)) + b"".join(map(string, names)),
+        "logs to be described": header(35, 1) + pack("i", len(names))
+        + b"".join(string(name) + pack("ii", 1, 0) for name in names),
+    }
+    for what, request in wide.items():
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(exchange, broker, sized(request))
+            longest_s = 0.0
+            while not asked.done():
+                began = time.monotonic()
+                assert answers(broker.port)
+                longest_s = max(longest_s, time.monotonic() - began)
+            assert whole_answers(asked.result()) == 1, what
+        print(f"{what}: others waited for {longest_s:.3f} s at most")
+        assert longest_s < 1, what

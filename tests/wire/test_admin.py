@@ -194,6 +194,12 @@ def test_in_sync_replicas_of_the_cluster_stay(brokers: list[Broker]) -> None:
     everywhere(brokers, play)
 
 
+def test_more_keys_than_one_request_may_have_records_are_refused(brokers: list[Broker]) -> None:
+    """Keys that no broker knows are kept, up to so many."""
+    keys = b"".join(string(b"key-%d" % number) + b"\0" + string(b"1") for number in range(10_001))
+    everywhere(brokers, lambda broker: alter_all_brokers(broker, INCREMENTAL_ALTER_CONFIGS, pack("i", 10_001) + keys))
+
+
 # --- Access control -----------------------------------------------------------------------------------
 
 

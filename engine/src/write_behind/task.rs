@@ -18,6 +18,8 @@ const TICK: Duration = Duration::from_millis(500);
 const STARVING_TICK: Duration = Duration::from_millis(10);
 /// So many partitions are written at a time.
 const JOBS_MAX: usize = 8;
+/// So many partitions are looked at before others of the core have their turn.
+const TURN_PARTITIONS_MAX: usize = 256;
 /// So many partitions are flushed for one checkpoint, when the ring fills.
 const PRESSED_FLUSHES_MAX: usize = 64;
 /// After so many flushed bytes the checkpoint is written, so that recovery has little to read.
@@ -55,14 +57,14 @@ pub(crate) async fn run(core: CoreHandle) {
             || now.saturating_sub(last_look) >= TICK;
         let jobs = if looks_at_all {
             last_look = now;
-            choose(&core, core.write_behind.all(), pressed)
+            choose(&core, core.write_behind.all(), pressed).await
         } else {
-            choose(&core, core.write_behind.take_ready(), pressed)
+            choose(&core, core.write_behind.take_ready(), pressed).await
         };
         let idle = jobs.is_empty();
         run_jobs(&core, jobs).await;
         if looks_at_all {
-            cool(&core);
+            cool(&core).await;
         }
         if checkpoint_is_due(&core, last_checkpoint) {
             if let Err(error) = checkpoint::write(&core).await {
@@ -94,13 +96,16 @@ pub(crate) async fn run(core: CoreHandle) {
 }
 
 /// Who is written now, and how.
-fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Vec<(Partition, Job)> {
+async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Vec<(Partition, Job)> {
     let now = core.runtime.monotonic();
     let ring_is_full = core.journal.is_pressed();
     let is_short = core.is_starving() || (pressed && !ring_is_full);
     let mut jobs = Vec::new();
     let mut oldest = Vec::new();
-    for (partition, asked) in pending {
+    for (number, (partition, asked)) in (1..).zip(pending) {
+        if number % TURN_PARTITIONS_MAX == 0 {
+            core.runtime.yield_now().await;
+        }
         let log = partition.inner().log.borrow();
         if !matches!(log.status, Status::Online | Status::Full) {
             continue;
@@ -190,9 +195,12 @@ async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
 /// Gives back the extents of partitions that have been quiet, and forgets those that need nothing more. Whole
 /// chunks stay for [`FORGOTTEN`], unless somebody waits for memory: most readers come soon, and what they find
 /// here they need not read from the disk.
-fn cool(core: &CoreHandle) {
+async fn cool(core: &CoreHandle) {
     let now = core.runtime.monotonic();
-    for (partition, _) in core.write_behind.all() {
+    for (number, (partition, _)) in (1..).zip(core.write_behind.all()) {
+        if number % TURN_PARTITIONS_MAX == 0 {
+            core.runtime.yield_now().await;
+        }
         let mut log = partition.inner().log.borrow_mut();
         let age = now.saturating_sub(log.last_append);
         if age >= QUIET {

@@ -1,6 +1,6 @@
 //! The partitions of one session: what is wanted of each, what its client was told, and whose turn it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use flumen_wire::StrBytes;
 use flumen_wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest};
@@ -174,7 +174,32 @@ impl CachedPartition {
 
 /// The partitions that a request names, each once: at its first place, with its last wish.
 pub(super) fn requested(request: &FetchRequest) -> Vec<Wanted> {
-    let mut list = PartitionList::default();
-    list.push_all(request);
-    list.wanted()
+    if names_twice(request) {
+        let mut list = PartitionList::default();
+        list.push_all(request);
+        return list.wanted();
+    }
+    let mut wanted = Vec::new();
+    for topic in &request.topics {
+        let name = StrBytes::from_string(topic.name.to_string());
+        wanted.extend(topic.partitions.iter().map(|partition| {
+            let key = PartitionKey { topic: name.clone(), topic_id: topic.id, index: partition.index };
+            Wanted { place: 0, key, partition: *partition, was_known: false }
+        }));
+    }
+    for (place, wanted) in (0..).zip(&mut wanted) {
+        wanted.place = place;
+    }
+    wanted
+}
+
+/// Whether any partition is named twice. Most clients name each once; those without sessions name thousands in each fetch.
+fn names_twice(request: &FetchRequest) -> bool {
+    let mut topics = HashMap::new();
+    let mut seen = HashSet::new();
+    request.topics.iter().any(|topic| {
+        let next = topics.len();
+        let number = *topics.entry((topic.name.as_str(), topic.id)).or_insert(next);
+        topic.partitions.iter().any(|partition| !seen.insert((number, partition.index)))
+    })
 }

@@ -1,5 +1,7 @@
 //! What changes a group's offsets: commits, deletion, expiration, topics that go.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,6 +15,9 @@ use super::records::{OffsetCommit, Record};
 
 /// A batch's header, with room for what the estimate of a record's size leaves out.
 const BATCH_OVERHEAD_BYTES: usize = 128;
+
+/// Groups and offsets that one turn looks at for what has expired, about.
+const LOOKED_AT_PER_TURN: usize = 512;
 
 impl GroupPartition {
     pub(super) fn commit(
@@ -204,21 +209,20 @@ impl GroupPartition {
     /// Topics were deleted: nobody will read from these offsets again, and a topic of the same name that is
     /// created later must not inherit them.
     pub fn topics_deleted(&mut self, topics: &[String], effects: &mut Effects) {
-        for topic in topics {
-            let mut offsets = self.offsets.of_topic(topic).into_iter().peekable();
-            let name: Rc<str> = Rc::from(topic.as_str());
-            while let Some((group, index)) = offsets.next() {
-                let mut deleted = vec![(name.clone(), index)];
-                while let Some((_, index)) = offsets.next_if(|(next, _)| *next == group) {
-                    deleted.push((name.clone(), index));
-                }
-                self.write_tombstones(&group, deleted, None, effects);
-            }
+        let topics: BTreeSet<&str> = topics.iter().map(String::as_str).collect();
+        for (group, offsets) in self.offsets.of_topics(&topics) {
+            self.write_tombstones(&group, offsets.into_iter().collect(), None, effects);
         }
     }
 
-    /// Removes offsets that nobody has needed for long, and groups that nothing is left of.
-    pub(super) fn remove_expired(&mut self, now: Now, effects: &mut Effects) {
+    /// Removes offsets that nobody has needed for long, and groups that nothing is left of: the groups behind `after`,
+    /// until enough was looked at for one turn. Returns the last group then.
+    pub(super) fn remove_expired(
+        &mut self,
+        after: Option<Rc<str>>,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Option<Rc<str>> {
         for id in std::mem::take(&mut self.unsaved) {
             let empty = self.groups.get(&id).filter(|group| group.state() == GroupState::Empty);
             if let Some(group) = empty {
@@ -226,10 +230,10 @@ impl GroupPartition {
                 effects.writes.push(Write { records: vec![group.record(|_| Bytes::new())], then });
             }
         }
-        let mut ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
-        ids.extend(self.offsets.groups_without(&self.groups));
-        for id in ids {
-            let (expired, all) = self.expired_offsets(&id, now);
+        let mut looked_at = 0;
+        let mut last = after;
+        while let Some(id) = self.group_after(last.as_deref()) {
+            let (expired, all, offsets) = self.expired_offsets(&id, now);
             let empty = self
                 .groups
                 .get(&id)
@@ -239,15 +243,31 @@ impl GroupPartition {
             } else {
                 self.write_tombstones(&id, expired, None, effects);
             }
+            last = Some(id);
+            looked_at += 1 + offsets;
+            if looked_at >= LOOKED_AT_PER_TURN {
+                return last;
+            }
         }
+        None
     }
 
-    /// The offsets of a group that are expired, and whether that is all of them.
-    fn expired_offsets(&self, group_id: &str, now: Now) -> (Vec<(Rc<str>, i32)>, bool) {
+    /// The next group that is there or has durable offsets.
+    fn group_after(&self, after: Option<&str>) -> Option<Rc<str>> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let there = self.groups.range::<str, _>(behind).next().map(|(id, _)| id);
+        let with_offsets = self.offsets.durable_group_after(after);
+        there.into_iter().chain(with_offsets).min().cloned()
+    }
+
+    /// The offsets of a group that are expired, whether that is all of them, and how many there were to look at.
+    fn expired_offsets(&self, group_id: &str, now: Now) -> (Vec<(Rc<str>, i32)>, bool, usize) {
         let group = self.groups.get(group_id);
-        let Some(since_ms) = expires_since(group) else { return (Vec::new(), false) };
+        let Some(since_ms) = expires_since(group) else { return (Vec::new(), false, 0) };
         let (mut expired, mut all) = (Vec::new(), true);
-        for (topic, index, commit) in self.offsets.newest_of(group_id) {
+        let newest = self.offsets.newest_of(group_id);
+        let count = newest.len();
+        for (topic, index, commit) in newest {
             let is_expired = commit.is_some_and(|commit| match commit.expire_ms {
                 Some(expire_ms) => now.wall_ms >= expire_ms,
                 None => {
@@ -262,7 +282,7 @@ impl GroupPartition {
                 all = false;
             }
         }
-        (expired, all)
+        (expired, all, count)
     }
 }
 

@@ -113,20 +113,24 @@ impl GroupCoordinator {
         }
     }
 
-    /// The groups of every partition of this core.
-    pub fn list(&self) -> Result<Vec<ListedGroup>, ResponseError> {
+    /// The groups of every partition of this core; `pause` comes between two partitions.
+    pub async fn list(&self, pause: impl AsyncFn()) -> Result<Vec<ListedGroup>, ResponseError> {
         let mut groups = Vec::new();
-        for hosted in self.hosted.borrow().values() {
+        let hosted: Vec<_> = self.hosted.borrow().values().cloned().collect();
+        for hosted in hosted {
             groups.extend(hosted.list()?);
+            pause().await;
         }
         Ok(groups)
     }
 
-    /// Topics were deleted: their offsets go, in every group of this core.
-    pub fn topics_deleted(&self, topics: &[String]) {
+    /// Topics were deleted: their offsets go, in every group of this core. `pause` comes between two partitions: no
+    /// topic of the same name may be created before this completes.
+    pub async fn topics_deleted(&self, topics: &[String], pause: impl AsyncFn()) {
         let hosted: Vec<_> = self.hosted.borrow().values().cloned().collect();
         for hosted in hosted {
             hosted.topics_deleted(topics);
+            pause().await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The state machine of [`super::partition`] decides; here its effects happen. Writes are appended at once, in
 //! order, so that many share one commit group; a task waits for them in the same order and tells the state
-//! machine of each. One timer is armed for the earliest deadline, and none without one. Invariants: nothing is
+//! machine of each. A timer is armed for the earliest deadline, and none without one. Invariants: nothing is
 //! answered from groups that are not wholly loaded; what waits for a write is answered after it is durable.
 //! A crash loses what was not durable, and nobody was told of that.
 
@@ -102,8 +102,8 @@ pub struct Hosted {
     slots: RefCell<BTreeMap<Waiter, Slot>>,
     last_waiter: Cell<u64>,
     fold: RefCell<Fold>,
-    /// When the timer goes off that is armed, on the monotonic clock.
-    armed_for_ms: Cell<Option<i64>>,
+    /// When the timers go off that are armed, on the monotonic clock. Invariant: each earlier than the one before it.
+    armed_for_ms: RefCell<Vec<i64>>,
 }
 
 impl Hosted {
@@ -125,7 +125,7 @@ impl Hosted {
             slots: RefCell::default(),
             last_waiter: Cell::new(0),
             fold: RefCell::default(),
-            armed_for_ms: Cell::new(None),
+            armed_for_ms: RefCell::default(),
         });
         let loading = hosted.clone();
         hosted.runtime.spawn(Box::pin(async move { loading.load().await }));
@@ -258,8 +258,9 @@ impl Hosted {
             State::Loading { .. } | State::Failed => None,
         };
         let Some(deadline_ms) = deadline_ms else { return };
-        if self.armed_for_ms.get().is_none_or(|armed_ms| deadline_ms < armed_ms) {
-            self.armed_for_ms.set(Some(deadline_ms));
+        let mut armed_for_ms = self.armed_for_ms.borrow_mut();
+        if armed_for_ms.last().is_none_or(|armed_ms| deadline_ms < *armed_ms) {
+            armed_for_ms.push(deadline_ms);
             let wait_ms = u64::try_from(deadline_ms - self.now().monotonic_ms).unwrap_or(0);
             // One more than the clock shows, which is rounded down.
             let sleep = self.runtime.sleep(Duration::from_millis(wait_ms + 1));
@@ -426,11 +427,9 @@ impl Hosted {
 async fn wake_up(hosted: Weak<Hosted>, deadline_ms: i64, sleep: LocalBoxFuture<'static, ()>) {
     sleep.await;
     let Some(hosted) = hosted.upgrade() else { return };
-    // A timer that an earlier one replaced has nothing to do.
-    if hosted.armed_for_ms.get() == Some(deadline_ms) {
-        hosted.armed_for_ms.set(None);
-        hosted.event(GroupPartition::time_passed);
-    }
+    // Those that were to go off later are still armed: no other one is for the same moment.
+    hosted.armed_for_ms.borrow_mut().retain(|armed_ms| *armed_ms != deadline_ms);
+    hosted.event(GroupPartition::time_passed);
 }
 
 /// A place to wait for an answer; who leaves it is not answered.

@@ -240,6 +240,27 @@ impl<V> Table<V> {
         })
     }
 
+    /// Has `each` see what is there of these topics. Costs a look-up for each group and topic, of those that are wanted
+    /// or of those that the group has, whichever are fewer.
+    fn for_topics<'a>(
+        &'a self,
+        wanted: &BTreeSet<&str>,
+        mut each: impl FnMut(&'a Rc<str>, &'a Rc<str>, i32, &'a V),
+    ) {
+        for (group, topics) in &self.groups {
+            let mut tell = |topic: &'a Rc<str>, partitions: &'a BTreeMap<i32, V>| {
+                partitions.iter().for_each(|(index, value)| each(group, topic, *index, value));
+            };
+            if wanted.len() < topics.len() {
+                let found = wanted.iter().filter_map(|name| topics.get_key_value(*name));
+                found.for_each(|(topic, partitions)| tell(topic, partitions));
+            } else {
+                let found = topics.iter().filter(|(topic, _)| wanted.contains(&***topic));
+                found.for_each(|(topic, partitions)| tell(topic, partitions));
+            }
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Rc<str>, i32, &V)> {
         self.groups.iter().flat_map(|(group, topics)| {
             topics.iter().flat_map(move |(topic, partitions)| {
@@ -467,21 +488,36 @@ impl Offsets {
         !self.transactions.is_empty()
     }
 
-    /// Every offset of a topic, in every group.
-    pub fn of_topic(&self, topic: &str) -> Vec<(Rc<str>, i32)> {
-        let mut found = Vec::new();
-        for group in self.groups_after(None, usize::MAX) {
-            let offsets = self.newest_of(&group).into_iter();
-            found.extend(
-                offsets.filter(|(name, ..)| **name == *topic).map(|(_, index, _)| (group.clone(), index)),
-            );
+    /// What each group has of these topics: of its offsets those that [`Offsets::newest_of`] tells.
+    pub fn of_topics(&self, topics: &BTreeSet<&str>) -> BTreeMap<Rc<str>, BTreeSet<(Rc<str>, i32)>> {
+        let mut found: BTreeMap<Rc<str>, BTreeSet<(Rc<str>, i32)>> = BTreeMap::new();
+        let mut add = |group: &Rc<str>, topic: &Rc<str>, index: i32| {
+            found.entry(group.clone()).or_default().insert((topic.clone(), index));
+        };
+        for table in self.transactions.values() {
+            table.for_topics(topics, |group, topic, index, _| add(group, topic, index));
+        }
+        self.durable.for_topics(topics, |group, topic, index, _| add(group, topic, index));
+        let mut removed = Vec::new();
+        self.pending.for_topics(topics, |group, topic, index, pending| {
+            if pending.newest.is_some() || self.is_in_transaction(group, topic, index) {
+                add(group, topic, index);
+            } else {
+                removed.push((group, topic, index));
+            }
+        });
+        for (group, topic, index) in removed {
+            if let Some(offsets) = found.get_mut(group) {
+                offsets.remove(&(topic.clone(), index));
+            }
         }
         found
     }
 
-    /// Groups that have offsets but are not among `groups`.
-    pub fn groups_without<V>(&self, groups: &BTreeMap<Rc<str>, V>) -> Vec<Rc<str>> {
-        self.durable.groups.keys().filter(|id| !groups.contains_key(*id)).cloned().collect()
+    /// The next group behind `after`, in order, that has durable offsets.
+    pub fn durable_group_after(&self, after: Option<&str>) -> Option<&Rc<str>> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.durable.groups.range::<str, _>(behind).next().map(|(id, _)| id)
     }
 
     /// Answers OffsetFetch for one group that exists or not: who never committed has no offsets.

@@ -58,6 +58,8 @@ pub struct GroupPartition {
     pub(super) offsets: Offsets,
     timers: Timers,
     expiration_is_set: bool,
+    /// The last group that was looked at, while a look for what has expired is under way.
+    expired_up_to: Option<Rc<str>>,
     /// Groups without members whose record could not be written.
     pub(super) unsaved: BTreeSet<Rc<str>>,
 }
@@ -96,6 +98,7 @@ impl GroupPartition {
             offsets: Offsets::default(),
             timers: Timers::default(),
             expiration_is_set: false,
+            expired_up_to: None,
             unsaved: BTreeSet::new(),
         }
     }
@@ -290,8 +293,13 @@ impl GroupPartition {
                 | Alarm::InitialJoin { group, .. }
                 | Alarm::Sync { group, .. } => (group.clone(), alarm),
                 Alarm::Expiration => {
-                    self.expiration_is_set = false;
-                    self.remove_expired(now, effects);
+                    let after = self.expired_up_to.take();
+                    self.expired_up_to = self.remove_expired(after, now, effects);
+                    self.expiration_is_set = self.expired_up_to.is_some();
+                    if self.expiration_is_set {
+                        // The rest has its turn behind whatever else the core has to do.
+                        self.timers.set(now.monotonic_ms + 1, Alarm::Expiration);
+                    }
                     continue;
                 }
             };

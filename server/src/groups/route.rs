@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use flumen_engine::PartitionId;
+use futures_util::stream::{StreamExt, iter};
 use kafka_protocol::ResponseError;
 
 use super::coordinator::GROUP_METADATA_TOPIC;
@@ -11,6 +12,10 @@ use super::offsets::{CommitRequest, CommitTopic, PartitionResults};
 use super::partition::Request;
 use crate::metadata::image::Image;
 use crate::shard::Shard;
+use crate::time_slice::TimeSlice;
+
+/// Groups that one request asks something of at one time: what is written for them shares a flush.
+const GROUPS_AT_ONCE: usize = 32;
 
 /// Asks something of a group, wherever it lives.
 pub async fn ask(shard: &Rc<Shard>, group_id: &str, request: Request) -> Result<Answer, ResponseError> {
@@ -28,12 +33,28 @@ pub async fn ask(shard: &Rc<Shard>, group_id: &str, request: Request) -> Result<
     if waits { shard.wait_for(core, work).await } else { shard.call(core, work).await }
 }
 
+/// Does what a request asks of many groups, some of them at a time; the outcomes in its order, each worded.
+pub async fn some_at_a_time<F: Future, W>(
+    shard: &Shard,
+    asked: impl Iterator<Item = F>,
+    word: impl Fn(F::Output) -> W,
+) -> Vec<W> {
+    let slice = TimeSlice::begin(shard.ring());
+    let mut asking = iter(asked).buffered(GROUPS_AT_ONCE);
+    let mut worded = Vec::new();
+    while let Some(outcome) = asking.next().await {
+        worded.push(word(outcome));
+        slice.pause().await;
+    }
+    worded
+}
+
 /// Asks something of a group of this core.
 ///
 /// What a commit names is looked up once more. The connection's core may have gone by an image in which a topic
 /// still was that this core knows to be deleted, and has taken the offsets of back: an offset that came after that
 /// would stay, for a topic that is created later under the same name. Nothing waits between this look and the
-/// commit's place in the log, nor between a new image and the tombstones of what it deletes.
+/// commit's place in the log; and no image follows before the tombstones of what this one deletes.
 async fn ask_here(
     shard: &Shard,
     index: i32,
@@ -79,7 +100,11 @@ pub async fn stop(shard: &Rc<Shard>) {
 pub async fn list(shard: &Rc<Shard>) -> Result<Vec<ListedGroup>, ResponseError> {
     let mut groups = Vec::new();
     for core in shard.cores() {
-        groups.extend(shard.call(core, |shard| async move { shard.groups().list() }).await?);
+        let listed = shard.call(core, |shard| async move {
+            let slice = TimeSlice::begin(shard.ring());
+            shard.groups().list(async || slice.pause().await).await
+        });
+        groups.extend(listed.await?);
     }
     Ok(groups)
 }

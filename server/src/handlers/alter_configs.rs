@@ -1,6 +1,7 @@
 //! AlterConfigs (33), which replaces a resource's whole configuration, and what it has in common with
 //! IncrementalAlterConfigs.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
@@ -9,8 +10,10 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Refusal, RequestContext};
-use crate::metadata::controller::{AdminError, Change, ConfigChange};
+use crate::metadata::controller::{AdminError, Change, ConfigChange, RECORDS_PER_REQUEST_MAX};
 use crate::metadata::image::{ConfigResource, ResourceKind};
+use crate::metadata::topic_config;
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -49,37 +52,51 @@ pub async fn handle(
 /// A resource, and what is to become of its keys.
 pub(super) type Asked = (i8, StrBytes, Result<Vec<ConfigChange>, AdminError>);
 
-/// Changes one resource after the other; each has its own outcome.
+/// Changes all resources at once; each has its own outcome.
 pub(super) async fn alter(
     context: &RequestContext,
     asked: Vec<Asked>,
     replace: bool,
     validate_only: bool,
 ) -> Vec<(i8, StrBytes, Result<(), AdminError>)> {
-    let resources: Vec<(i8, StrBytes)> = asked.iter().map(|(kind, name, _)| (*kind, name.clone())).collect();
-    let mut answered = Vec::new();
+    let slice = TimeSlice::begin(context.shard.ring());
+    let (mut once, mut named_twice) = (BTreeSet::new(), BTreeSet::new());
+    for (resource_type, resource_name, _) in &asked {
+        let resource = (*resource_type, resource_name.clone());
+        if let Some(again) = once.replace(resource) {
+            named_twice.insert(again);
+        }
+        slice.pause().await;
+    }
+    let (mut answered, mut sound) = (Vec::new(), Vec::new());
     for (resource_type, resource_name, changes) in asked {
-        let same = |other: &&(i8, StrBytes)| other.0 == resource_type && other.1 == resource_name;
-        let twice = resources.iter().filter(same).count() > 1;
-        let done = match checked(resource_type, &resource_name, changes, twice) {
-            Err(error) => Err(error),
-            Ok((resource, changes)) => {
-                let altered = context.shard.with_controller(async move |controller| {
-                    controller.alter_configs(resource, changes, replace, validate_only).await
-                });
-                altered.await
-            }
-        };
+        slice.pause().await;
+        let resource = (resource_type, resource_name);
+        let twice = named_twice.contains(&resource);
+        let (resource_type, resource_name) = resource;
+        let checked = checked(resource_type, &resource_name, changes, twice, &slice).await;
+        let done = checked.map(|changes| sound.push((answered.len(), changes)));
         answered.push((resource_type, resource_name, done));
+    }
+    let (places, sound): (Vec<usize>, Vec<_>) = sound.into_iter().unzip();
+    let count = sound.len();
+    let altered = context.shard.with_controller(async move |controller| {
+        controller.alter_configs(sound, replace, validate_only).await
+    });
+    let altered = if count == 0 { Ok(Vec::new()) } else { altered.await };
+    let altered = altered.unwrap_or_else(|error| vec![Err(error); count]);
+    for (place, done) in places.into_iter().zip(altered) {
+        answered[place].2 = done;
     }
     answered
 }
 
-fn checked(
+async fn checked(
     resource_type: i8,
     resource_name: &str,
     changes: Result<Vec<ConfigChange>, AdminError>,
     twice: bool,
+    slice: &TimeSlice,
 ) -> Result<(ConfigResource, Vec<ConfigChange>), AdminError> {
     let invalid = |why: String| Err(AdminError::new(ResponseError::InvalidRequest, why));
     if twice {
@@ -89,10 +106,21 @@ fn checked(
         return invalid(format!("Unknown resource type {resource_type}"));
     };
     let changes = changes?;
-    for (index, change) in changes.iter().enumerate() {
-        if changes[..index].iter().any(|other| other.name == change.name) {
+    let mut names = BTreeSet::new();
+    for change in &changes {
+        if !names.insert(change.name.as_str()) {
             return invalid("Error due to duplicate config keys".into());
         }
+        slice.pause().await;
+    }
+    if changes.iter().filter(|change| change.change != Change::Delete).count() > RECORDS_PER_REQUEST_MAX {
+        // No topic has as many keys.
+        let unknown = names.iter().find(|name| topic_config::find(name).is_none());
+        if let (ResourceKind::Topic, Some(name)) = (kind, unknown) {
+            let why = format!("Unknown topic config name: {name}");
+            return Err(AdminError::new(ResponseError::InvalidConfig, why));
+        }
+        return Err(AdminError::too_large());
     }
     Ok((ConfigResource { kind, name: resource_name.to_owned() }, changes))
 }

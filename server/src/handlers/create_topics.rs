@@ -7,6 +7,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Refusal, RequestContext};
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 2..=7;
@@ -31,8 +32,10 @@ pub async fn handle(
         });
         failed.collect()
     });
+    let slice = TimeSlice::begin(context.shard.ring());
     for result in &mut results {
         fit(result, context.request.version);
+        slice.pause().await;
     }
     Ok(CreateTopicsResponse::default().with_topics(results))
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use futures_util::future::join_all;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
@@ -33,6 +32,6 @@ pub async fn handle(
             DeletableGroupResult::default().with_group_id(group_id).with_error_code(errors::code(error))
         }
     };
-    let results = join_all(distinct.map(delete)).await;
+    let results = route::some_at_a_time(&context.shard, distinct.map(delete), |result| result).await;
     Ok(DeleteGroupsResponse::default().with_results(results))
 }

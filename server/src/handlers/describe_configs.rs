@@ -1,7 +1,7 @@
 //! DescribeConfigs (32): every key of a topic or of this broker, with its value, where that comes from, what
 //! else sets it, its type and what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use kafka_protocol::error::ResponseError;
@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::cluster_view::text;
 use super::{Refusal, RequestContext};
 use crate::config::key::Key;
-use crate::config::{Settings, keys};
+use crate::config::keys;
 use crate::metadata::controller::AdminError;
 use crate::metadata::image::{ConfigResource, Image, ResourceKind};
 use crate::metadata::topic_config::{Resolver, Source, Synonym, is_dynamic};
@@ -34,7 +34,7 @@ pub async fn handle(
     let config = context.shard.config();
     let describer = Describer {
         image: &image,
-        settings: &config.settings,
+        resolver: Resolver::new(&config.settings, &image, config.node_id()),
         node_id: config.node_id(),
         version: context.request.version,
         synonyms: request.include_synonyms,
@@ -109,7 +109,7 @@ fn malformed(resource: &DescribeConfigsResource) -> DescribeConfigsResult {
 
 struct Describer<'a> {
     image: &'a Image,
-    settings: &'a Settings,
+    resolver: Resolver<'a>,
     node_id: i32,
     version: i16,
     synonyms: bool,
@@ -132,11 +132,10 @@ impl Describer<'_> {
             .with_resource_name(resource.resource_name.clone());
         match self.entries(resource) {
             Ok(entries) => {
-                let wanted = |entry: &Entry<'_>| match &resource.configuration_keys {
-                    Some(names) if !names.is_empty() => names.iter().any(|name| **name == *entry.key.name),
-                    // As Kafka, which tells everything to whoever asks for nothing.
-                    _ => true,
-                };
+                let names = resource.configuration_keys.as_deref().unwrap_or_default();
+                let names: BTreeSet<&str> = names.iter().map(|name| &**name).collect();
+                // As Kafka, which tells everything to whoever asks for nothing.
+                let wanted = |entry: &Entry<'_>| names.is_empty() || names.contains(entry.key.name);
                 let entries = entries.into_iter().filter(wanted).map(|entry| self.fit(entry));
                 // Kafka's words for no error are none, and not null.
                 result.with_error_message(Some(StrBytes::default())).with_configs(entries.collect())
@@ -173,14 +172,10 @@ impl Describer<'_> {
         }
     }
 
-    fn resolver(&self) -> Resolver<'_> {
-        Resolver::new(self.settings, self.image, self.node_id)
-    }
-
     fn topic(&self, name: &str) -> Vec<Entry<'static>> {
         let empty = BTreeMap::new();
         let own = self.image.configs().of(&ConfigResource::topic(name)).unwrap_or(&empty);
-        let resolver = self.resolver();
+        let resolver = &self.resolver;
         let values = resolver.values(own).into_iter();
         values
             .map(|(topic_key, value)| {
@@ -201,11 +196,11 @@ impl Describer<'_> {
     }
 
     fn broker(&self) -> Vec<Entry<'static>> {
-        let resolver = self.resolver();
+        let resolver = &self.resolver;
         let mut entries: Vec<Entry<'static>> = keys::all()
             .filter(|key| !UNTOLD.contains(&key.name))
             .map(|key| {
-                let synonyms = synonyms(&resolver, key.name);
+                let synonyms = synonyms(resolver, key.name);
                 let value = synonyms.first().map(|synonym| synonym.value.clone());
                 Entry { key, value, synonyms, read_only: !is_dynamic(key.name) }
             })
@@ -216,7 +211,7 @@ impl Describer<'_> {
 
     /// What is set for all brokers at once, and nothing else: what a value falls back to is a matter of each broker.
     fn all_brokers(&self) -> Vec<Entry<'static>> {
-        let resolver = self.resolver();
+        let resolver = &self.resolver;
         let set = self.image.configs().of(&ConfigResource::all_brokers());
         set.into_iter()
             .flatten()
@@ -276,6 +271,7 @@ fn synonyms(resolver: &Resolver<'_>, name: &'static str) -> Vec<Synonym> {
 mod tests {
     use super::super::cluster_view::fixture;
     use super::*;
+    use crate::config::Settings;
     use crate::metadata::records::Config;
 
     fn describe(version: i16, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
@@ -298,7 +294,7 @@ mod tests {
         let settings = Settings::gather(None, [], &overrides).expect("valid");
         let describer = Describer {
             image: &image,
-            settings: &settings,
+            resolver: Resolver::new(&settings, &image, 1),
             node_id: 1,
             version,
             synonyms: true,

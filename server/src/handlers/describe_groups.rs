@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
@@ -42,10 +41,11 @@ pub async fn handle(
             }
         }
     };
-    let groups = join_all(request.groups.iter().map(describe)).await;
     let version = context.request.version;
-    let respond = |group| respond(group, version, request.include_authorized_operations);
-    Ok(DescribeGroupsResponse::default().with_groups(groups.into_iter().map(respond).collect()))
+    let asked = route::some_at_a_time(&context.shard, request.groups.iter().map(describe), |group| {
+        respond(group, version, request.include_authorized_operations)
+    });
+    Ok(DescribeGroupsResponse::default().with_groups(asked.await))
 }
 
 fn respond(group: messages::DescribedGroup, version: i16, operations: bool) -> DescribedGroup {

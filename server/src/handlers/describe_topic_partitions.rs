@@ -50,10 +50,11 @@ fn respond(
     }
     let all = asked.is_empty();
     let from = cursor.map_or("", |cursor| cursor.topic_name.as_str());
-    let names: Vec<&str> = if all {
-        view.image.topics().from_name(from).map(|topic| &*topic.name).collect()
+    // A page takes no more of the topics than it tells.
+    let names: Box<dyn Iterator<Item = &str>> = if all {
+        Box::new(view.image.topics().from_name(from).map(|topic| &*topic.name))
     } else {
-        asked.into_iter().filter(|name| *name >= from).collect()
+        Box::new(asked.into_iter().filter(|name| *name >= from))
     };
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
     let mut left = limit;

@@ -10,6 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Refusal, RequestContext, errors};
 use crate::groups::coordinator::GROUP_METADATA_TOPIC;
 use crate::metadata::image::Image;
+use crate::time_slice::TimeSlice;
 
 /// Versions that are served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=6;
@@ -53,7 +54,9 @@ pub async fn handle(
         });
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    let slice = TimeSlice::begin(context.shard.ring());
     for key in request.coordinator_keys {
+        slice.pause().await;
         let found = find(context, request.key_type, &key).await;
         let error = errors::code(found.as_ref().err().copied());
         let words = match (request.key_type, &found) {

@@ -10,6 +10,7 @@ use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesRe
 use super::cluster_view::text;
 use super::{Refusal, RequestContext};
 use crate::metadata::image::{Image, ResourceKind};
+use crate::time_slice::TimeSlice;
 
 /// The versions served.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -27,10 +28,18 @@ pub async fn handle(
     context: &RequestContext,
     request: ListConfigResourcesRequest,
 ) -> Result<ListConfigResourcesResponse, Refusal> {
-    Ok(respond(&context.shard.image(), context.request.version, &request))
+    let slice = TimeSlice::begin(context.shard.ring());
+    let pause = async || slice.pause().await;
+    Ok(respond(&context.shard.image(), context.request.version, &request, pause).await)
 }
 
-fn respond(image: &Image, version: i16, request: &ListConfigResourcesRequest) -> ListConfigResourcesResponse {
+/// `pause` comes between two steps.
+async fn respond(
+    image: &Image,
+    version: i16,
+    request: &ListConfigResourcesRequest,
+    pause: impl AsyncFn(),
+) -> ListConfigResourcesResponse {
     let kinds: Option<Vec<ResourceKind>> = match (version, request.resource_types.as_slice()) {
         (0, _) => Some(vec![ResourceKind::ClientMetrics]),
         (_, []) => Some(ALL.to_vec()),
@@ -45,33 +54,36 @@ fn respond(image: &Image, version: i16, request: &ListConfigResourcesRequest) ->
     kinds.retain(|kind| seen.insert(*kind as i8));
     let mut resources = Vec::new();
     for kind in kinds {
-        resources.extend(names(image, kind).iter().map(|name| {
-            let mut resource = ConfigResource::default().with_resource_name(text(name));
+        for name in names(image, kind) {
+            let mut resource = ConfigResource::default().with_resource_name(text(&name));
             if version > 0 {
                 resource.resource_type = kind as i8;
             }
-            resource
-        }));
+            resources.push(resource);
+            pause().await;
+        }
     }
     ListConfigResourcesResponse::default().with_config_resources(resources)
 }
 
-fn names(image: &Image, kind: ResourceKind) -> Vec<String> {
+fn names(image: &Image, kind: ResourceKind) -> Box<dyn Iterator<Item = String> + '_> {
     match kind {
-        ResourceKind::Topic => image.topics().iter().map(|topic| topic.name.to_string()).collect(),
+        ResourceKind::Topic => Box::new(image.topics().iter().map(|topic| topic.name.to_string())),
         ResourceKind::Broker | ResourceKind::BrokerLogger => {
             let brokers = image.cluster().brokers();
-            brokers.map(|broker| broker.registration.broker_id.to_string()).collect()
+            Box::new(brokers.map(|broker| broker.registration.broker_id.to_string()))
         }
         ResourceKind::ClientMetrics | ResourceKind::Group => {
-            let set = image.configs().iter().filter(|(resource, _)| resource.kind == kind);
-            set.map(|(resource, _)| resource.name.clone()).collect()
+            let set = image.configs().iter().filter(move |(resource, _)| resource.kind == kind);
+            Box::new(set.map(|(resource, _)| resource.name.clone()))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::super::cluster_view::fixture;
     use super::*;
 
@@ -80,7 +92,8 @@ mod tests {
         let image = fixture::image();
         let listed = |version: i16, kinds: Vec<i8>| {
             let request = ListConfigResourcesRequest::default().with_resource_types(kinds);
-            let response = respond(&image, version, &request);
+            let responding = respond(&image, version, &request, async || ());
+            let response = responding.now_or_never().expect("no pause waits");
             fixture::encodes(&response, version);
             (response.error_code, response.config_resources.len())
         };

@@ -119,43 +119,41 @@ enum Asked<'a> {
     Failed(MetadataResponseTopic),
 }
 
-fn asked_for<'a>(image: &'a Image, version: i16, request: &MetadataRequest) -> Vec<Asked<'a>> {
+fn asked_for<'a>(
+    image: &'a Image,
+    version: i16,
+    request: &MetadataRequest,
+) -> Box<dyn Iterator<Item = Asked<'a>> + 'a> {
     let all = match &request.topics {
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
     };
     if all {
-        return image.topics().iter().map(|topic| Asked::Topic(topic)).collect();
+        return Box::new(image.topics().iter().map(|topic| Asked::Topic(topic)));
     }
     let topics: Vec<&MetadataRequestTopic> = request.topics.iter().flatten().collect();
     // As Kafka: if any id is given, only ids count; the unknown ones are told first.
     if topics.iter().any(|topic| !topic.topic_id.is_nil()) {
         let mut ids = distinct(topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil()));
         ids.sort_by_key(|id| image.topic_by_id(*id).is_some());
-        return ids
-            .into_iter()
-            .map(|id| match image.topic_by_id(id) {
-                Some(topic) => Asked::Topic(topic),
-                None => Asked::Failed(failed(ResponseError::UnknownTopicId, None, id)),
-            })
-            .collect();
+        return Box::new(ids.into_iter().map(|id| match image.topic_by_id(id) {
+            Some(topic) => Asked::Topic(topic),
+            None => Asked::Failed(failed(ResponseError::UnknownTopicId, None, id)),
+        }));
     }
     // By name, those that are there are told first.
-    let mut names = distinct(topics.iter().filter_map(|topic| topic.name.as_ref()));
+    let mut names = distinct(topics.iter().filter_map(|topic| topic.name.clone()));
     names.sort_by_key(|name| image.topic(name).is_none());
-    names
-        .into_iter()
-        .map(|name| match image.topic(name) {
-            Some(topic) => Asked::Topic(topic),
-            None => {
-                let error = match topic_name::validate(name) {
-                    Ok(()) => ResponseError::UnknownTopicOrPartition,
-                    Err(_) => ResponseError::InvalidTopicException,
-                };
-                Asked::Failed(failed(error, Some(name.clone()), Uuid::nil()))
-            }
-        })
-        .collect()
+    Box::new(names.into_iter().map(|name| match image.topic(&name) {
+        Some(topic) => Asked::Topic(topic),
+        None => {
+            let error = match topic_name::validate(&name) {
+                Ok(()) => ResponseError::UnknownTopicOrPartition,
+                Err(_) => ResponseError::InvalidTopicException,
+            };
+            Asked::Failed(failed(error, Some(name), Uuid::nil()))
+        }
+    }))
 }
 
 /// What is asked for twice is told once, in the order of the request.

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
@@ -40,7 +39,8 @@ pub async fn handle(
     let require_stable = request.require_stable;
     if context.request.version >= GROUPS_FROM {
         let groups = request.groups.iter().map(|group| fetch_group(context, group, require_stable));
-        return Ok(OffsetFetchResponse::default().with_groups(join_all(groups).await));
+        let fetched = route::some_at_a_time(&context.shard, groups, |group| group).await;
+        return Ok(OffsetFetchResponse::default().with_groups(fetched));
     }
     let topics: Wanted = request
         .topics

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use flumen_engine::{RecoveredJournal, Timestamp};
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::controller::SUPPORTED_FEATURES;
@@ -204,7 +205,9 @@ fn format(config: &NodeConfig) -> Result<(), DirectoryError> {
     let levels = Levels { metadata_version: Levels::METADATA_VERSION_MAX };
     let records: Vec<Vec<u8>> = new_features().map(|feature| feature.to_bytes(levels)).collect();
     // Offsets and times of this file mean nothing to Kafka, which writes zeros too.
-    let bootstrap = log::snapshot_bytes(&records, 0, Timestamp(0), Timestamp(0), &Voters::default());
+    let voters = Voters::default();
+    let written = log::snapshot_bytes(records, 0, Timestamp(0), Timestamp(0), &voters, async || ());
+    let bootstrap = written.now_or_never().expect("no pause waits");
     // Its name becomes durable with that of the next file; without it a start takes the same features.
     put(&path.join(BOOTSTRAP), &bootstrap)?;
     let cluster_id = config.cluster_id.clone().unwrap_or_else(|| uuid_text::format(uuid_text::random()));

@@ -113,7 +113,7 @@ pub fn parse_snapshot_name(name: &str) -> Option<(i64, i32)> {
 /// The records of `bootstrap.checkpoint`, with which an empty log begins.
 pub fn read_bootstrap(path: &Path) -> Result<Vec<Record>, LogError> {
     let loader = read_snapshot(path, 0, 0)?;
-    Ok(loader.replay.image().records())
+    Ok(loader.replay.image().records().collect())
 }
 
 /// Reads the folder; a missing one is an empty log.
@@ -320,13 +320,14 @@ fn damaged(path: &Path, position: usize, why: String) -> LogError {
 const SNAPSHOT_BATCH_RECORDS: usize = 1000;
 
 /// A snapshot file of `records`: header, data batches, footer, as Kafka's `RecordsSnapshotWriter` does.
-/// Offsets count from 0; the epoch is the one in its name.
-pub fn snapshot_bytes(
-    records: &[Vec<u8>],
+/// Offsets count from 0; the epoch is the one in its name. `pause` comes between two steps.
+pub async fn snapshot_bytes(
+    records: Vec<Vec<u8>>,
     epoch: i32,
     now: Timestamp,
     last_append: Timestamp,
     voters: &Voters,
+    pause: impl AsyncFn(),
 ) -> Vec<u8> {
     use flumen_engine::{LeaderEpoch, Offset};
     let mut header = BatchBuilder::control(
@@ -342,19 +343,23 @@ pub fn snapshot_bytes(
     }
     let mut next = header.records() as i64;
     let mut out = header.leader_epoch(LeaderEpoch(epoch)).build().to_vec();
-    let footer = std::iter::once(BatchBuilder::control(now, &ControlRecord::SnapshotFooter));
-    let data = records.chunks(SNAPSHOT_BATCH_RECORDS).map(|chunk| {
-        let mut builder = BatchBuilder::new();
-        for record in chunk {
-            builder.append(now, None, Some(record), &[]);
-        }
-        builder
-    });
-    for builder in data.chain(footer) {
+    let mut add = |builder: BatchBuilder| {
         let count = builder.records() as i64;
         out.extend_from_slice(&builder.base_offset(Offset(next)).leader_epoch(LeaderEpoch(epoch)).build());
         next += count;
+    };
+    let mut batch = BatchBuilder::new();
+    for record in records {
+        if batch.records() == SNAPSHOT_BATCH_RECORDS {
+            add(std::mem::take(&mut batch));
+        }
+        batch.append(now, None, Some(&record), &[]);
+        pause().await;
     }
+    if batch.records() > 0 {
+        add(batch);
+    }
+    add(BatchBuilder::control(now, &ControlRecord::SnapshotFooter));
     out
 }
 
@@ -365,6 +370,8 @@ fn control_key(control: ControlType) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn folder_with(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -423,9 +430,10 @@ mod tests {
     fn a_snapshot_stands_for_the_log_before_it() {
         let whole = load(folder_with(&[(LOG_NAME, LOG)]).path()).expect("sound");
         let levels = whole.image.levels();
-        let records: Vec<Vec<u8>> =
-            whole.image.records().iter().map(|record| record.to_bytes(levels)).collect();
-        let bytes = snapshot_bytes(&records, 1, Timestamp(5), Timestamp(4), &Voters::default());
+        let records: Vec<Vec<u8>> = whole.image.records().map(|record| record.to_bytes(levels)).collect();
+        let voters = Voters::default();
+        let written = snapshot_bytes(records, 1, Timestamp(5), Timestamp(4), &voters, async || ());
+        let bytes = written.now_or_never().expect("no pause waits");
         let name = snapshot_name(53, 1);
         let loaded = load(folder_with(&[(&name, &bytes)]).path()).expect("a sound snapshot");
         assert_eq!(loaded.image, whole.image);

@@ -34,10 +34,9 @@ pub fn validate(name: &str) -> Result<(), String> {
     Err(format!("Topic name is invalid: {why}"))
 }
 
-/// Whether two names differ only in `.` and `_`: their metrics would have one name.
-pub fn collide(left: &str, right: &str) -> bool {
-    let unify = |byte: u8| if byte == b'.' { b'_' } else { byte };
-    left != right && left.bytes().map(unify).eq(right.bytes().map(unify))
+/// What names have in common that differ only in `.` and `_`: their metrics would have one name.
+pub fn unify(name: &str) -> String {
+    name.replace('.', "_")
 }
 
 /// Whether the name could collide with another.

@@ -25,9 +25,13 @@ use crate::memory::Held;
 use crate::messages::Reply;
 use crate::owners;
 use crate::shard::Shard;
+use crate::time_slice::TimeSlice;
 
 /// A wait of at least this long also watches for the peer's end.
 const HANG_UP_WATCHED_FROM: Duration = Duration::from_secs(5);
+
+/// So many partitions take some microseconds.
+pub const PARTITIONS_AT_A_TIME: usize = 32;
 
 /// What a whole fetch is bounded by.
 #[derive(Debug, Clone, Copy)]
@@ -142,12 +146,12 @@ async fn survey(
         let visit = watches.map(|watches| watches.visit(shard, core));
         let asked = shard.begin(core, move |shard| async move {
             let watched = visit.and_then(|visit| shard.visitors().watched(visit));
-            survey_here(&shard, given, limit, watched.as_deref())
+            survey_here(&shard, given, limit, watched.as_deref()).await
         });
         replies.push(asked.await);
     }
     let given = here.len();
-    let mut surveyed = survey_here(shard, here, limit, watches.map(|watches| &**watches.here()));
+    let mut surveyed = survey_here(shard, here, limit, watches.map(|watches| &**watches.here())).await;
     for reply in replies {
         surveyed.extend(reply.await);
     }
@@ -157,17 +161,25 @@ async fn survey(
     surveyed
 }
 
-fn survey_here(
+async fn survey_here(
     shard: &Shard,
     given: Vec<Target>,
     limit: ReadLimit,
     watched: Option<&RefCell<WatchedPartitions>>,
 ) -> Vec<Surveyed> {
+    let slice = TimeSlice::begin(shard.ring());
     let looked_at = match watched {
         Some(watched) => watched.borrow_mut().look_at(shard.engine(), given),
         None => given,
     };
-    looked_at.into_iter().map(|target| (target, stand(shard, &target, limit))).collect()
+    let mut surveyed = Vec::with_capacity(looked_at.len());
+    for target in looked_at {
+        surveyed.push((target, stand(shard, &target, limit)));
+        if surveyed.len().is_multiple_of(PARTITIONS_AT_A_TIME) {
+            slice.pause().await;
+        }
+    }
+    surveyed
 }
 
 /// Where a partition of this core stands.
@@ -363,8 +375,11 @@ fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
 
 /// Completes when one of this core's partitions is no longer as it was known.
 async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
-    let mut watches = Watches::default();
+    let (mut watches, slice) = (Watches::default(), TimeSlice::begin(shard.ring()));
     for (id, seen) in known {
+        if watches.len().is_multiple_of(PARTITIONS_AT_A_TIME) {
+            slice.pause().await;
+        }
         match shard.partition(&id) {
             Some(partition) if partition.high_watermark() == seen => watches.watch(&partition),
             _ => return,

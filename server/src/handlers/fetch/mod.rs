@@ -25,7 +25,8 @@ use crate::fetch_watches::Target;
 use crate::memory::Held;
 use crate::metadata::image::Image;
 use crate::shard::Shard;
-use gather::{Bounds, Gathered};
+use crate::time_slice::TimeSlice;
+use gather::{Bounds, Gathered, PARTITIONS_AT_A_TIME};
 
 mod gather;
 
@@ -66,7 +67,9 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         let forgotten = session.forgotten.iter().map(|key| partition_id(key.topic_id, key.index));
         watches.forget(shard, forgotten).await;
     }
-    let plan = Plan::new(&shard.image(), &session.partitions, version);
+    let slice = TimeSlice::begin(shard.ring());
+    slice.pause().await;
+    let plan = Plan::new(&shard.image(), &session.partitions, version, &slice).await;
     let targets = plan.targets();
     if let Some(response) = unserved.filter(|_| !targets.is_empty()) {
         return Ok(pieces(context, &response, std::iter::empty(), shard.answer_memory().hold(0)));
@@ -75,7 +78,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     let watches = watches.filter(|_| session.settled > 0 || !targets.is_empty());
     let (gathered, held) = gather::gather(shard, targets, &bounds, watches.as_deref(), socket).await;
     let (found, mut reads) = plan.word(gathered, bounds.limit);
-
+    slice.pause().await;
     let finish = move |shard: Rc<Shard>| async move {
         let now_ms = shard.monotonic_ms();
         let finished = shard.fetch_sessions().borrow_mut().finish(&session, &found, now_ms);
@@ -85,6 +88,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     if let Some(error) = finished.error {
         return Ok(failed(error));
     }
+    slice.pause().await;
     let included = finished.included.iter().filter_map(|index| reads[*index].take()).collect::<Vec<_>>();
     let response = FetchResponse {
         session_id: finished.session_id,
@@ -138,8 +142,8 @@ struct Planned {
 }
 
 impl Plan {
-    fn new(image: &Image, partitions: &[Wanted], version: i16) -> Self {
-        let planned = partitions.iter().map(|Wanted { place, key, partition, was_known }| {
+    async fn new(image: &Image, partitions: &[Wanted], version: i16, slice: &TimeSlice) -> Self {
+        let plan = |Wanted { place, key, partition, was_known }: &Wanted| {
             let topic = match version >= TOPIC_IDS_FROM {
                 true => image.topic_by_id(key.topic_id),
                 false => image.topic(&key.topic),
@@ -153,8 +157,13 @@ impl Plan {
                 _ => Err(ResponseError::UnknownTopicOrPartition),
             };
             Planned { place: *place, key: key.clone(), target }
-        });
-        Self { planned: planned.collect() }
+        };
+        let mut planned = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(PARTITIONS_AT_A_TIME) {
+            planned.extend(some.iter().map(plan));
+            slice.pause().await;
+        }
+        Self { planned }
     }
 
     fn targets(&self) -> Vec<Target> {

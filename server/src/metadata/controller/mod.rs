@@ -47,6 +47,11 @@ impl AdminError {
         Self { error, message: Some(message.into()) }
     }
 
+    /// More records than one request may lead to.
+    pub fn too_large() -> Self {
+        Self::new(ResponseError::PolicyViolation, "Unable to perform excessively large batch operation.")
+    }
+
     /// An error with the words that Kafka has for its code.
     pub fn plain(error: ResponseError) -> Self {
         let message = match error {

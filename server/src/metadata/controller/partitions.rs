@@ -112,24 +112,28 @@ pub(super) fn check_assignment(
     }
 }
 
-/// CreatePartitions. Kafka: `ReplicationControlManager.createPartitions`.
-pub fn create_partitions(
+/// CreatePartitions; `pause` comes between two steps. Kafka: `ReplicationControlManager.createPartitions`.
+pub async fn create_partitions(
     image: &Image,
     rules: &Rules<'_>,
     topics: &[CreatePartitionsTopic],
     validate_only: bool,
+    pause: impl AsyncFn(),
 ) -> Decision<Vec<CreatePartitionsTopicResult>> {
     let mut records = Vec::new();
-    let mut names = BTreeSet::new();
-    let twice: BTreeSet<_> =
-        topics.iter().map(|topic| &topic.name).filter(|name| !names.insert(*name)).collect();
-    let once = topics.iter().filter(|topic| !twice.contains(&topic.name));
-    let mut answer: Vec<CreatePartitionsTopicResult> = once
-        .map(|topic| {
-            let done = grow(image, rules, topic, records.len());
-            result(topic.name.clone(), done.map(|mut added| records.append(&mut added)))
-        })
-        .collect();
+    let (mut names, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for topic in topics {
+        if !names.insert(&topic.name) {
+            twice.insert(&topic.name);
+        }
+        pause().await;
+    }
+    let mut answer: Vec<CreatePartitionsTopicResult> = Vec::new();
+    for topic in topics.iter().filter(|topic| !twice.contains(&topic.name)) {
+        let done = grow(image, rules, topic, records.len(), &pause).await;
+        answer.push(result(topic.name.clone(), done.map(|mut added| records.append(&mut added))));
+        pause().await;
+    }
     answer.extend(twice.into_iter().map(|name| {
         let error = AdminError::new(ResponseError::InvalidRequest, "Duplicate topic name.");
         result(name.clone(), Err(error))
@@ -153,11 +157,12 @@ fn result(
     }
 }
 
-fn grow(
+async fn grow(
     image: &Image,
     rules: &Rules<'_>,
     topic: &CreatePartitionsTopic,
     records_before: usize,
+    pause: impl AsyncFn(),
 ) -> Result<Vec<Record>, AdminError> {
     let name = topic.name.as_str();
     let Some(existing) = image.topic(name) else {
@@ -201,6 +206,7 @@ fn grow(
             None => place(image, index, i16::try_from(replication_factor).unwrap_or(i16::MAX))?,
         };
         records.push(new_partition(image, rules, existing.id, index, &replicas)?);
+        pause().await;
     }
     Ok(records)
 }

@@ -1,5 +1,6 @@
 //! What the other rooms ask of the controller.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -15,7 +16,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::driver::{Controller, Unmade};
 use super::topics::refused;
 use super::{
-    AdminError, ConfigChange, Decision, alter_configs, create_partitions, create_topics, delete_topics,
+    AdminError, ConfigChange, Decision, RECORDS_PER_REQUEST_MAX, alter_configs, create_partitions,
+    create_topics, delete_topics,
 };
 use crate::config::GroupConfig;
 use crate::metadata::image::ConfigResource;
@@ -33,15 +35,15 @@ impl Controller {
         topics: Vec<CreatableTopic>,
         validate_only: bool,
     ) -> Result<Vec<CreatableTopicResult>, AdminError> {
-        let made = self.decide_and_make(move |image, rules| {
-            create_topics(image, rules, &topics, validate_only, uuid_text::random)
+        let made = self.decide_and_make(async move |image, rules, turns| {
+            let pause = async || turns.pause().await;
+            create_topics(image, rules, &topics, validate_only, uuid_text::random, pause).await
         });
         let (mut results, unmade) = made.await?;
-        for result in &mut results {
+        let unmade = by_topic(&unmade);
+        for result in results.iter_mut().filter(|result| unmade.contains_key(result.name.as_str())) {
             // Kafka answers with success here, and its broker halts for want of a log directory.
-            if let Some(error) = of_topic(&unmade, &result.name) {
-                *result = refused(result.name.clone(), error);
-            }
+            *result = refused(result.name.clone(), unmade_error(unmade[result.name.as_str()]));
         }
         Ok(results)
     }
@@ -51,7 +53,10 @@ impl Controller {
         self: &Rc<Self>,
         request: DeleteTopicsRequest,
     ) -> Result<Vec<DeletableTopicResult>, AdminError> {
-        self.decide(move |image, rules| delete_topics(image, rules, &request)).await
+        self.decide(async move |image, rules, turns| {
+            delete_topics(image, rules, &request, async || turns.pause().await).await
+        })
+        .await
     }
 
     /// CreatePartitions.
@@ -60,41 +65,51 @@ impl Controller {
         topics: Vec<CreatePartitionsTopic>,
         validate_only: bool,
     ) -> Result<Vec<CreatePartitionsTopicResult>, AdminError> {
-        let made =
-            self.decide_and_make(move |image, rules| create_partitions(image, rules, &topics, validate_only));
+        let made = self.decide_and_make(async move |image, rules, turns| {
+            create_partitions(image, rules, &topics, validate_only, async || turns.pause().await).await
+        });
         let (mut results, unmade) = made.await?;
-        for result in &mut results {
+        let unmade = by_topic(&unmade);
+        for result in results.iter_mut().filter(|result| unmade.contains_key(result.name.as_str())) {
             // A topic cannot lose partitions again: the next start creates those that are missing.
-            if let Some(AdminError { error, message }) = of_topic(&unmade, &result.name) {
-                result.error_code = error.code();
-                result.error_message = message.map(StrBytes::from_string);
-            }
+            let AdminError { error, message } = unmade_error(unmade[result.name.as_str()]);
+            result.error_code = error.code();
+            result.error_message = message.map(StrBytes::from_string);
         }
         Ok(results)
     }
 
-    /// AlterConfigs (`replace`) and IncrementalAlterConfigs, one resource.
+    /// AlterConfigs (`replace`) and IncrementalAlterConfigs: what becomes of each resource, none of which is named
+    /// twice. All that is changed is one batch.
     pub async fn alter_configs(
         self: &Rc<Self>,
-        resource: ConfigResource,
-        changes: Vec<ConfigChange>,
+        asked: Vec<(ConfigResource, Vec<ConfigChange>)>,
         replace: bool,
         validate_only: bool,
-    ) -> Result<(), AdminError> {
-        self.decide(move |image, rules| {
-            let mut decision = alter_configs(image, rules, &resource, &changes, replace);
-            if validate_only {
-                decision.records.clear();
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        self.decide(async move |image, rules, turns| {
+            let (mut records, mut answer) = (Vec::new(), Vec::with_capacity(asked.len()));
+            for (resource, changes) in &asked {
+                let mut decision = alter_configs(image, rules, resource, changes, replace);
+                records.append(&mut decision.records);
+                answer.push(decision.answer);
+                turns.pause().await;
             }
-            decision
+            if records.len() > RECORDS_PER_REQUEST_MAX {
+                answer.fill(Err(AdminError::too_large()));
+            }
+            if validate_only || records.len() > RECORDS_PER_REQUEST_MAX {
+                records.clear();
+            }
+            Decision { records, answer }
         })
-        .await?
+        .await
     }
 
     /// The first of [`PRODUCER_ID_BLOCK`] producer ids that nobody else gets, also after a crash.
     pub async fn allocate_producer_ids(self: &Rc<Self>) -> Result<i64, AdminError> {
         let broker_epoch = self.broker_epoch();
-        self.decide(move |image, rules| {
+        self.decide(async move |image, rules, _| {
             let first = image.next_producer_id();
             let next_producer_id = first + PRODUCER_ID_BLOCK;
             let record = ProducerIds { broker_id: rules.node_id, broker_epoch, next_producer_id };
@@ -135,12 +150,21 @@ impl Controller {
     }
 }
 
+/// The first partition of each topic that could not be created.
+fn by_topic(unmade: &[Unmade]) -> BTreeMap<&str, &Unmade> {
+    let mut topics = BTreeMap::new();
+    for unmade in unmade {
+        if let Some((topic, _)) = unmade.name.rsplit_once('-') {
+            topics.entry(topic).or_insert(unmade);
+        }
+    }
+    topics
+}
+
 /// The error of a topic of which a partition could not be created.
-fn of_topic(unmade: &[Unmade], name: &str) -> Option<AdminError> {
-    let is_of_topic = |unmade: &&Unmade| unmade.name.rsplit_once('-').is_some_and(|(topic, _)| topic == name);
-    let first = unmade.iter().find(is_of_topic)?;
+fn unmade_error(first: &Unmade) -> AdminError {
     let message = format!("Cannot create partition {}: {}", first.name, first.why);
-    Some(AdminError::new(ResponseError::KafkaStorageError, message))
+    AdminError::new(ResponseError::KafkaStorageError, message)
 }
 
 /// Why a creation failed, unless the topic is there.

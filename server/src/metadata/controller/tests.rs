@@ -10,6 +10,8 @@ use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTo
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::config::ListenerConfig;
 use crate::metadata::image::ConfigResource;
@@ -32,6 +34,11 @@ fn rules(settings: &Settings) -> Rules<'_> {
         deletable: true,
     };
     Rules { node_id: 1, directory_id: DIRECTORY, topics, settings }
+}
+
+/// A decision whose pauses wait for nobody.
+fn at_once<T>(decision: impl Future<Output = T>) -> T {
+    decision.now_or_never().expect("no pause waits")
 }
 
 impl Bench {
@@ -77,23 +84,27 @@ impl Bench {
     /// `None`, or the error's number and words.
     fn create(&mut self, topic: CreatableTopic) -> Option<(i16, String)> {
         let next = &mut self.next_id;
-        let decision = create_topics(&self.image, &rules(&self.settings), &[topic], false, || {
+        let id = || {
             *next += 1;
             Uuid::from_u128(*next)
-        });
+        };
+        let rules = rules(&self.settings);
+        let decision = at_once(create_topics(&self.image, &rules, &[topic], false, id, async || ()));
         self.apply(&decision.records);
         told(decision.answer[0].error_code, &decision.answer[0].error_message, decision.records.is_empty())
     }
 
     fn grow(&mut self, topic: CreatePartitionsTopic) -> Option<(i16, String)> {
-        let decision = create_partitions(&self.image, &rules(&self.settings), &[topic], false);
+        let rules = rules(&self.settings);
+        let decision = at_once(create_partitions(&self.image, &rules, &[topic], false, async || ()));
         self.apply(&decision.records);
         told(decision.answer[0].error_code, &decision.answer[0].error_message, decision.records.is_empty())
     }
 
     fn delete(&mut self, topics: Vec<DeleteTopicState>) -> Vec<(i16, String)> {
         let request = DeleteTopicsRequest::default().with_topics(topics);
-        let decision = delete_topics(&self.image, &rules(&self.settings), &request);
+        let rules = rules(&self.settings);
+        let decision = at_once(delete_topics(&self.image, &rules, &request, async || ()));
         self.apply(&decision.records);
         let message = |message: &Option<StrBytes>| message.as_deref().unwrap_or_default().to_owned();
         decision.answer.iter().map(|result| (result.error_code, message(&result.error_message))).collect()
@@ -240,7 +251,7 @@ fn a_created_topic_has_kafkas_records_in_kafkas_order() {
     let asked = [topic("configured", 2, 1).with_configs(vec![config])];
     let id = Uuid::from_u128(9);
     let rules = rules(&bench.settings);
-    let decision = create_topics(&bench.image, &rules, &asked, false, || id);
+    let decision = at_once(create_topics(&bench.image, &rules, &asked, false, || id, async || ()));
     let names: Vec<String> = decision
         .records
         .iter()
@@ -256,7 +267,7 @@ fn a_created_topic_has_kafkas_records_in_kafkas_order() {
     let configs = answer.configs.as_ref().expect("configs");
     let policy = configs.iter().find(|config| &*config.name == "cleanup.policy").expect("in the list");
     assert_eq!((policy.value.as_deref(), policy.config_source), (Some("compact"), 1));
-    let validated = create_topics(&bench.image, &rules, &asked, true, || id);
+    let validated = at_once(create_topics(&bench.image, &rules, &asked, true, || id, async || ()));
     assert_eq!((validated.records.len(), validated.answer), (0, decision.answer));
 }
 
@@ -264,7 +275,8 @@ fn a_created_topic_has_kafkas_records_in_kafkas_order() {
 fn duplicates_in_one_request_are_refused_and_the_others_done() {
     let bench = Bench::new();
     let asked = [topic("a", 1, 1), topic("b", 1, 1), topic("a", 1, 1)];
-    let decision = create_topics(&bench.image, &rules(&bench.settings), &asked, false, Uuid::new_v4);
+    let rules = rules(&bench.settings);
+    let decision = at_once(create_topics(&bench.image, &rules, &asked, false, Uuid::new_v4, async || ()));
     let answers: Vec<_> =
         decision.answer.iter().map(|result| (result.name.to_string(), result.error_code)).collect();
     assert_eq!(answers, [("b".to_owned(), 0), ("a".to_owned(), ResponseError::InvalidRequest.code())]);

@@ -18,28 +18,35 @@ use crate::metadata::records::{self, Record};
 use crate::metadata::topic_config::{self, Source};
 use crate::metadata::topic_name;
 
-/// CreateTopics; ids come from `random`.
-pub fn create_topics(
+/// CreateTopics; ids come from `random`, and `pause` between two steps.
+pub async fn create_topics(
     image: &Image,
     rules: &Rules<'_>,
     topics: &[CreatableTopic],
     validate_only: bool,
     mut random: impl FnMut() -> Uuid,
+    pause: impl AsyncFn(),
 ) -> Decision<Vec<CreatableTopicResult>> {
     let mut records = Vec::new();
-    let mut names = BTreeSet::new();
-    let twice: BTreeSet<_> =
-        topics.iter().map(|topic| &topic.name).filter(|name| !names.insert(*name)).collect();
-    let once = topics.iter().filter(|topic| !twice.contains(&topic.name));
-    let mut answer: Vec<CreatableTopicResult> = once
-        .map(|topic| match create(image, rules, topic, random(), records.len()) {
+    let (mut names, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for topic in topics {
+        if !names.insert(&topic.name) {
+            twice.insert(&topic.name);
+        }
+        pause().await;
+    }
+    let creation = Creation { image, rules, inherited: inherited_configs(image, rules) };
+    let mut answer: Vec<CreatableTopicResult> = Vec::new();
+    for topic in topics.iter().filter(|topic| !twice.contains(&topic.name)) {
+        answer.push(match creation.create(topic, random(), records.len(), &pause).await {
             Ok((mut added, result)) => {
                 records.append(&mut added);
                 result
             }
             Err(error) => refused(topic.name.clone(), error),
-        })
-        .collect();
+        });
+        pause().await;
+    }
     answer.extend(twice.into_iter().map(|name| {
         refused(name.clone(), AdminError::new(ResponseError::InvalidRequest, "Duplicate topic name."))
     }));
@@ -59,39 +66,63 @@ pub(super) fn refused(name: TopicName, error: AdminError) -> CreatableTopicResul
         .with_configs(Some(Vec::new()))
 }
 
-fn create(
-    image: &Image,
-    rules: &Rules<'_>,
-    topic: &CreatableTopic,
-    topic_id: Uuid,
-    records_before: usize,
-) -> Result<(Vec<Record>, CreatableTopicResult), AdminError> {
-    let name = topic.name.as_str();
-    check_name(image, name)?;
-    let configs = creation_configs(topic)?;
-    let replicas = placements(image, rules, topic, records_before)?;
-    let mut records = vec![records::Topic { name: name.to_owned(), topic_id }.into()];
-    // Kafka's order: the topic, its configuration, its partitions.
-    records.extend(configs.iter().map(|(key, value)| {
-        records::Config {
-            resource_type: ResourceKind::Topic as i8,
-            resource_name: name.to_owned(),
-            name: key.clone(),
-            value: Some(value.clone()),
+/// What the topics of one request are created by.
+struct Creation<'a> {
+    image: &'a Image,
+    rules: &'a Rules<'a>,
+    /// The configuration of a topic that sets nothing, as it is told.
+    inherited: Vec<CreatableTopicConfigs>,
+}
+
+impl Creation<'_> {
+    async fn create(
+        &self,
+        topic: &CreatableTopic,
+        topic_id: Uuid,
+        records_before: usize,
+        pause: impl AsyncFn(),
+    ) -> Result<(Vec<Record>, CreatableTopicResult), AdminError> {
+        let (image, rules) = (self.image, self.rules);
+        let name = topic.name.as_str();
+        check_name(image, name)?;
+        let configs = creation_configs(topic)?;
+        let replicas = placements(image, rules, topic, records_before, &pause).await?;
+        let mut records = vec![records::Topic { name: name.to_owned(), topic_id }.into()];
+        // Kafka's order: the topic, its configuration, its partitions.
+        records.extend(configs.iter().map(|(key, value)| {
+            records::Config {
+                resource_type: ResourceKind::Topic as i8,
+                resource_name: name.to_owned(),
+                name: key.clone(),
+                value: Some(value.clone()),
+            }
+            .into()
+        }));
+        for (index, replicas) in replicas.iter().enumerate() {
+            records.push(new_partition(image, rules, topic_id, index as i32, replicas)?);
+            pause().await;
         }
-        .into()
-    }));
-    for (index, replicas) in replicas.iter().enumerate() {
-        records.push(new_partition(image, rules, topic_id, index as i32, replicas)?);
+        let result = CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic_id)
+            .with_error_message(None)
+            .with_num_partitions(replicas.len() as i32)
+            .with_replication_factor(replicas[0].len() as i16)
+            .with_configs(Some(self.effective_configs(&configs)));
+        Ok((records, result))
     }
-    let result = CreatableTopicResult::default()
-        .with_name(topic.name.clone())
-        .with_topic_id(topic_id)
-        .with_error_message(None)
-        .with_num_partitions(replicas.len() as i32)
-        .with_replication_factor(replicas[0].len() as i16)
-        .with_configs(Some(effective_configs(image, rules, &configs)));
-    Ok((records, result))
+
+    /// What a topic with these values of its own is configured like, as CreateTopics v5 and later tells.
+    fn effective_configs(&self, own: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
+        let told = |inherited: &CreatableTopicConfigs| match own.get(inherited.name.as_str()) {
+            Some(value) => inherited
+                .clone()
+                .with_value(Some(StrBytes::from_string(value.clone())))
+                .with_config_source(Source::Topic as i8),
+            None => inherited.clone(),
+        };
+        self.inherited.iter().map(told).collect()
+    }
 }
 
 fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
@@ -105,9 +136,9 @@ fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
         return Err(AdminError::new(ResponseError::TopicAlreadyExists, message));
     }
     if topic_name::may_collide(name)
-        && let Some(other) = image.topics().iter().find(|other| topic_name::collide(name, &other.name))
+        && let Some(other) = image.topics().colliding_with(name)
     {
-        let message = format!("Topic '{name}' collides with existing topic: {}", other.name);
+        let message = format!("Topic '{name}' collides with existing topic: {other}");
         return Err(AdminError::new(ResponseError::InvalidTopicException, message));
     }
     Ok(())
@@ -131,15 +162,16 @@ fn creation_configs(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, 
 }
 
 /// The replicas of each partition.
-fn placements(
+async fn placements(
     image: &Image,
     rules: &Rules<'_>,
     topic: &CreatableTopic,
     records_before: usize,
+    pause: impl AsyncFn(),
 ) -> Result<Vec<Vec<i32>>, AdminError> {
     let invalid = |error, why: &str| Err(AdminError::new(error, why));
     if !topic.assignments.is_empty() {
-        return assigned(image, topic);
+        return assigned(image, topic, pause).await;
     }
     if topic.replication_factor < -1 || topic.replication_factor == 0 {
         let why = "Replication factor must be larger than 0, or -1 to use the default value.";
@@ -158,10 +190,19 @@ fn placements(
         let why = "Excessively large number of partitions per request.";
         return invalid(ResponseError::PolicyViolation, why);
     }
-    (0..partitions).map(|index| place(image, index, replication_factor)).collect()
+    let mut placed = Vec::with_capacity(partitions as usize);
+    for index in 0..partitions {
+        placed.push(place(image, index, replication_factor)?);
+        pause().await;
+    }
+    Ok(placed)
 }
 
-fn assigned(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, AdminError> {
+async fn assigned(
+    image: &Image,
+    topic: &CreatableTopic,
+    pause: impl AsyncFn(),
+) -> Result<Vec<Vec<i32>>, AdminError> {
     let invalid = |error, why: String| Err(AdminError::new(error, why));
     if topic.replication_factor != -1 {
         let why = "A manual partition assignment was specified, but replication factor was not set to -1.";
@@ -183,6 +224,7 @@ fn assigned(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Admi
         check_assignment(image, &replicas, count)?;
         count = Some(replicas.len());
         partitions.insert(index, replicas);
+        pause().await;
     }
     if !partitions.keys().copied().eq(0..partitions.len() as i32) {
         let why = "partitions should be a consecutive 0-based integer sequence";
@@ -191,21 +233,13 @@ fn assigned(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Admi
     Ok(partitions.into_values().collect())
 }
 
-/// What the topic is configured like, as CreateTopics v5 and later tells.
-fn effective_configs(
-    image: &Image,
-    rules: &Rules<'_>,
-    configs: &BTreeMap<String, String>,
-) -> Vec<CreatableTopicConfigs> {
+/// What a topic is configured like that sets nothing.
+fn inherited_configs(image: &Image, rules: &Rules<'_>) -> Vec<CreatableTopicConfigs> {
     let resolver = rules.resolver(image);
-    let entries = resolver.values(configs).into_iter().map(|(topic_key, value)| {
-        let source = if configs.contains_key(topic_key.key.name) {
-            Source::Topic
-        } else {
-            let first = topic_key.broker_keys.first();
-            let synonyms = first.map(|(name, _)| resolver.broker_synonyms(name)).unwrap_or_default();
-            synonyms.first().map_or(Source::Default, |synonym| synonym.source)
-        };
+    let entries = resolver.values(&BTreeMap::new()).into_iter().map(|(topic_key, value)| {
+        let first = topic_key.broker_keys.first();
+        let synonyms = first.map(|(name, _)| resolver.broker_synonyms(name)).unwrap_or_default();
+        let source = synonyms.first().map_or(Source::Default, |synonym| synonym.source);
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_static_str(topic_key.key.name))
             .with_value(Some(StrBytes::from_string(value)))
@@ -214,11 +248,12 @@ fn effective_configs(
     entries.collect()
 }
 
-/// DeleteTopics, by name or id. Kafka: `ControllerApis.deleteTopics`.
-pub fn delete_topics(
+/// DeleteTopics, by name or id; `pause` comes between two steps. Kafka: `ControllerApis.deleteTopics`.
+pub async fn delete_topics(
     image: &Image,
     rules: &Rules<'_>,
     request: &DeleteTopicsRequest,
+    pause: impl AsyncFn(),
 ) -> Decision<Vec<DeletableTopicResult>> {
     let asked: Vec<(Option<TopicName>, Uuid)> = request
         .topic_names
@@ -230,9 +265,18 @@ pub fn delete_topics(
     let mut deleted = BTreeSet::new();
     let mut told = BTreeSet::new();
     let mut answer = Vec::new();
-    for (name, id) in &asked {
-        let twice = asked.iter().filter(|other| *other == &(name.clone(), *id)).count() > 1;
-        if twice && !told.insert((name.clone(), *id)) {
+    let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for topic in &asked {
+        if !once.insert(topic) {
+            twice.insert(topic);
+        }
+        pause().await;
+    }
+    for topic in &asked {
+        pause().await;
+        let (name, id) = topic;
+        let twice = twice.contains(topic);
+        if twice && !told.insert(topic) {
             continue;
         }
         let done = delete(image, rules, name.as_ref(), *id, twice).and_then(|(found, topic_id)| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ApplyError;
+use super::shared_map::SharedMap;
 use crate::metadata::records;
 
 /// What a configuration applies to. The numbers are those of ConfigRecord and of DescribeConfigs.
@@ -61,7 +62,7 @@ impl ConfigResource {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Configs {
     /// Invariant: no resource without a key.
-    by_resource: BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    by_resource: SharedMap<ConfigResource, Arc<BTreeMap<String, String>>>,
 }
 
 impl Configs {
@@ -75,6 +76,11 @@ impl Configs {
         self.of(resource)?.get(key).map(String::as_str)
     }
 
+    /// The resources that something else is set for in `newer`.
+    pub fn changes<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = &'a ConfigResource> + use<'a> {
+        self.by_resource.changes(&newer.by_resource, Arc::ptr_eq).map(|(resource, ..)| resource)
+    }
+
     /// All resources for which something is set.
     pub fn iter(&self) -> impl Iterator<Item = (&ConfigResource, &BTreeMap<String, String>)> {
         self.by_resource.iter().map(|(resource, values)| (resource, values.as_ref()))
@@ -86,8 +92,13 @@ impl Configs {
         let resource = ConfigResource { kind, name: record.resource_name.clone() };
         match &record.value {
             Some(value) => {
-                let values = self.by_resource.entry(resource).or_default();
-                Arc::make_mut(values).insert(record.name.clone(), value.clone());
+                let (name, value) = (record.name.clone(), value.clone());
+                match self.by_resource.get_mut(&resource) {
+                    Some(values) => drop(Arc::make_mut(values).insert(name, value)),
+                    None => {
+                        drop(self.by_resource.insert(resource, Arc::new(BTreeMap::from([(name, value)]))))
+                    }
+                }
             }
             None => {
                 if let Some(values) = self.by_resource.get_mut(&resource) {

@@ -9,6 +9,7 @@ mod cluster;
 mod configs;
 mod replay;
 mod security;
+mod shared_map;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -6,14 +6,19 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::ApplyError;
+use super::shared_map::{Change, SharedMap};
 use crate::metadata::records;
+use crate::metadata::topic_name;
 
 /// All topics, by name and by id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Topics {
-    by_id: BTreeMap<Uuid, Arc<TopicImage>>,
+    by_id: SharedMap<Uuid, Arc<TopicImage>>,
     /// Invariant: the names and ids of `by_id`, and no others.
-    by_name: BTreeMap<Arc<str>, Uuid>,
+    by_name: SharedMap<Arc<str>, Uuid>,
+    /// Names that could collide with others, each behind what it has in common with those.
+    /// Invariant: those of `by_name`, and no others.
+    by_unified_name: SharedMap<(Arc<str>, Arc<str>), ()>,
     /// Invariant: the sum of the topics' partitions.
     partition_count: usize,
 }
@@ -69,6 +74,22 @@ impl Topics {
         self.by_id.len()
     }
 
+    /// The topics that are other ones in `newer`, by id: as they were, and as they are there.
+    pub fn changes<'a>(
+        &'a self,
+        newer: &'a Self,
+    ) -> impl Iterator<Item = Change<'a, Uuid, Arc<TopicImage>>> + use<'a> {
+        self.by_id.changes(&newer.by_id, Arc::ptr_eq)
+    }
+
+    /// A topic whose name differs from this one only in `.` and `_`.
+    pub fn colliding_with(&self, name: &str) -> Option<&Arc<str>> {
+        let unified: Arc<str> = topic_name::unify(name).into();
+        let from = self.by_unified_name.range_from(&(unified.clone(), "".into()));
+        let mut names = from.map(|(key, ())| key).take_while(|(of, _)| *of == unified);
+        names.find(|(_, other)| **other != *name).map(|(_, other)| other)
+    }
+
     /// How many partitions all of them have.
     pub fn partition_count(&self) -> usize {
         self.partition_count
@@ -86,13 +107,13 @@ impl Topics {
 
     /// All topics, by ascending name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
-        self.by_name.values().map(|id| &self.by_id[id])
+        self.by_name.values().map(|id| self.by_id.get(id).expect("every name has its topic"))
     }
 
     /// The topics whose names are not less than `name`, ascending.
-    pub fn from_name<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
-        use std::ops::Bound::{Included, Unbounded};
-        self.by_name.range::<str, _>((Included(name), Unbounded)).map(|(_, id)| &self.by_id[id])
+    pub fn from_name<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> + use<'a> {
+        let from = self.by_name.range_from(name);
+        from.map(|(_, id)| self.by_id.get(id).expect("every name has its topic"))
     }
 
     pub(super) fn create(&mut self, record: &records::Topic) -> Result<(), ApplyError> {
@@ -101,6 +122,9 @@ impl Topics {
             return Err(ApplyError::TopicExists(record.name.clone()));
         }
         self.by_name.insert(name.clone(), record.topic_id);
+        if topic_name::may_collide(&name) {
+            self.by_unified_name.insert((topic_name::unify(&name).into(), name.clone()), ());
+        }
         let topic = TopicImage { name, id: record.topic_id, partitions: BTreeMap::new() };
         self.by_id.insert(record.topic_id, Arc::new(topic));
         Ok(())
@@ -110,6 +134,9 @@ impl Topics {
     pub(super) fn remove(&mut self, id: Uuid) -> Result<Arc<str>, ApplyError> {
         let topic = self.by_id.remove(&id).ok_or(ApplyError::UnknownTopic(id))?;
         self.by_name.remove(&topic.name);
+        if topic_name::may_collide(&topic.name) {
+            self.by_unified_name.remove(&(topic_name::unify(&topic.name).into(), topic.name.clone()));
+        }
         self.partition_count -= topic.partitions.len();
         Ok(topic.name.clone())
     }
@@ -147,8 +174,10 @@ impl Topics {
 
     /// Forgets the eligible leaders of the topic, or of all topics if the name is empty.
     pub(super) fn clear_eligible_leaders(&mut self, name: &str) {
-        let topics = self.by_id.values_mut().filter(|topic| name.is_empty() || *topic.name == *name);
-        for topic in topics.map(Arc::make_mut) {
+        let named = self.iter().filter(|topic| name.is_empty() || *topic.name == *name);
+        let ids: Vec<Uuid> = named.map(|topic| topic.id).collect();
+        for id in ids {
+            let topic = Arc::make_mut(self.by_id.get_mut(&id).expect("it was found"));
             for partition in topic.partitions.values_mut() {
                 partition.eligible_leader_replicas.clear();
                 partition.last_known_elr.clear();

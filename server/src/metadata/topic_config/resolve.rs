@@ -1,6 +1,7 @@
 //! What a topic's configuration amounts to: its own values, then the broker's dynamic ones, its files', the
 //! defaults.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use flumen_engine::LogConfig;
@@ -43,18 +44,23 @@ pub struct Synonym {
     pub source: Source,
 }
 
-/// The configuration that a topic's values are resolved against.
-#[derive(Debug, Clone, Copy)]
+/// The configuration that topics' values are resolved against. What topics inherit is looked up once, for all that
+/// one resolver is asked of.
+#[derive(Debug, Clone)]
 pub struct Resolver<'a> {
     settings: &'a Settings,
     image: &'a Image,
     node_id: i32,
+    /// What a topic has that sets nothing of its own, in the order of the table.
+    inherited: OnceCell<Vec<String>>,
+    /// What that means.
+    plain: OnceCell<(LogConfig, Treatment)>,
 }
 
 impl<'a> Resolver<'a> {
     /// Resolves against this broker's settings and the dynamic configuration in `image`.
     pub fn new(settings: &'a Settings, image: &'a Image, node_id: i32) -> Self {
-        Self { settings, image, node_id }
+        Self { settings, image, node_id, inherited: OnceCell::new(), plain: OnceCell::new() }
     }
 
     /// Every place that sets a broker key or one that means the same, as Kafka lists them: by place, and
@@ -86,7 +92,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// What a topic has if it sets nothing of its own for this key.
-    fn inherited(&self, topic_key: &TopicKey) -> String {
+    fn inherit(&self, topic_key: &TopicKey) -> String {
         let set = |source: fn(&Synonym) -> bool| {
             topic_key.broker_keys.iter().find_map(|(name, factor)| {
                 // A dynamic value that no broker would start with does not count; a directory can bring one along.
@@ -108,11 +114,15 @@ impl<'a> Resolver<'a> {
 
     /// The value of every key for a topic with these values of its own, in the order of the table.
     pub fn values(&self, own: &BTreeMap<String, String>) -> Vec<(&'static TopicKey, String)> {
+        let inherited = self
+            .inherited
+            .get_or_init(|| table::TOPIC_KEYS.iter().map(|topic_key| self.inherit(topic_key)).collect());
         table::TOPIC_KEYS
             .iter()
-            .map(|topic_key| {
+            .zip(inherited)
+            .map(|(topic_key, inherited)| {
                 let set = own.get(topic_key.key.name).filter(|value| check(&topic_key.key, value).is_ok());
-                (topic_key, set.cloned().unwrap_or_else(|| self.inherited(topic_key)))
+                (topic_key, set.unwrap_or(inherited).clone())
             })
             .collect()
     }
@@ -124,8 +134,14 @@ impl<'a> Resolver<'a> {
 
     /// What the configuration of the topic of this name means to its logs, and to what producers send.
     pub fn topic(&self, topic: &str) -> (LogConfig, Treatment) {
-        let empty = BTreeMap::new();
-        let own = self.image.configs().of(&ConfigResource::topic(topic)).unwrap_or(&empty);
+        match self.image.configs().of(&ConfigResource::topic(topic)) {
+            Some(own) => self.meaning(own),
+            None => self.plain.get_or_init(|| self.meaning(&BTreeMap::new())).clone(),
+        }
+    }
+
+    /// What the configuration of a topic with these values of its own means.
+    fn meaning(&self, own: &BTreeMap<String, String>) -> (LogConfig, Treatment) {
         let values: BTreeMap<&str, String> =
             self.values(own).into_iter().map(|(topic_key, value)| (topic_key.key.name, value)).collect();
         let number = |name: &str| -> i64 { values[name].trim().parse().unwrap_or(0) };
@@ -164,7 +180,7 @@ impl<'a> Resolver<'a> {
     pub fn min_insync_replicas(&self, topic: &str) -> i32 {
         let own = self.image.configs().value(&ConfigResource::topic(topic), "min.insync.replicas");
         let key = table::find("min.insync.replicas").expect("in the table");
-        own.map_or_else(|| self.inherited(key), str::to_owned).trim().parse().unwrap_or(1)
+        own.map_or_else(|| self.inherit(key), str::to_owned).trim().parse().unwrap_or(1)
     }
 }
 

@@ -237,6 +237,68 @@ fn offsets_of_deleted_topics_go() {
 }
 
 #[test]
+fn of_each_group_the_offsets_of_all_deleted_topics_go_and_no_others() {
+    let mut harness = Harness::new();
+    let topics: Vec<String> = (0..20).map(|number| format!("topic-{number}")).collect();
+    let committed = |group: &str, topic: &str| {
+        let mut request = commit_request("", -1, group.len() as i64);
+        request.topics[0].name = topic.into();
+        Request::Commit(request)
+    };
+    for (group, count) in [("few", 2), ("many", 20)] {
+        for topic in &topics[..count] {
+            harness.answer(group, committed(group, topic));
+        }
+        // Under way.
+        harness.ask_only(group, committed(group, &topics[0]));
+    }
+    // Fewer than one of the groups has, and more than the other.
+    let deleted = ["topic-0", "topic-7", "topic-8", "absent"].map(str::to_owned);
+    let mut effects = Effects::default();
+    harness.partition.topics_deleted(&deleted, &mut effects);
+    assert_eq!(effects.writes.len(), 2, "one for each group");
+    harness.take(effects);
+    harness.flush();
+    for reloaded in [false, true] {
+        for (group, count) in [("few", 2), ("many", 20)] {
+            let fetch = Request::Fetch(FetchRequest { topics: None, require_stable: false });
+            let Answer::Fetch(answer) = harness.answer(group, fetch) else {
+                panic!("no answer to OffsetFetch")
+            };
+            let mut left: Vec<&str> = answer.topics.iter().map(|(name, _)| name.as_str()).collect();
+            let mut expected: Vec<&str> = topics[..count].iter().map(String::as_str).collect();
+            expected.retain(|name| !deleted.iter().any(|deleted| deleted == name));
+            left.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(left, expected, "{group}, {reloaded}");
+        }
+        harness.reload();
+    }
+}
+
+#[test]
+fn what_has_expired_goes_in_turns_and_all_of_it() {
+    let mut harness = Harness::new();
+    let groups: Vec<String> = (0..2_000).map(|number| format!("group-{number}")).collect();
+    for group in &groups {
+        harness.commit(group, "", -1, 5);
+    }
+    harness.now.wall_ms += GroupSettings::default().offsets_retention_ms;
+    let mut turns = 0;
+    while !harness.partition.is_empty() {
+        harness.now.monotonic_ms = harness.partition.next_deadline_ms().expect("there is more to look at");
+        let mut effects = Effects::default();
+        harness.partition.time_passed(harness.now, &mut effects);
+        assert!(effects.writes.len() <= 512, "{} groups in one turn", effects.writes.len());
+        harness.take(effects);
+        harness.flush();
+        turns += 1;
+    }
+    assert!((4..20).contains(&turns), "{turns}");
+    assert!(groups.iter().all(|group| harness.committed(group) == -1));
+}
+
+#[test]
 fn offsets_under_way_go_too_when_their_topic_is_deleted() {
     let mut harness = Harness::new();
     harness.commit("group", "", -1, 5);

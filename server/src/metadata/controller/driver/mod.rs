@@ -31,6 +31,7 @@ use crate::metadata::image::{Image, METADATA_VERSION, Replay};
 use crate::metadata::log::Voters;
 use crate::metadata::records::{AbortTransaction, Levels, Record, RemoveTopic};
 use crate::metadata::uuid_text;
+use crate::time_slice::TIME_SLICE;
 
 mod snapshots;
 
@@ -197,10 +198,18 @@ impl Controller {
             state: RefCell::new(state),
             broker_epoch: Cell::new(-1),
         });
-        let _turn = controller.turn.take().await;
-        controller.begin(&opened, listeners).await?;
-        let image = Arc::new(controller.image());
-        controller.publisher.publish(image).await;
+        {
+            let _turn = controller.turn.take().await;
+            controller.begin(&opened, listeners).await?;
+            let image = Arc::new(controller.image());
+            controller.publisher.publish(image).await;
+        }
+        // Nobody waits for it. Starts write records for each partition, and may be all that happens to a log.
+        let starting = controller.clone();
+        controller.runtime.spawn(Box::pin(async move {
+            let _turn = starting.turn.take().await;
+            starting.snapshot_when_due().await;
+        }));
         Ok(controller)
     }
 
@@ -234,7 +243,7 @@ impl Controller {
     /// Decides by the newest image, writes and publishes what was decided, and answers.
     pub async fn decide<T: 'static>(
         self: &Rc<Self>,
-        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T> + 'static,
+        decide: impl AsyncFnOnce(&Image, &Rules<'_>, &Turns) -> Decision<T> + 'static,
     ) -> Result<T, AdminError> {
         self.decide_and_make(decide).await.map(|(answer, _)| answer)
     }
@@ -243,7 +252,7 @@ impl Controller {
     /// created and has one of these is removed again, whole, before this completes.
     pub async fn decide_and_make<T: 'static>(
         self: &Rc<Self>,
-        decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T> + 'static,
+        decide: impl AsyncFnOnce(&Image, &Rules<'_>, &Turns) -> Decision<T> + 'static,
     ) -> Made<T> {
         let answer: Rc<RefCell<Option<Made<T>>>> = Rc::default();
         // Held by the task, and free again when it is done.
@@ -263,12 +272,16 @@ impl Controller {
         answer.take().expect("set before the turn ended")
     }
 
-    async fn decide_in_turn<T>(&self, decide: impl FnOnce(&Image, &Rules<'_>) -> Decision<T>) -> Made<T> {
+    async fn decide_in_turn<T>(
+        &self,
+        decide: impl AsyncFnOnce(&Image, &Rules<'_>, &Turns) -> Decision<T>,
+    ) -> Made<T> {
         let _turn = self.turn.take().await;
         if self.state.borrow().ended {
             return Err(AdminError::new(ResponseError::NotController, "The controller has stopped."));
         }
-        let Decision { records, answer } = decide(&self.image(), &self.rules());
+        let turns = Turns::begin(&self.runtime);
+        let Decision { records, answer } = decide(&self.image(), &self.rules(), &turns).await;
         if records.is_empty() {
             return Ok((answer, Vec::new()));
         }
@@ -332,14 +345,16 @@ impl Controller {
             now: self.now(),
             batches: Vec::new(),
         };
+        let turns = Turns::begin(&self.runtime);
         staged.push_unseen(BatchBuilder::control(staged.now, &change));
         if opened.loaded.open_transaction {
             // The image never saw it begin, and must not see it end.
             let reason = Some("the controller that began it stopped".to_owned());
-            staged.push_unseen(staged.batch(&[AbortTransaction { reason }.into()]));
+            staged.push_unseen(staged.batch(&[AbortTransaction { reason }.into()], &turns).await);
         }
         if !opened.bootstrap.is_empty() {
-            staged.push(&bootstrap(&opened.bootstrap, self.config.topics.min_insync_replicas));
+            let records = bootstrap(&opened.bootstrap, self.config.topics.min_insync_replicas);
+            staged.push(records, &turns).await;
         }
         let registration = Registration {
             rack: self.config.node.rack.clone(),
@@ -347,7 +362,8 @@ impl Controller {
             listeners,
             broker_epoch: staged.next,
         };
-        staged.push(&register(staged.replay.image(), &self.rules(), &registration));
+        let records = register(staged.replay.image(), &self.rules(), &registration);
+        staged.push(records, &turns).await;
         self.append_staged(staged).await?;
         self.broker_epoch.set(registration.broker_epoch);
         Ok(())
@@ -361,7 +377,7 @@ impl Controller {
         };
         let next = self.log.end_offset().0;
         let mut staged = Staged { replay, next, epoch, now: self.now(), batches: Vec::new() };
-        staged.push(&records);
+        staged.push(records, &Turns::begin(&self.runtime)).await;
         self.append_staged(staged).await
     }
 
@@ -391,6 +407,27 @@ impl Controller {
     }
 }
 
+/// Parts what the controller does into turns: a request may be of thousands of topics.
+pub struct Turns {
+    runtime: Rc<dyn Runtime>,
+    began: Cell<Duration>,
+}
+
+impl Turns {
+    /// The first turn begins now.
+    fn begin(runtime: &Rc<dyn Runtime>) -> Self {
+        Self { runtime: runtime.clone(), began: Cell::new(runtime.monotonic()) }
+    }
+
+    /// To be awaited between two steps: lets other tasks of the core go on, if this turn was long enough.
+    pub async fn pause(&self) {
+        if self.runtime.monotonic().saturating_sub(self.began.get()) >= TIME_SLICE {
+            self.runtime.yield_now().await;
+            self.began.set(self.runtime.monotonic());
+        }
+    }
+}
+
 /// The topics that these records create.
 fn topics_in(records: &[Record]) -> BTreeSet<Uuid> {
     let created = records.iter().map(|record| match record {
@@ -413,14 +450,18 @@ struct Staged {
 
 impl Staged {
     /// Adds records that the image sees, in batches of what one request may have.
-    fn push(&mut self, records: &[Record]) {
-        for records in records.chunks(RECORDS_PER_REQUEST_MAX) {
-            self.batches.push(self.batch(records));
-            for record in records {
+    async fn push(&mut self, records: Vec<Record>, turns: &Turns) {
+        let mut left = records.into_iter();
+        while !left.as_slice().is_empty() {
+            let count = left.len().min(RECORDS_PER_REQUEST_MAX);
+            let batch = self.batch(&left.as_slice()[..count], turns).await;
+            self.batches.push(batch);
+            for record in left.by_ref().take(count) {
                 self.replay
-                    .apply(self.next, self.epoch, record.clone())
+                    .apply(self.next, self.epoch, record)
                     .expect("a decision fits the image that it was made for");
                 self.next += 1;
+                turns.pause().await;
             }
         }
     }
@@ -432,7 +473,7 @@ impl Staged {
         self.replay.skip(self.next - 1, self.epoch);
     }
 
-    fn batch(&self, records: &[Record]) -> BatchBuilder {
+    async fn batch(&self, records: &[Record], turns: &Turns) -> BatchBuilder {
         let levels = self.levels(records);
         let mut builder = BatchBuilder::new();
         let mut bytes = Vec::new();
@@ -440,6 +481,7 @@ impl Staged {
             bytes.clear();
             record.write(&mut bytes, levels);
             builder.append(self.now, None, Some(&bytes), &[]);
+            turns.pause().await;
         }
         builder
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flumen_engine::Offset;
 use flumen_engine::storage::DirectoryEntry;
 
-use super::Controller;
+use super::{Controller, Turns};
 use crate::metadata::directory::METADATA_FOLDER;
 use crate::metadata::image::Image;
 use crate::metadata::log;
@@ -17,13 +17,10 @@ use crate::metadata::log;
 /// Snapshots that are kept whatever their size: the newest, and the one before it should the newest be damaged.
 const SNAPSHOTS_KEPT: usize = 2;
 
-/// Records that are written down before other tasks have their turn.
-const RECORDS_PER_TURN: usize = 500;
-
 impl Controller {
     /// Writes a snapshot if enough was written, or enough time has passed, since the last one.
     pub(super) async fn snapshot_when_due(&self) {
-        if !self.is_due() {
+        if self.state.borrow().ended || !self.is_due() {
             return;
         }
         // Before it is written: one that fails is tried again after as many bytes, not at every change.
@@ -34,8 +31,11 @@ impl Controller {
             state.last_append
         };
         let image = self.image();
-        let records = self.written_down(&image).await;
-        let bytes = log::snapshot_bytes(&records, image.epoch(), self.now(), last_append, &self.voters);
+        let turns = Turns::begin(&self.runtime);
+        let records = written_down(&image, &turns).await;
+        let pause = async || turns.pause().await;
+        let bytes =
+            log::snapshot_bytes(records, image.epoch(), self.now(), last_append, &self.voters, pause).await;
         let folder = PathBuf::from(METADATA_FOLDER);
         let name = log::snapshot_name(image.offset() + 1, image.epoch());
         if let Err(error) = self.directory.replace(&folder.join(&name), bytes).await {
@@ -54,16 +54,6 @@ impl Controller {
             || config.snapshot_interval.is_some_and(|interval| waited >= interval)
     }
 
-    async fn written_down(&self, image: &Image) -> Vec<Vec<u8>> {
-        let (levels, records) = (image.levels(), image.records());
-        let mut written = Vec::with_capacity(records.len());
-        for some in records.chunks(RECORDS_PER_TURN) {
-            written.extend(some.iter().map(|record| record.to_bytes(levels)));
-            self.runtime.yield_now().await;
-        }
-        written
-    }
-
     /// Removes the oldest snapshots, and the log that only they need, while all together take too much.
     async fn clean(&self, folder: &Path) {
         let Ok(listing) = self.directory.list(folder).await else { return };
@@ -78,6 +68,16 @@ impl Controller {
             }
         }
     }
+}
+
+/// The records of an image, as bytes.
+async fn written_down(image: &Image, turns: &Turns) -> Vec<Vec<u8>> {
+    let (levels, mut written) = (image.levels(), Vec::new());
+    for record in image.records() {
+        written.push(record.to_bytes(levels));
+        turns.pause().await;
+    }
+    written
 }
 
 /// What may go.

@@ -12,6 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 use crate::config::NodeConfig;
+use crate::metadata::controller::{Change, ConfigChange};
+use crate::metadata::image::ConfigResource;
 use crate::metadata::topic_name::CONSUMER_OFFSETS;
 use crate::metadata::{directory, log};
 
@@ -112,6 +114,10 @@ fn listeners() -> Vec<ListenerConfig> {
 const LOG_FILE: &str = "00000000000000000000.log";
 
 fn live(folder: &std::path::Path) -> Life {
+    live_with(folder, &[])
+}
+
+fn live_with(folder: &std::path::Path, settings: &[(&str, &str)]) -> Life {
     let node = NodeConfig { id: None, cluster_id: None, rack: None, log_dir: folder.to_owned() };
     let opened = directory::open(&node).expect("a sound directory");
     opened.begin_epoch().expect("written");
@@ -127,14 +133,16 @@ fn live(folder: &std::path::Path) -> Life {
         start: Rc::default(),
     });
     let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let overrides = [
+    let mut overrides = vec![
         setting("log.dirs", &folder.display().to_string()),
         setting("metadata.log.max.snapshot.interval.ms", "60000"),
         setting("metadata.max.retention.bytes", "1"),
     ];
+    overrides.extend(settings.iter().map(|(key, value)| setting(key, value)));
     let config = BrokerConfig::load(None, [], &overrides, "localhost").expect("valid");
     let runtime = SimRuntime::new(Random::new(7), 1_800_000_000_000);
     let disk = SimDisk::new(Random::new(8));
+    disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     let published = Rc::new(Published::default());
     let parts = ControllerParts {
         config: Arc::new(config),
@@ -187,8 +195,7 @@ fn a_new_node_writes_what_kafka_writes_and_leads() {
     let image = life.controller.image();
     assert_eq!(image.levels().metadata_version, 30);
     assert!(image.cluster().broker(1).expect("registered").is_active());
-    let value =
-        image.configs().value(&crate::metadata::image::ConfigResource::all_brokers(), "min.insync.replicas");
+    let value = image.configs().value(&ConfigResource::all_brokers(), "min.insync.replicas");
     assert_eq!(value, Some("1"));
     // LeaderChange 0; Begin 1, two features, Config, End 5; RegisterBroker 6.
     assert_eq!(life.controller.broker_epoch(), 6);
@@ -324,7 +331,7 @@ fn internal_topics_are_created_once_and_as_kafka_does() {
     }
     let image = life.controller.image();
     assert_eq!(image.topic(CONSUMER_OFFSETS).map(|topic| topic.partitions.len()), Some(50));
-    let resource = crate::metadata::image::ConfigResource::topic(CONSUMER_OFFSETS);
+    let resource = ConfigResource::topic(CONSUMER_OFFSETS);
     let configs = image.configs().of(&resource).expect("configured");
     let configs: Vec<_> = configs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let expected =
@@ -336,7 +343,6 @@ fn internal_topics_are_created_once_and_as_kafka_does() {
 fn a_log_that_grew_gets_a_snapshot_that_loads() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = live(folder.path());
-    life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     life.create("a");
     assert_eq!(life.snapshots(), Vec::<String>::new());
     life.controller.state.borrow_mut().bytes_since_snapshot = 20 << 20;
@@ -353,7 +359,6 @@ fn a_log_that_grew_gets_a_snapshot_that_loads() {
 fn the_log_goes_once_two_snapshots_stand_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = live(folder.path());
-    life.disk.place(&PathBuf::from(METADATA_FOLDER).join("partition.metadata"), b"");
     let mut ends = Vec::new();
     for name in ["a", "b", "c", "d"] {
         life.run(life.runtime.sleep(Duration::from_secs(61)));
@@ -365,4 +370,45 @@ fn the_log_goes_once_two_snapshots_stand_for_it() {
     assert_eq!(life.log.start.get(), ends[2]);
     let epoch = life.controller.image().epoch();
     assert_eq!(life.snapshots(), [log::snapshot_name(ends[2], epoch), log::snapshot_name(ends[3], epoch)]);
+}
+
+#[test]
+fn a_start_alone_leads_to_a_snapshot_when_one_is_due() {
+    let folder = tempfile::tempdir().expect("a folder");
+    live(folder.path()).create("a");
+    for bytes in ["1", "20971520"] {
+        let life = live_with(folder.path(), &[("metadata.log.max.record.bytes.between.snapshots", bytes)]);
+        life.run(life.runtime.sleep(Duration::from_secs(1)));
+        let image = life.controller.image();
+        let expected = vec![log::snapshot_name(image.offset() + 1, image.epoch())];
+        assert_eq!(life.snapshots(), if bytes == "1" { expected } else { Vec::new() }, "{bytes}");
+    }
+}
+
+#[test]
+fn what_a_request_configures_is_one_batch_or_nothing_where_it_is_too_much() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = live(folder.path());
+    let set = |name: &str, keys: usize| {
+        let change = |key: usize| ConfigChange {
+            name: if keys == 1 { "retention.ms".into() } else { format!("key-{key}") },
+            change: Change::Set,
+            value: Some("1".into()),
+        };
+        let resource = if keys == 1 { ConfigResource::topic(name) } else { ConfigResource::broker(1) };
+        (resource, (0..keys).map(change).collect::<Vec<_>>())
+    };
+    for name in ["a", "b"] {
+        life.create(name);
+    }
+    let published = life.published.images.borrow().len();
+    let asked = vec![set("a", 1), set("absent", 1), set("b", 1)];
+    let done = life.run(life.controller.alter_configs(asked, false, false)).expect("decided");
+    let failed: Vec<_> = done.iter().map(|done| done.as_ref().err().map(|error| error.error)).collect();
+    assert_eq!(failed, [None, Some(ResponseError::UnknownTopicOrPartition), None]);
+    assert_eq!(life.published.images.borrow().len(), published + 1);
+    let too_much = vec![set("a", 1), set("", RECORDS_PER_REQUEST_MAX + 1)];
+    let done = life.run(life.controller.alter_configs(too_much, false, false)).expect("decided");
+    assert_eq!(done, [Err(AdminError::too_large()), Err(AdminError::too_large())]);
+    assert_eq!(life.published.images.borrow().len(), published + 1);
 }
