@@ -31,7 +31,10 @@ impl Signal {
             if self.raised.take() {
                 return Poll::Ready(());
             }
-            *self.waiter.borrow_mut() = Some(context.waker().clone());
+            let mut waiter = self.waiter.borrow_mut();
+            if !waiter.as_ref().is_some_and(|waiter| waiter.will_wake(context.waker())) {
+                *waiter = Some(context.waker().clone());
+            }
             Poll::Pending
         })
     }
