@@ -136,17 +136,20 @@ impl Producer {
             missing.unanswered += 1;
             tally.latency(Kind::Ack, request.intended, now.nanos_since(request.intended));
         }
-        if let Some(schedule) = self.plan.schedule.filter(|_| !tally.is_spent()) {
-            for nth in self.next.get().. {
-                let due = schedule.due(start, nth);
-                if due >= tally.ends() {
-                    break;
-                }
-                if tally.is_measured(due) {
-                    missing.unsent += 1;
-                    tally.latency(Kind::Ack, due, now.nanos_since(due));
-                    tally.latency(Kind::Slip, due, now.nanos_since(due));
-                }
+        let Some(schedule) = self.plan.schedule else { return missing };
+        // Where the run ended because all was sent that it may send, nobody waits for the rest; but how late it was counts.
+        let spent_at = tally.spent_at();
+        let ends = spent_at.map_or(tally.ends(), |spent_at| spent_at.min(tally.ends()));
+        let late_until = spent_at.unwrap_or(now);
+        for nth in self.next.get().. {
+            let due = schedule.due(start, nth);
+            if due >= ends {
+                break;
+            }
+            if tally.is_measured(due) {
+                missing.unsent += u64::from(spent_at.is_none());
+                tally.latency(Kind::Ack, due, late_until.nanos_since(due));
+                tally.latency(Kind::Slip, due, late_until.nanos_since(due));
             }
         }
         missing

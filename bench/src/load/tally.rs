@@ -142,6 +142,8 @@ pub struct Shared {
     pub is_stopped: AtomicBool,
     /// Bytes of batches that were sent.
     pub bytes_sent: AtomicU64,
+    /// When those were all that the run may send, in nanoseconds; 0 until then.
+    pub spent_at: AtomicU64,
     /// Requests that are not answered, and producers that have not sent all that fell due.
     pub open: AtomicI64,
     /// Stamped batches of the window that were acknowledged.
@@ -232,9 +234,17 @@ impl Tally {
         began >= self.counts_from && began < self.ends.get()
     }
 
+    /// When all was sent that the run may send, if it was.
+    pub fn spent_at(&self) -> Option<Moment> {
+        Some(self.shared.spent_at.load(Relaxed)).filter(|nanos| *nanos > 0).map(Moment::from_nanos)
+    }
+
     /// So many bytes of batches are on their way.
     pub fn sent(&self, bytes: u64) {
-        self.shared.bytes_sent.fetch_add(bytes, Relaxed);
+        let before = self.shared.bytes_sent.fetch_add(bytes, Relaxed);
+        if (before..before + bytes).contains(&self.bytes_max.saturating_sub(1)) {
+            self.shared.spent_at.store(Moment::now().nanos(), Relaxed);
+        }
     }
 
     /// A Produce request was answered, or sent if there is no answer to come.
@@ -305,6 +315,19 @@ mod tests {
         assert_eq!((acks.len(), acks.max() / 1000), (1, 6));
         assert!(interval.latencies.of(Kind::Slip).is_none());
         assert!(tally.take_interval().latencies.of(Kind::Ack).is_none());
+    }
+
+    #[test]
+    fn the_moment_is_noted_at_which_all_was_sent() {
+        let start = Moment::now();
+        let tally = Tally::new(start, start, start.after(Duration::from_secs(100)), 10, Arc::default());
+        tally.sent(4);
+        assert!(tally.spent_at().is_none() && !tally.is_spent());
+        tally.sent(6);
+        let spent_at = tally.spent_at().expect("ten were sent");
+        assert!(tally.is_spent() && start <= spent_at);
+        tally.sent(4);
+        assert_eq!(tally.spent_at(), Some(spent_at));
     }
 
     #[test]
