@@ -25,6 +25,7 @@ use crate::journal::format::{Cursor, JournalId, crc32c};
 use crate::partition::{Partition, Point};
 use crate::producers::{ProducerLimits, Producers};
 use crate::storage::{Directory, StorageError};
+use crate::turns::Turns;
 use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
 use flumen_ring::gate::Turn;
 
@@ -32,10 +33,6 @@ use flumen_ring::gate::Turn;
 pub(crate) const CHECKPOINT_PREFIX: &str = ".flumen-checkpoint-";
 /// A checkpoint longer than this is not ours, in bytes.
 pub(crate) const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
-
-/// So many partitions are looked at, and so many bytes encoded, before others of the core have their turn.
-const TURN_PARTITIONS_MAX: usize = 128;
-const TURN_BYTES: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"FLUMCHK2";
 const HEADER_BYTES: usize = 12;
@@ -145,11 +142,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     }
     writer.written.set(number);
     for (partition, points) in sound.iter().zip(said) {
-        {
-            let mut log = partition.inner().log.borrow_mut();
-            log.checkpointed = points.recovery.segment;
-            log.said_start = points.log_start;
-        }
+        note_said(partition, points);
         turns.took(core, 0).await;
     }
     core.journal.pass(&cursor);
@@ -162,25 +155,6 @@ fn forget_flushed(core: &Core, partition: &Partition) {
     let flushed = log.flushed();
     while log.journaled.front().is_some_and(|entry| entry.end <= flushed) {
         core.journal.forget(log.journaled.pop_front().map(|entry| entry.sequence));
-    }
-}
-
-/// How much of a checkpoint was put together since others had their turn.
-#[derive(Default)]
-struct Turns {
-    partitions: usize,
-    bytes: usize,
-}
-
-impl Turns {
-    /// One more partition was looked at, and so many bytes of it were encoded.
-    async fn took(&mut self, core: &Core, bytes: usize) {
-        self.partitions += 1;
-        self.bytes += bytes;
-        if self.partitions >= TURN_PARTITIONS_MAX || self.bytes >= TURN_BYTES {
-            *self = Self::default();
-            core.runtime.yield_now().await;
-        }
     }
 }
 
@@ -250,6 +224,13 @@ fn encode_sound(partition: &Partition, out: &mut Vec<u8>) -> Points {
     let points = Points { log_start: log.log_start, recovery, proven: recovery };
     encode_partition(partition.id(), &points, log.void_through, &log.epochs, &log.producers, out);
     points
+}
+
+/// What was said of a partition is durable.
+fn note_said(partition: &Partition, said: Points) {
+    let mut log = partition.inner().log.borrow_mut();
+    log.checkpointed = said.recovery.segment;
+    log.said_start = said.log_start;
 }
 
 fn encode_held(held: &PartitionCheckpoint, out: &mut Vec<u8>) {

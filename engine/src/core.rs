@@ -27,9 +27,9 @@ use flumen_ring::semaphore::{Acquire, Semaphore};
 /// Bytes that cold reads of one core may hold while they are under way.
 pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 
-/// The same while what waits to be written takes more than this share of the memory that it may take: the disk is the
-/// limit then, and what readers take of it producers wait for.
+/// The same while writes are behind: the disk is the limit then, and what readers take of it producers wait for.
 const COLD_READ_BYTES_BEHIND: usize = 1 << 20;
+/// Writes are behind while more than one in so many of the bytes that may wait to be written do.
 const BEHIND_SHARE: u64 = 4;
 
 /// Extents that one append evicts although they are being read, so that their memory is not free at once.
@@ -73,7 +73,7 @@ pub(crate) struct Core {
     /// behind them.
     sync_lane: Turn,
     /// Bytes that cold reads may hold while they are under way.
-    pub(crate) cold_reads: Semaphore,
+    cold_reads: Semaphore,
     /// Flushes of the whole directory.
     sync_all: SharedSync,
     /// Flushes of the names of its folders.
@@ -414,6 +414,12 @@ impl Core {
     pub(crate) fn cold_read(&self, bytes: usize) -> Acquire {
         let weight = if self.is_behind() { COLD_READ_BYTES_MAX / COLD_READ_BYTES_BEHIND } else { 1 };
         self.cold_reads.acquire(bytes * weight)
+    }
+
+    /// Whether a reader waits for that right.
+    #[cfg(test)]
+    pub(crate) fn is_cold_read_wanted(&self) -> bool {
+        self.cold_reads.is_wanted()
     }
 
     /// Whether the disk takes less than what is appended, for now.

@@ -27,6 +27,7 @@ pub mod recovery;
 mod retention;
 mod segment;
 pub mod storage;
+mod turns;
 mod types;
 mod write_behind;
 

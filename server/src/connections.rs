@@ -3,7 +3,7 @@
 //! A connection that is idle costs its entry here, its task and a small read buffer. One task closes what is
 //! idle; it sleeps until the first connection can be.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -27,11 +27,9 @@ struct Inner {
     sweeping: Cell<bool>,
     /// Once set, nobody new is let in.
     stopping: Cell<bool>,
-    /// Requests whose answers have not left yet.
+    /// Requests whose answers have not left yet, and connections whose peers are to read them.
     answering: Cell<usize>,
-    /// Connections on which somebody produces.
-    producing: Cell<usize>,
-    /// Raised when there are none of the one or of the other.
+    /// Raised when there are none.
     answered: Broadcast,
     told: Cell<Option<Instant>>,
     untold: Cell<u64>,
@@ -56,7 +54,6 @@ impl Connections {
                 sweeping: Cell::new(false),
                 stopping: Cell::new(false),
                 answering: Cell::new(0),
-                producing: Cell::new(0),
                 answered: Broadcast::default(),
                 told: Cell::new(None),
                 untold: Cell::new(0),
@@ -80,7 +77,7 @@ impl Connections {
         if let Some(idle_max) = self.inner.idle_max.filter(|_| !self.inner.sweeping.replace(true)) {
             self.inner.ring.spawn(sweep(Rc::downgrade(&self.inner), idle_max));
         }
-        Some(Presence { inner: self.inner.clone(), entry, id, produces: Cell::new(false) })
+        Some(Presence { inner: self.inner.clone(), entry, id, produces: OnceCell::new() })
     }
 
     /// Whether why a connection was closed may be told now, and how many were closed untold before: once a
@@ -103,7 +100,7 @@ impl Connections {
     /// Completes once every request for which [`Presence::answering`] stands is answered, and nobody who produced is
     /// there.
     pub async fn answered(&self) {
-        while self.inner.answering.get() > 0 || self.inner.producing.get() > 0 {
+        while self.inner.answering.get() > 0 {
             self.inner.answered.wait().await;
         }
     }
@@ -129,7 +126,8 @@ pub struct Presence {
     inner: Rc<Inner>,
     entry: Rc<Entry>,
     id: u64,
-    produces: Cell<bool>,
+    /// While it is there, as somebody produces on this connection.
+    produces: OnceCell<Answering>,
 }
 
 impl Presence {
@@ -146,14 +144,12 @@ impl Presence {
 
     /// Somebody produces on this connection.
     pub fn note_producer(&self) {
-        if !self.produces.replace(true) {
-            self.inner.producing.set(self.inner.producing.get() + 1);
-        }
+        self.produces.get_or_init(|| self.answering());
     }
 
     /// Whether somebody produces on this connection.
     pub fn produces(&self) -> bool {
-        self.produces.get()
+        self.produces.get().is_some()
     }
 
     /// Completes once no further request is to be read.
@@ -170,12 +166,6 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.inner.entries.borrow_mut().remove(&self.id);
-        if self.produces.get() {
-            self.inner.producing.set(self.inner.producing.get() - 1);
-            if self.inner.producing.get() == 0 {
-                self.inner.answered.raise();
-            }
-        }
     }
 }
 

@@ -2,32 +2,81 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use flumen_engine::storage::Runtime;
 use flumen_ring::{Ring, SLOW_POLL};
 
 /// Work goes on for so long before others have their turn; what is done between two looks at the clock adds to it.
 pub const TIME_SLICE: Duration = Duration::from_micros(200);
 
-/// Parts one piece of work into turns: a request that may be of thousands of partitions.
-#[derive(Debug)]
-pub struct TimeSlice {
-    ring: Ring,
-    began: Cell<Instant>,
+/// Where work is done in turns: on a core, or on one that is simulated.
+pub trait Turning: Clone {
+    /// What its clock shows.
+    type Moment: Copy;
+
+    /// The present.
+    fn now(&self) -> Self::Moment;
+
+    /// How long ago that was.
+    fn elapsed(&self, since: Self::Moment) -> Duration;
+
+    /// Lets the other tasks go on.
+    fn yield_now(&self) -> impl Future<Output = ()>;
 }
 
-impl TimeSlice {
+impl Turning for Ring {
+    type Moment = Instant;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn elapsed(&self, since: Instant) -> Duration {
+        since.elapsed()
+    }
+
+    fn yield_now(&self) -> impl Future<Output = ()> {
+        Ring::yield_now(self)
+    }
+}
+
+impl Turning for Rc<dyn Runtime> {
+    type Moment = Duration;
+
+    fn now(&self) -> Duration {
+        self.monotonic()
+    }
+
+    fn elapsed(&self, since: Duration) -> Duration {
+        self.monotonic().saturating_sub(since)
+    }
+
+    fn yield_now(&self) -> impl Future<Output = ()> {
+        Runtime::yield_now(&**self)
+    }
+}
+
+/// Parts one piece of work into turns: a request that may be of thousands of partitions.
+#[derive(Debug)]
+pub struct TimeSlice<C: Turning = Ring> {
+    core: C,
+    began: Cell<C::Moment>,
+}
+
+impl<C: Turning> TimeSlice<C> {
     /// The first turn begins now.
-    pub fn begin(ring: &Ring) -> Self {
-        Self { ring: ring.clone(), began: Cell::new(Instant::now()) }
+    pub fn begin(core: &C) -> Self {
+        Self { core: core.clone(), began: Cell::new(core.now()) }
     }
 
     /// To be awaited between two steps: lets others go on, if this turn was long enough.
     pub async fn pause(&self) {
-        if self.began.get().elapsed() >= TIME_SLICE {
-            self.ring.yield_now().await;
-            self.began.set(Instant::now());
+        if self.core.elapsed(self.began.get()) >= TIME_SLICE {
+            self.core.yield_now().await;
+            self.began.set(self.core.now());
         }
     }
 }

@@ -24,19 +24,18 @@ pub fn prepare(
     let leaders = by_leader(&admin.prepare_topic(&settings.wanted_topic()?)?);
     let leaders: Vec<_> = leaders.into_iter().collect();
     let mut threads: Vec<_> = (0..settings.threads).map(|nth| empty_thread(settings, nth)).collect();
-    let readers = (0..settings.consumer_threads)
-        .map(|nth| ThreadPlan { is_in_background: true, ..empty_thread(settings, nth) });
-    let first_reader = if settings.consumer_threads > 0 { threads.len() } else { 0 };
-    threads.extend(readers);
     for index in 0..settings.connections {
         let thread = index % settings.threads;
         threads[thread].producers.push(producer(settings, admin, pid, &leaders, index)?);
     }
+    let background = |nth| ThreadPlan { is_in_background: true, ..empty_thread(settings, nth) };
+    let mut readers: Vec<_> = (0..settings.consumer_threads).map(background).collect();
     for (index, consumer) in consumers(settings, admin, &leaders)?.into_iter().enumerate() {
-        let readers = &mut threads[first_reader..];
-        let thread = index % readers.len();
-        readers[thread].consumers.push(consumer);
+        let reading = if readers.is_empty() { &mut threads } else { &mut readers };
+        let thread = index % reading.len();
+        reading[thread].consumers.push(consumer);
     }
+    threads.append(&mut readers);
     Ok(threads)
 }
 

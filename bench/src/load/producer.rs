@@ -298,7 +298,47 @@ impl Producer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+
+    /// What is missing of a connection that sent nothing of 100 requests a second for a second, of a run that may send
+    /// `bytes_max` and sent ten. How many latencies there are then, and the largest in milliseconds.
+    fn missing_after_a_second(bytes_max: u64) -> (Missing, u64, u64) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let plan = ProducerPlan {
+            leader: listener.local_addr().expect("it is bound"),
+            stream: None,
+            templates: Vec::new(),
+            version: 9,
+            depth: 5,
+            acks: -1,
+            schedule: Some(Schedule { requests_per_second: 100.0, index: 0, connections: 1 }),
+            is_awaited: false,
+        };
+        tokio_uring::start(async {
+            let producer = Producer::open(plan).expect("it listens");
+            let start = Moment::from_nanos(Moment::now().nanos() - 1_000_000_000);
+            let tally =
+                Tally::new(start, start, start.after(Duration::from_secs(1)), bytes_max, Arc::default());
+            tally.sent(10);
+            let missing = producer.count_missing(&tally, start);
+            let interval = tally.take_interval();
+            let acks = interval.latencies.of(Kind::Ack).expect("some fell due");
+            (missing, acks.len(), acks.max() / 1_000_000)
+        })
+    }
+
+    #[test]
+    fn what_was_late_counts_also_where_a_run_ends_with_its_bytes() {
+        let (missing, count, longest_ms) = missing_after_a_second(u64::MAX);
+        assert_eq!((missing.unsent, count), (100, 100));
+        assert!(longest_ms >= 1000, "{longest_ms}");
+        let (missing, count, longest_ms) = missing_after_a_second(10);
+        assert_eq!((missing.unsent, count), (0, 100), "nobody waits for them, but they were late");
+        assert!(longest_ms >= 1000, "{longest_ms}");
+    }
 
     #[test]
     fn connections_take_turns_at_equal_distances() {

@@ -105,7 +105,7 @@ pub struct LoadSettings {
     #[arg(long, default_value_t = 0)]
     pub stalled: usize,
     /// Threads of their own for consumers, of the lowest priority: reading much does not make producers late, on the
-    /// same core either. With 0 they share those of the producers, and end-to-end latency is theirs alone.
+    /// same core either. With 0 they share those of the producers.
     #[arg(long, default_value_t = 0)]
     pub consumer_threads: usize,
 

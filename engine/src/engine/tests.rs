@@ -95,6 +95,13 @@ impl World {
     }
 }
 
+/// Lets the simulated clock go on until something is so.
+async fn until(runtime: &SimRuntime, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        runtime.sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// The disk has so many more bytes from now on.
 fn leave_room(disk: &SimDisk, bytes: u64) {
     let used: u64 = disk.files().iter().map(|(_, length, _)| *length).sum();
@@ -251,12 +258,12 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
         for fill in 0..9 {
             append(&partition, batch(1, 9000, fill)).await;
         }
-        // Until all of it is on the disk alone: seconds of the simulated clock, which take none.
-        runtime.sleep(Duration::from_secs(100)).await;
-        let held = engine.inner.core.cold_reads.acquire(COLD_READ_BYTES_MAX).await;
+        until(&runtime, || engine.stats().cache_bytes_used == 0).await;
+        let core = &engine.inner.core;
+        let held = core.cold_read(COLD_READ_BYTES_MAX).await;
         let removal = async {
-            // The reader has its file, and waits for its turn to read it.
-            runtime.sleep(Duration::from_secs(1)).await;
+            // It has its file by then.
+            until(&runtime, || core.is_cold_read_wanted()).await;
             assert_eq!(partition.delete_records(Offset(3)).await.expect("deleted"), Offset(3));
             runtime.sleep(Duration::from_secs(10)).await;
             drop(held);
@@ -514,14 +521,14 @@ fn a_class_that_was_relaxed_amid_appends_is_so_once_those_before_are_durable() {
         engine.set_config(&open(0).id, relaxed);
         // Nobody waits for those before, so that there is always something that waits.
         let mut appending = Vec::from(strict);
-        for fill in 3..100 {
-            appending.push(partition.append(batch(1, 3000, fill), AppendOrigin::Client));
-            runtime.sleep(Duration::from_millis(1)).await;
+        for _ in 3..2000 {
+            appending.push(partition.append(batch(1, 100, 3), AppendOrigin::Client));
+            runtime.sleep(Duration::from_micros(20)).await;
         }
         for appending in appending {
             appending.await.expect("acknowledged");
         }
-        assert_eq!(partition.high_watermark(), Offset(100));
+        assert_eq!(partition.high_watermark(), Offset(2000));
         let groups = engine.stats().commit_groups - before;
         assert!((1..3).contains(&groups), "{groups}: only what was appended in class D is committed");
     });

@@ -329,11 +329,11 @@ async fn fold_partition(
         let path = folder.join(&name);
         let surveyed = folder.to_str().and_then(|folder| survey.folders.get(folder));
         let known_length = surveyed.and_then(|surveyed| surveyed.log_length(&name));
-        let has_bytes = pieces.iter().any(|piece| piece.copy.as_ref().is_some_and(|copied| copied.used > 0));
-        // Where the log was cut and went on, and was deleted since: that nobody would know without a checkpoint.
-        let is_gone =
-            known_length.is_none() && surveyed.is_some_and(|surveyed| surveyed.has_log_behind(base));
-        if is_gone && !has_bytes {
+        // Where the log was cut and went on, and was deleted since: that nobody knows without a checkpoint.
+        let is_gone = known_length.is_none()
+            && pieces.iter().all(|piece| piece.copy.as_ref().is_none_or(|copied| copied.used == 0))
+            && surveyed.is_some_and(|surveyed| surveyed.has_log_behind(base));
+        if is_gone {
             continue;
         }
         let mode = if known_length.is_some() { OpenMode::Existing } else { OpenMode::CreateNew };

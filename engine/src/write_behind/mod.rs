@@ -112,8 +112,13 @@ impl WriteBehind {
 
     /// Every pending partition.
     fn all(&self) -> Vec<(Partition, Asked)> {
-        self.ready.borrow_mut().clear();
         self.pending.borrow().values().cloned().collect()
+    }
+
+    /// The same, to be written as far as it is time to.
+    fn take_all(&self) -> Vec<(Partition, Asked)> {
+        self.ready.borrow_mut().clear();
+        self.all()
     }
 
     /// The pending partitions that cannot wait for the next look at all of them.

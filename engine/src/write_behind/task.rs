@@ -11,6 +11,7 @@ use crate::checkpoint;
 use crate::journal::journal_path;
 use crate::partition::{Partition, Status};
 use crate::storage::StorageError;
+use crate::turns::Turns;
 
 /// How often what is pending is looked at, while there is any.
 const TICK: Duration = Duration::from_millis(500);
@@ -18,8 +19,6 @@ const TICK: Duration = Duration::from_millis(500);
 const STARVING_TICK: Duration = Duration::from_millis(10);
 /// So many partitions are written at a time.
 const JOBS_MAX: usize = 8;
-/// So many partitions are looked at before others of the core have their turn.
-const TURN_PARTITIONS_MAX: usize = 256;
 /// So many partitions are flushed for one checkpoint, when the ring fills.
 const PRESSED_FLUSHES_MAX: usize = 64;
 /// After so many flushed bytes the checkpoint is written, so that recovery has little to read.
@@ -57,7 +56,7 @@ pub(crate) async fn run(core: CoreHandle) {
             || now.saturating_sub(last_look) >= TICK;
         let jobs = if looks_at_all {
             last_look = now;
-            choose(&core, core.write_behind.all(), pressed).await
+            choose(&core, core.write_behind.take_all(), pressed).await
         } else {
             choose(&core, core.write_behind.take_ready(), pressed).await
         };
@@ -102,10 +101,9 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
     let is_short = core.is_starving() || (pressed && !ring_is_full);
     let mut jobs = Vec::new();
     let mut oldest = Vec::new();
-    for (number, (partition, asked)) in (1..).zip(pending) {
-        if number % TURN_PARTITIONS_MAX == 0 {
-            core.runtime.yield_now().await;
-        }
+    let mut turns = Turns::default();
+    for (partition, asked) in pending {
+        turns.took(core, 0).await;
         let log = partition.inner().log.borrow();
         if !matches!(log.status, Status::Online | Status::Full) {
             continue;
@@ -197,10 +195,9 @@ async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
 /// here they need not read from the disk.
 async fn cool(core: &CoreHandle) {
     let now = core.runtime.monotonic();
-    for (number, (partition, _)) in (1..).zip(core.write_behind.all()) {
-        if number % TURN_PARTITIONS_MAX == 0 {
-            core.runtime.yield_now().await;
-        }
+    let mut turns = Turns::default();
+    for (partition, _) in core.write_behind.all() {
+        turns.took(core, 0).await;
         let mut log = partition.inner().log.borrow_mut();
         let age = now.saturating_sub(log.last_append);
         if age >= QUIET {

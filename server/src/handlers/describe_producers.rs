@@ -17,6 +17,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 
 use super::cluster_view::text;
 use super::{Refusal, RequestContext};
+use crate::metadata::controller::AdminError;
 use crate::metadata::topic_name;
 use crate::shard::Shard;
 use crate::time_slice::TimeSlice;
@@ -28,9 +29,6 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=0;
 const PRODUCERS_MAX: usize = 131_072;
 /// Producers that are looked at before others have their turn.
 const PRODUCERS_PER_TURN: usize = 1_024;
-
-/// Why a partition's producers are not told: Kafka's error and its words.
-type Untold = (ResponseError, Option<String>);
 
 /// Describes the producers of the partitions that are named; of one that is named twice, once.
 pub async fn handle(
@@ -46,11 +44,8 @@ pub async fn handle(
         slice.pause().await;
         let name = topic.name.as_str();
         let known = match (topic_name::validate(name), image.topic(name)) {
-            (Err(why), _) => Err((ResponseError::InvalidTopicException, Some(why))),
-            (Ok(()), None) => {
-                let message = "This server does not host this topic-partition.".to_owned();
-                Err((ResponseError::UnknownTopicOrPartition, Some(message)))
-            }
+            (Err(why), _) => Err(AdminError::new(ResponseError::InvalidTopicException, why)),
+            (Ok(()), None) => Err(AdminError::plain(ResponseError::UnknownTopicOrPartition)),
             (Ok(()), Some(known)) => Ok(known.id),
         };
         let mut partitions = Vec::new();
@@ -76,10 +71,11 @@ async fn told(
     context: &RequestContext,
     id: PartitionId,
     count_max: usize,
-) -> Result<Vec<ProducerState>, Untold> {
+) -> Result<Vec<ProducerState>, AdminError> {
     let core = context.shard.core_of(&id);
     let look = async move |shard: Rc<Shard>| {
-        let partition = shard.partition(&id).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
+        let unknown = AdminError { error: ResponseError::UnknownTopicOrPartition, message: None };
+        let partition = shard.partition(&id).ok_or(unknown)?;
         let slice = TimeSlice::begin(shard.ring());
         let some = |last| partition.with_producers(|producers| some(producers, last));
         all(some, count_max, async || slice.pause().await).await
@@ -92,7 +88,7 @@ async fn all(
     some: impl Fn(Option<ProducerId>) -> Vec<ProducerState>,
     count_max: usize,
     pause: impl AsyncFn(),
-) -> Result<Vec<ProducerState>, Untold> {
+) -> Result<Vec<ProducerState>, AdminError> {
     let mut states = Vec::new();
     loop {
         let mut more = some(states.last().map(|last: &ProducerState| last.producer_id));
@@ -102,7 +98,7 @@ async fn all(
             let message = format!(
                 "The answer would tell more than {PRODUCERS_MAX} producers; ask for fewer partitions at once."
             );
-            return Err((ResponseError::PolicyViolation, Some(message)));
+            return Err(AdminError::new(ResponseError::PolicyViolation, message));
         }
         if is_last {
             return Ok(states);
@@ -127,11 +123,11 @@ fn state(id: ProducerId, entry: &ProducerEntry) -> ProducerState {
         .with_current_txn_start_offset(entry.transaction_first.map_or(-1, |first| first.0))
 }
 
-fn word(index: i32, told: Result<Vec<ProducerState>, Untold>) -> PartitionResponse {
+fn word(index: i32, told: Result<Vec<ProducerState>, AdminError>) -> PartitionResponse {
     let response = PartitionResponse::default().with_partition_index(index);
     match told {
         Ok(producers) => response.with_error_message(None).with_active_producers(producers),
-        Err((error, message)) => {
+        Err(AdminError { error, message }) => {
             response.with_error_code(error.code()).with_error_message(message.as_deref().map(text))
         }
     }
@@ -169,7 +165,7 @@ mod tests {
     }
 
     /// What is told of them, and how often others had their turn.
-    fn told(producers: &Producers, count_max: usize) -> (Result<Vec<ProducerState>, Untold>, usize) {
+    fn told(producers: &Producers, count_max: usize) -> (Result<Vec<ProducerState>, AdminError>, usize) {
         let turns = Cell::new(0);
         let pause = async || turns.set(turns.get() + 1);
         let told = all(|last| some(producers, last), count_max, pause).now_or_never();
@@ -200,7 +196,7 @@ mod tests {
     #[test]
     fn an_answer_has_a_bound() {
         let full = told(&producers(2), 1).0;
-        assert_eq!(full.as_ref().err().map(|(error, _)| *error), Some(ResponseError::PolicyViolation));
+        assert_eq!(full.as_ref().err().map(|untold| untold.error), Some(ResponseError::PolicyViolation));
         let partitions = vec![word(0, told(&producers(2), 2).0), word(1, full)];
         let topic = TopicResponse::default().with_name(topic_text("t")).with_partitions(partitions);
         fixture::encodes(&DescribeProducersResponse::default().with_topics(vec![topic]), 0);

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumRe
 
 use super::cluster_view::{text, topic_text};
 use super::{Refusal, RequestContext};
-use crate::metadata::controller::Quorum;
+use crate::metadata::controller::{AdminError, Quorum};
 use crate::metadata::topic_name::CLUSTER_METADATA;
 use crate::time_slice::TimeSlice;
 
@@ -57,9 +57,8 @@ async fn unknown(
     version: i16,
     pause: impl AsyncFn(),
 ) -> DescribeQuorumResponse {
-    let error = ResponseError::UnknownTopicOrPartition;
-    let message =
-        (version >= DIRECTORIES_FROM).then(|| text("This server does not host this topic-partition."));
+    let AdminError { error, message } = AdminError::plain(ResponseError::UnknownTopicOrPartition);
+    let message = message.as_deref().filter(|_| version >= DIRECTORIES_FROM).map(text);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         pause().await;

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use super::cluster_view::{text, topic_text};
 use super::{Refusal, RequestContext};
+use crate::metadata::controller::AdminError;
 use crate::metadata::image::{Image, PartitionImage};
 use crate::time_slice::TimeSlice;
 
@@ -29,9 +30,6 @@ enum Election {
     /// A replica is to lead, though it may lack records.
     Unclean,
 }
-
-/// Why a partition has no new leader: Kafka's error and its words.
-type Unelected = (ResponseError, Option<String>);
 
 /// Says why nobody is elected for the partitions that are named. Asked for all partitions, it tells those alone that
 /// lack the leader they should have.
@@ -52,7 +50,9 @@ async fn respond(
     let election = match request.election_type {
         0 => Ok(Election::Preferred),
         1 => Ok(Election::Unclean),
-        other => Err((ResponseError::InvalidRequest, Some(format!("Unknown election type {other}")))),
+        other => {
+            Err(AdminError::new(ResponseError::InvalidRequest, format!("Unknown election type {other}")))
+        }
     };
     let mut results = Vec::new();
     match (&request.topic_partitions, &election) {
@@ -63,9 +63,9 @@ async fn respond(
                 let mut told = Vec::new();
                 for (index, partition) in &topic.partitions {
                     pause().await;
-                    let (error, message) = elect(partition, *election);
-                    if error != ResponseError::ElectionNotNeeded {
-                        told.push(word(*index, (error, message)));
+                    let unelected = elect(partition, *election);
+                    if unelected.error != ResponseError::ElectionNotNeeded {
+                        told.push(word(*index, unelected));
                     }
                 }
                 let named = ReplicaElectionResult::default().with_topic(topic_text(&topic.name));
@@ -94,16 +94,16 @@ async fn respond(
             }
         }
     }
-    let code = election.err().map_or(0, |(error, _)| error.code());
+    let code = election.err().map_or(0, |refused| refused.error.code());
     ElectLeadersResponse::default().with_error_code(code).with_replica_election_results(results)
 }
 
-fn unknown(message: String) -> Unelected {
-    (ResponseError::UnknownTopicOrPartition, Some(message))
+fn unknown(message: String) -> AdminError {
+    AdminError::new(ResponseError::UnknownTopicOrPartition, message)
 }
 
 /// Why this partition gets no new leader.
-fn elect(partition: &PartitionImage, election: Election) -> Unelected {
+fn elect(partition: &PartitionImage, election: Election) -> AdminError {
     let preferred = partition.replicas.first().copied().unwrap_or(NO_LEADER);
     let (needed, unavailable, message) = match election {
         Election::Preferred => (
@@ -118,15 +118,15 @@ fn elect(partition: &PartitionImage, election: Election) -> Unelected {
         ),
     };
     match needed {
-        true => (unavailable, Some(message.to_owned())),
+        true => AdminError::new(unavailable, message),
         false => {
-            let message = "Leader election not needed for topic partition.".to_owned();
-            (ResponseError::ElectionNotNeeded, Some(message))
+            let message = "Leader election not needed for topic partition.";
+            AdminError::new(ResponseError::ElectionNotNeeded, message)
         }
     }
 }
 
-fn word(index: i32, (error, message): Unelected) -> PartitionResult {
+fn word(index: i32, AdminError { error, message }: AdminError) -> PartitionResult {
     PartitionResult::default()
         .with_partition_id(index)
         .with_error_code(error.code())

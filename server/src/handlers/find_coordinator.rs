@@ -22,8 +22,6 @@ const GROUPS: i8 = 0;
 /// `key_type` of transactional ids, which have no coordinator here either.
 const TRANSACTIONS: i8 = 1;
 
-/// What the user of a transactional producer reads.
-const NO_TRANSACTIONS: &str = "Transactions are not served by this broker.";
 /// The types of keys that there are.
 const KEY_TYPES: RangeInclusive<i8> = 0..=2;
 
@@ -59,12 +57,10 @@ pub async fn handle(
         slice.pause().await;
         let found = find(context, request.key_type, &key).await;
         let error = errors::code(found.as_ref().err().copied());
-        let words = match (request.key_type, &found) {
-            (TRANSACTIONS, _) => NO_TRANSACTIONS,
-            // As Kafka, which has words in these versions only for what it cannot look up at all.
-            (kind, Err(error)) if !KEY_TYPES.contains(&kind) => message(kind, *error),
-            _ => "",
-        };
+        // As Kafka, which has words in these versions only for what it cannot look up at all.
+        let has_words = request.key_type == TRANSACTIONS || !KEY_TYPES.contains(&request.key_type);
+        let words = found.as_ref().err().filter(|_| has_words);
+        let words = words.map_or("", |error| message(request.key_type, *error));
         let node = found.unwrap_or(Node { id: -1, host: String::new(), port: -1 });
         coordinators.push(
             Coordinator::default()
@@ -88,10 +84,10 @@ fn no_transactions(version: i16) -> ResponseError {
     }
 }
 
-/// Kafka's words for an error.
+/// Kafka's words for an error; to whom a transactional id is, ours.
 fn message(key_type: i8, error: ResponseError) -> &'static str {
     match error {
-        _ if key_type == TRANSACTIONS => NO_TRANSACTIONS,
+        _ if key_type == TRANSACTIONS => "Transactions are not served by this broker.",
         ResponseError::InvalidRequest => {
             "This most likely occurs because of a request being malformed by the client library or the message \
              was sent to an incompatible broker. See the broker logs for more details."

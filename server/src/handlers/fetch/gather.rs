@@ -376,8 +376,8 @@ fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
 /// Completes when one of this core's partitions is no longer as it was known.
 async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
     let (mut watches, slice) = (Watches::default(), TimeSlice::begin(shard.ring()));
-    for (id, seen) in known {
-        if watches.len().is_multiple_of(PARTITIONS_AT_A_TIME) {
+    for (number, (id, seen)) in (1..).zip(known) {
+        if number % PARTITIONS_AT_A_TIME == 0 {
             slice.pause().await;
         }
         match shard.partition(&id) {

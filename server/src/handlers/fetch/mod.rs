@@ -68,7 +68,6 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         watches.forget(shard, forgotten).await;
     }
     let slice = TimeSlice::begin(shard.ring());
-    slice.pause().await;
     let plan = Plan::new(&shard.image(), &session.partitions, version, &slice).await;
     let targets = plan.targets();
     if let Some(response) = unserved.filter(|_| !targets.is_empty()) {
@@ -77,6 +76,8 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     // Where there is nothing to look at, nor any news to come, nothing is waited for.
     let watches = watches.filter(|_| session.settled > 0 || !targets.is_empty());
     let (gathered, held) = gather::gather(shard, targets, &bounds, watches.as_deref(), socket).await;
+    // What was waited for is no work.
+    let slice = TimeSlice::begin(shard.ring());
     let (found, mut reads) = plan.word(gathered, bounds.limit);
     slice.pause().await;
     let finish = move |shard: Rc<Shard>| async move {
@@ -159,9 +160,11 @@ impl Plan {
             Planned { place: *place, key: key.clone(), target }
         };
         let mut planned = Vec::with_capacity(partitions.len());
-        for some in partitions.chunks(PARTITIONS_AT_A_TIME) {
-            planned.extend(some.iter().map(plan));
-            slice.pause().await;
+        for (number, wanted) in (1..).zip(partitions) {
+            planned.push(plan(wanted));
+            if number % PARTITIONS_AT_A_TIME == 0 {
+                slice.pause().await;
+            }
         }
         Self { planned }
     }

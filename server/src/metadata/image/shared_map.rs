@@ -16,7 +16,8 @@ type Leaf<K, V> = Arc<Vec<(K, V)>>;
 /// The map.
 #[derive(Debug, Clone)]
 pub struct SharedMap<K, V> {
-    /// Invariant: none is empty, and the keys ascend through all of them.
+    /// Invariant: none is empty, the keys ascend through all of them, and two neighbours have more entries together than
+    /// [`LEAF_ENTRIES_MAX`] halved.
     leaves: Vec<Leaf<K, V>>,
     /// Invariant: the sum of the leaves' entries.
     length: usize,
@@ -127,7 +128,20 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         if self.leaves[leaf].is_empty() {
             self.leaves.remove(leaf);
         }
+        // With the one before, which may then be joined with the next as well.
+        for first in (leaf.saturating_sub(1)..=leaf).rev() {
+            self.join_small(first);
+        }
         Some(value)
+    }
+
+    /// Joins a leaf and the next one, if they have few entries together.
+    fn join_small(&mut self, first: usize) {
+        let Some([one, next]) = self.leaves.get(first..first + 2) else { return };
+        if one.len() + next.len() <= LEAF_ENTRIES_MAX / 2 {
+            let next = self.leaves.remove(first + 1);
+            Arc::make_mut(&mut self.leaves[first]).extend(next.iter().cloned());
+        }
     }
 
     /// The entries from a key on, by ascending key.
@@ -232,6 +246,8 @@ mod tests {
         assert_eq!(map.len(), model.len());
         assert!(map.iter().eq(model.iter()));
         assert!(map.leaves.iter().all(|leaf| (1..=LEAF_ENTRIES_MAX).contains(&leaf.len())));
+        let pairs = map.leaves.windows(2);
+        assert!(pairs.map(|pair| pair[0].len() + pair[1].len()).all(|both| both > LEAF_ENTRIES_MAX / 2));
     }
 
     proptest! {

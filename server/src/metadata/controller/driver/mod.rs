@@ -31,7 +31,7 @@ use crate::metadata::image::{Image, METADATA_VERSION, Replay};
 use crate::metadata::log::Voters;
 use crate::metadata::records::{AbortTransaction, Levels, Record, RemoveTopic};
 use crate::metadata::uuid_text;
-use crate::time_slice::TIME_SLICE;
+use crate::time_slice::TimeSlice;
 
 mod snapshots;
 
@@ -408,25 +408,7 @@ impl Controller {
 }
 
 /// Parts what the controller does into turns: a request may be of thousands of topics.
-pub struct Turns {
-    runtime: Rc<dyn Runtime>,
-    began: Cell<Duration>,
-}
-
-impl Turns {
-    /// The first turn begins now.
-    fn begin(runtime: &Rc<dyn Runtime>) -> Self {
-        Self { runtime: runtime.clone(), began: Cell::new(runtime.monotonic()) }
-    }
-
-    /// To be awaited between two steps: lets other tasks of the core go on, if this turn was long enough.
-    pub async fn pause(&self) {
-        if self.runtime.monotonic().saturating_sub(self.began.get()) >= TIME_SLICE {
-            self.runtime.yield_now().await;
-            self.began.set(self.runtime.monotonic());
-        }
-    }
-}
+pub type Turns = TimeSlice<Rc<dyn Runtime>>;
 
 /// The topics that these records create.
 fn topics_in(records: &[Record]) -> BTreeSet<Uuid> {
