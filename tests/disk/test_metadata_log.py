@@ -64,7 +64,7 @@ def test_a_damaged_snapshot_is_passed_over(run: Callable[..., Broker]) -> None:
     newest = metadata_files(broker, "*.checkpoint")[-1]
     newest.write_bytes(newest.read_bytes()[:-20])
     broker = run(Flumen, SNAPSHOTS)
-    assert newest.name in broker.log()
+    wait_until(f"it to tell of {newest.name}", lambda: newest.name in broker.log())
     check(broker, ROUND)
 
 
