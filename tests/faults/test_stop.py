@@ -47,6 +47,8 @@ def stopped_cleanly(broker: Flumen) -> bool:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_stops_it_cleanly(flumen: Wrapped, name: str) -> None:
+    # Also where this suite itself is not to hear of the terminal's end.
+    flumen.wrapping = ["env", "--default-signal=HUP"]
     flumen.start()
     os.kill(flumen.pid, getattr(signal, name))
     assert flumen.process and flumen.process.wait(GIVEN_UP_S) == 0
