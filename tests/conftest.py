@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def brokers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     """Started with default settings; the oracle first."""
     with running([KINDS[name](tmp_path_factory.mktemp(name)) for name in names_of_brokers(pytestconfig)]) as started:
         yield started
+
+
+@pytest.fixture
+def brokers_with(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[dict[str, str]], list[Broker]]]:
+    """Starts brokers of a test's own, with these settings; they end with the test."""
+    with ExitStack() as ending:
+        def start(overrides: dict[str, str]) -> list[Broker]:
+            names = names_of_brokers(pytestconfig)
+            return ending.enter_context(running([KINDS[name](tmp_path_factory.mktemp(name), overrides) for name in names]))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::epochs::{EpochStart, LeaderEpochs};
 use crate::journal::format::{Cursor, JournalId, crc32c};
 use crate::partition::{Partition, Point};
-use crate::producers::{ProducerLimits, Producers};
+use crate::producers::Producers;
 use crate::storage::{Directory, StorageError};
 use crate::turns::Turns;
 use crate::{CoreId, LeaderEpoch, Offset, PartitionId, Position};
@@ -333,8 +333,7 @@ impl Reader<'_> {
             let epoch = LeaderEpoch(i32::from_le_bytes(self.take()?));
             starts.push(EpochStart { epoch, start: self.offset()? });
         }
-        let producers =
-            Producers::read_whole(self.bytes, &mut self.position, ProducerLimits::default()).ok()?;
+        let producers = Producers::read_whole(self.bytes, &mut self.position).ok()?;
         Some(PartitionCheckpoint {
             id: PartitionId { topic, partition },
             log_start,

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use flumen_ring::{CHUNK_BYTES, Region};
+use futures_util::future::select;
 
 use crate::cache::{Cache, Holder, Holders};
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
@@ -486,6 +487,12 @@ impl Core {
         while !self.is_closing() {
             self.ends.wait().await;
         }
+    }
+
+    /// Waits so long; says whether the engine is still in use then.
+    pub(crate) async fn rest(&self, time: Duration) -> bool {
+        select(self.runtime.sleep(time), Box::pin(self.closed())).await;
+        !self.is_closing() && !self.is_offline()
     }
 
     /// Nothing new is taken from now on. Commit and write-behind go on: who has a partition's files may still need

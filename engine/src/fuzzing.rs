@@ -10,7 +10,7 @@ use crate::checkpoints;
 use crate::epochs::LeaderEpochs;
 use crate::index::{OffsetIndex, SegmentIndexes, TimeIndex, TransactionIndex};
 use crate::journal::format::{self, GROUP_HEADER_BYTES, JournalId};
-use crate::producers::{ProducerLimits, Producers, TransactionEnd};
+use crate::producers::{Producers, TransactionEnd};
 use crate::types::{LeaderEpoch, Offset, Position, Timestamp};
 
 /// A target's name, which is its corpus', and what it does with one input.
@@ -118,17 +118,16 @@ pub fn producers(bytes: &[u8]) {
 }
 
 fn some_producers(bytes: &[u8]) {
-    let limits = ProducerLimits::default();
     let mut position = 0;
-    let whole = Producers::read_whole(bytes, &mut position, limits).ok();
-    let kafka = Producers::from_snapshot(bytes, limits).ok();
+    let whole = Producers::read_whole(bytes, &mut position).ok();
+    let kafka = Producers::from_snapshot(bytes).ok();
     for read in whole.into_iter().chain(kafka) {
         let snapshot = read.to_snapshot();
-        let again = Producers::from_snapshot(&snapshot, limits).expect("what was written is read");
+        let again = Producers::from_snapshot(&snapshot).expect("what was written is read");
         assert_eq!(again.to_snapshot(), snapshot);
         let mut written = Vec::new();
         read.write_whole(&mut written);
-        let again = Producers::read_whole(&written, &mut 0, limits).expect("what was written is read");
+        let again = Producers::read_whole(&written, &mut 0).expect("what was written is read");
         let mut twice = Vec::new();
         again.write_whole(&mut twice);
         assert_eq!(twice, written);

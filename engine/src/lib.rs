@@ -13,6 +13,7 @@ pub mod checkpoints;
 mod core;
 mod engine;
 pub mod epochs;
+mod expiry;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod index;

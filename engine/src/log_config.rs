@@ -34,6 +34,8 @@ pub struct LogConfig {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max_ms: i64,
+    /// `producer.id.expiration.ms`, the broker's: a producer that wrote nothing for so long is forgotten.
+    pub producer_expiration_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -55,6 +57,7 @@ impl Default for LogConfig {
             log_append_time: false,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
+            producer_expiration_ms: 86_400_000,
         }
     }
 }

@@ -5,8 +5,6 @@
 
 use std::rc::Rc;
 
-use futures_util::future::{Either, select};
-
 use crate::checkpoint;
 use crate::core::Core;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
@@ -17,15 +15,7 @@ use crate::{Offset, Timestamp};
 
 /// Looks until the engine closes.
 pub(crate) async fn run(core: Rc<Core>) {
-    loop {
-        let sleep = core.runtime.sleep(core.config.retention_check_interval);
-        match select(sleep, Box::pin(core.closed())).await {
-            Either::Left(_) => {}
-            Either::Right(_) => return,
-        }
-        if core.is_closing() || core.is_offline() {
-            return;
-        }
+    while core.rest(core.config.retention_check_interval).await {
         if let Err(error) = check(&core).await {
             tracing::warn!(%error, "old segments stay for now");
         }
@@ -59,7 +49,6 @@ pub(crate) async fn check(core: &Rc<Core>) -> Result<(), StorageError> {
 /// Raises the log's start; says whether segments lie below it.
 fn shorten(partition: &Partition, now: Timestamp) -> bool {
     let mut log = partition.inner().log.borrow_mut();
-    log.producers.remove_expired(now);
     // A full disk most of all: this is what frees space.
     if log.read_refusal().is_some() {
         return false;

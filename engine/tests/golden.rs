@@ -9,7 +9,7 @@ use flumen_engine::checkpoints::{
 };
 use flumen_engine::index::{OffsetIndex, SegmentIndexes, TimeIndex};
 use flumen_engine::layout::{SegmentFile, SegmentFileKind};
-use flumen_engine::producers::{ProducerLimits, Producers, TransactionEnd};
+use flumen_engine::producers::{Producers, TransactionEnd};
 use flumen_engine::{LeaderEpoch, Offset, Position, ProducerEpoch, ProducerId, Timestamp};
 
 fn golden(name: &str) -> Vec<u8> {
@@ -78,17 +78,16 @@ fn the_indexes_are_read_and_rebuilt() {
 
 #[test]
 fn the_producers_are_read_and_rebuilt() {
-    let limits = ProducerLimits { expiration_ms: i64::MAX, ..ProducerLimits::default() };
     for offset in [82, 92] {
         let bytes = segment(offset, SegmentFileKind::ProducerSnapshot);
-        let read = Producers::from_snapshot(&bytes, limits).unwrap();
+        let read = Producers::from_snapshot(&bytes).unwrap();
         assert_eq!(read.to_snapshot(), bytes);
 
         // The same from the batches below that offset.
         let log = segment(0, SegmentFileKind::Log);
         let limits_of_batches = BatchLimits { max_message_bytes: 1 << 20 };
         let checked = check_verbatim(log.into(), &limits_of_batches).unwrap();
-        let mut built = Producers::new(limits);
+        let mut built = Producers::default();
         for summary in checked.summaries().iter().filter(|it| it.base_offset < Offset(offset)) {
             let end = TransactionEnd::of_batch(&checked.bytes()[summary.range()]);
             let end = end.filter(|_| summary.control);
@@ -97,7 +96,7 @@ fn the_producers_are_read_and_rebuilt() {
         assert_eq!(built.to_snapshot(), bytes);
     }
     let newest = segment(92, SegmentFileKind::ProducerSnapshot);
-    let newest = Producers::from_snapshot(&newest, limits).unwrap();
+    let newest = Producers::from_snapshot(&newest).unwrap();
     let entry = newest.entry(ProducerId(1000)).unwrap();
     assert_eq!((entry.epoch, entry.last()), (ProducerEpoch(0), (9, Offset(91))));
     let bumped = newest.entry(ProducerId(1)).unwrap();

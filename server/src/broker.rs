@@ -247,6 +247,7 @@ impl Plan {
             cache_bytes,
             journal_bytes: self.config.resources.journal_bytes,
             retention_check_interval: self.config.retention_check_interval,
+            producer_expiration_check_interval: self.config.producer_expiration_check_interval,
             dirty_bytes_max: (cache_bytes / 2).min(self.config.resources.journal_bytes as usize / 2),
             ..EngineConfig::new(core, self.cores)
         }

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness.broker import Broker
+from harness.waiting import wait_until
 
 from .protocol import (
     Batch, FlexibleReader, Reader, compact, exchange, header, pack, produce, produced, record, sized, string,
@@ -190,6 +195,37 @@ def test_producers_of_a_partition(brokers: list[Broker]) -> None:
 
     told = everywhere(brokers, play)
     assert told[0][1][1] == (0, NONE, None, [(70, 2, 4, 1_700_000_000_002, -1, -1), (71, 0, 9, 1_700_000_000_001, -1, -1)])
+
+
+def test_a_producer_that_was_silent_for_long_is_forgotten(brokers_with: Callable[[dict[str, str]], list[Broker]]) -> None:
+    """What long is can be changed while the broker runs. Who is not known may begin with any sequence."""
+    OUT_OF_ORDER_SEQUENCE_NUMBER = 45
+
+    def append(broker: Broker, sequence: int) -> int:
+        batch = Batch([record(0)], producer=(80, 0, sequence), base_timestamp=int(time.time() * 1000))
+        return produced(exchange(broker, sized(produce(b"silent", batch.encode()))))[0]["error"]
+
+    def sequences(broker: Broker) -> list[int]:
+        (_, [(_, error, _, producers)]), = described_producers(broker, (b"silent", [0]))
+        assert error == NONE
+        return [last_sequence for _, _, last_sequence, *_ in producers]
+
+    def set_expiration(broker: Broker, milliseconds: int) -> None:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap, "broker.address.family": "v4", "log_level": 2})
+        entry = ConfigEntry("producer.id.expiration.ms", str(milliseconds), incremental_operation=AlterConfigOpType.SET)
+        changed = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
+        admin.incremental_alter_configs([changed])[changed].result(30)
+
+    def play(broker: Broker) -> list:
+        create_topic(broker, b"silent", partitions=1)
+        told = [append(broker, 0), append(broker, 5), sequences(broker)]
+        set_expiration(broker, 100)
+        wait_until("it to be forgotten", lambda: not sequences(broker))
+        set_expiration(broker, 60_000)
+        return [*told, append(broker, 5), append(broker, 9), sequences(broker)]
+
+    started = brokers_with({"producer.id.expiration.check.interval.ms": "50"})
+    assert everywhere(started, play) == [0, OUT_OF_ORDER_SEQUENCE_NUMBER, [0], 0, OUT_OF_ORDER_SEQUENCE_NUMBER, [5]]
 
 
 def test_partitions_without_producers(brokers: list[Broker]) -> None:

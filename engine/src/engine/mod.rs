@@ -13,12 +13,13 @@ use crate::epochs::LeaderEpochs;
 use crate::journal::{self, Journal};
 use crate::layout::{FolderState, PartitionFolder, retired_folder};
 use crate::partition::Log;
-use crate::producers::{ProducerLimits, Producers};
+use crate::producers::Producers;
 use crate::recovery::{self, ClosedCore, ClosedPartition, RecoveredJournal, RecoveryError};
 use crate::segment::Segment;
 use crate::storage::{Directory, Runtime, StorageError, StorageErrorKind};
 use crate::{
-    CoreId, LeaderEpoch, LogConfig, Offset, Partition, PartitionId, checkpoint, retention, write_behind,
+    CoreId, LeaderEpoch, LogConfig, Offset, Partition, PartitionId, checkpoint, expiry, retention,
+    write_behind,
 };
 
 /// So many partitions are opened at a time.
@@ -47,6 +48,8 @@ pub struct EngineConfig {
     pub bulk_bytes_min: usize,
     /// Between two looks at what retention may delete.
     pub retention_check_interval: Duration,
+    /// Between two looks at which producers have expired.
+    pub producer_expiration_check_interval: Duration,
     /// How much of its logs a clean stop may read for indexes that a crash left unknown. What is beyond has none
     /// after the stop; Kafka, and the next start where it needs them, make them from the log.
     pub close_walk_bytes_max: u64,
@@ -66,6 +69,7 @@ impl EngineConfig {
             dirty_bytes_max: 128 << 20,
             bulk_bytes_min: 512 << 10,
             retention_check_interval: Duration::from_secs(300),
+            producer_expiration_check_interval: Duration::from_secs(600),
             close_walk_bytes_max: 512 << 20,
             lookup_bytes_max: 32 << 20,
         }
@@ -206,6 +210,7 @@ impl Engine {
         core.runtime.spawn(Box::pin(journal::run(core.clone())));
         core.runtime.spawn(Box::pin(write_behind::run(core.clone())));
         core.runtime.spawn(Box::pin(retention::run(core.clone())));
+        core.runtime.spawn(Box::pin(expiry::run(core.clone())));
         let recovered = recovered.clone();
         Ok(Engine { inner: Rc::new(EngineInner { core, recovered }) })
     }
@@ -387,7 +392,7 @@ async fn open_or_offline(
                 Offset(0),
                 leader_epoch,
                 LeaderEpochs::default(),
-                Producers::new(ProducerLimits::default()),
+                Producers::default(),
                 config,
             );
             let partition = Partition::new(core.clone(), id, name, exact, log);

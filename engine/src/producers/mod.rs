@@ -5,7 +5,7 @@
 //! batches behind that copy bring it up to date.
 //!
 //! Bounded twice: a producer that was silent for `producer.id.expiration.ms` goes, and beyond
-//! `producers_max` those that were silent longest. A producer that is not known may begin with any sequence.
+//! [`PRODUCERS_MAX`] those that were silent longest. A producer that is not known may begin with any sequence.
 //! Source: Kafka's `ProducerStateManager`, `ProducerAppendInfo` (KIP-98, KIP-360, KIP-890's fields left out).
 
 mod entry;
@@ -21,20 +21,8 @@ use crate::append::AppendOrigin;
 use crate::batch::{BatchSummary, ControlType};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-/// What bounds the producers of one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerLimits {
-    /// `producer.id.expiration.ms`: one without an open transaction goes after this long without a batch.
-    pub expiration_ms: i64,
-    /// How many are kept; at this number the eighth part of them that was silent longest goes.
-    pub producers_max: usize,
-}
-
-impl Default for ProducerLimits {
-    fn default() -> Self {
-        Self { expiration_ms: 86_400_000, producers_max: 65_536 }
-    }
-}
+/// How many of one partition are kept; at this number the eighth part of them that was silent longest goes.
+pub const PRODUCERS_MAX: usize = 65_536;
 
 /// Why a producer's batch is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -127,22 +115,24 @@ pub struct CompletedTransaction {
 #[derive(Debug, Clone)]
 pub struct Producers {
     entries: BTreeMap<ProducerId, ProducerEntry>,
-    limits: ProducerLimits,
+    /// At least 1.
+    producers_max: usize,
     /// Open transactions, by their first offset.
     open: BTreeMap<Offset, ProducerId>,
     /// Ended ones whose marker is not below the high watermark yet: first offset → marker.
     ended: BTreeMap<Offset, Offset>,
 }
 
-impl Producers {
-    /// None yet.
-    pub fn new(limits: ProducerLimits) -> Self {
-        Self { entries: BTreeMap::new(), limits, open: BTreeMap::new(), ended: BTreeMap::new() }
+impl Default for Producers {
+    fn default() -> Self {
+        Self::bounded(PRODUCERS_MAX)
     }
+}
 
-    /// Changes the bounds.
-    pub fn set_limits(&mut self, limits: ProducerLimits) {
-        self.limits = limits;
+impl Producers {
+    /// None yet, and never more than so many, at least 1.
+    fn bounded(producers_max: usize) -> Self {
+        Self { entries: BTreeMap::new(), producers_max, open: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
     /// Whether a batch may be appended, or is there already. A batch without a producer always may.
@@ -251,12 +241,25 @@ impl Producers {
         other.map_or(Offset(completed.last.0 + 1), |(first, _)| *first)
     }
 
-    /// Removes those that were silent for too long; says how many.
-    pub fn remove_expired(&mut self, now: Timestamp) -> usize {
-        let before = self.entries.len();
-        let expiration_ms = self.limits.expiration_ms;
-        self.entries.retain(|_, entry| !entry.is_expired(now, expiration_ms));
-        before - self.entries.len()
+    /// Looks at up to `count` of those with an id above `last`, and removes the ones that wrote nothing for
+    /// `expiration_ms` and have no transaction open. Returns the last id that it has looked at, if there may be more.
+    pub fn remove_expired(
+        &mut self,
+        last: Option<ProducerId>,
+        count: usize,
+        now: Timestamp,
+        expiration_ms: i64,
+    ) -> Option<ProducerId> {
+        let mut looked_at = Vec::with_capacity(count.min(self.entries.len()));
+        looked_at.extend(
+            self.entries_after(last)
+                .take(count)
+                .map(|(id, entry)| (id, entry.is_expired(now, expiration_ms))),
+        );
+        for (id, _) in looked_at.iter().filter(|(_, is_expired)| *is_expired) {
+            self.entries.remove(id);
+        }
+        looked_at.last().map(|(id, _)| *id).filter(|_| looked_at.len() == count)
     }
 
     /// The log now ends at `end`: batches behind it go, and so do producers of which nothing is left.
@@ -312,7 +315,7 @@ impl Producers {
     /// At the bound, the eighth part that was silent longest goes, so that room is not made for each one alone.
     /// Producers with an open transaction stay.
     fn make_room(&mut self) {
-        if self.entries.len() < self.limits.producers_max.max(1) {
+        if self.entries.len() < self.producers_max {
             return;
         }
         let idle = self.entries.iter().filter(|(_, entry)| entry.transaction_first.is_none());

@@ -10,8 +10,8 @@
 //! ```
 //! All big-endian. Source: Kafka's `ProducerStateManager.writeSnapshot`, `ProducerSnapshot.json`.
 
+use super::Producers;
 use super::entry::{BATCHES_MAX, ProducerBatch, ProducerEntry};
-use super::{ProducerLimits, Producers};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
 const VERSION: i16 = 1;
@@ -77,7 +77,7 @@ impl Producers {
     }
 
     /// The producers of Kafka's `.snapshot`. Those that have expired are the caller's to remove.
-    pub fn from_snapshot(bytes: &[u8], limits: ProducerLimits) -> Result<Self, SnapshotError> {
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let mut reader = Reader { bytes, position: 0 };
         let version = reader.i16()?;
         if version != VERSION {
@@ -94,7 +94,7 @@ impl Producers {
         if !fits {
             return Err(reader.error());
         }
-        let mut producers = Self::new(limits);
+        let mut producers = Self::default();
         for _ in 0..count {
             let id = ProducerId(reader.i64()?);
             let mut entry = ProducerEntry::new(ProducerEpoch(reader.i16()?));
@@ -135,17 +135,13 @@ impl Producers {
 
     /// Reads the engine's own form at `*position` of `bytes`, and moves behind it. Its checksum is that of the
     /// file it lies in.
-    pub fn read_whole(
-        bytes: &[u8],
-        position: &mut usize,
-        limits: ProducerLimits,
-    ) -> Result<Self, SnapshotError> {
+    pub fn read_whole(bytes: &[u8], position: &mut usize) -> Result<Self, SnapshotError> {
         let mut reader = Reader { bytes, position: *position };
         let count = reader.i32()? as u32 as usize;
         if count.checked_mul(OWN_ENTRY_BYTES_MIN).is_none_or(|least| least > reader.left()) {
             return Err(reader.error());
         }
-        let mut producers = Self::new(limits);
+        let mut producers = Self::default();
         for _ in 0..count {
             let id = ProducerId(reader.i64()?);
             let mut entry = ProducerEntry::new(ProducerEpoch(reader.i16()?));

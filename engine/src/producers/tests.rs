@@ -21,7 +21,7 @@ fn append(producers: &mut Producers, batch: &BatchSummary, offset: i64) {
 }
 
 fn producers() -> Producers {
-    Producers::new(ProducerLimits::default())
+    Producers::default()
 }
 
 #[test]
@@ -89,15 +89,20 @@ fn epochs_rise_and_begin_at_zero() {
 
 #[test]
 fn silent_producers_go_and_may_come_back_with_any_sequence() {
-    let mut held = Producers::new(ProducerLimits { expiration_ms: 100, producers_max: 8 });
+    let mut held = Producers::bounded(8);
     for id in 0..9 {
         append(&mut held, &batch(id, 0, 5, 1), id);
     }
     assert_eq!(held.len(), 8);
     append(&mut held, &batch(0, 0, 42, 1), 9);
-    assert_eq!(held.remove_expired(Timestamp(1099)), 0);
-    assert_eq!(held.remove_expired(Timestamp(1100)), 8);
-    assert!(held.is_empty());
+    let mut expire = |last: Option<i64>, count, now| {
+        let next = held.remove_expired(last.map(ProducerId), count, Timestamp(now), 100);
+        (next.map(|id| id.0), held.len())
+    };
+    assert_eq!(expire(None, 9, 1099), (None, 8));
+    assert_eq!(expire(None, 3, 1100), (Some(3), 5), "0, 2 and 3: there is no 1");
+    assert_eq!(expire(Some(3), 3, 1100), (Some(6), 2));
+    assert_eq!(expire(Some(6), 3, 1100), (None, 0));
 }
 
 #[test]
@@ -136,8 +141,7 @@ fn faults_of_a_snapshot_are_told_apart() {
     let mut held = producers();
     append(&mut held, &batch(1, 0, 0, 2), 10);
     let sound = held.to_snapshot();
-    let limits = ProducerLimits::default();
-    let read = |bytes: &[u8]| Producers::from_snapshot(bytes, limits).map(|held| held.len());
+    let read = |bytes: &[u8]| Producers::from_snapshot(bytes).map(|held| held.len());
     assert_eq!(read(&sound), Ok(1));
     let mut other = sound.clone();
     other[1] = 9;
@@ -170,10 +174,10 @@ proptest! {
         held.write_whole(&mut whole);
         whole.push(9);
         let mut position = 3;
-        let read = Producers::read_whole(&whole, &mut position, ProducerLimits::default()).unwrap();
+        let read = Producers::read_whole(&whole, &mut position).unwrap();
         prop_assert_eq!(position, whole.len() - 1);
         prop_assert_eq!(&read.entries, &held.entries);
-        let read = Producers::from_snapshot(&held.to_snapshot(), ProducerLimits::default()).unwrap();
+        let read = Producers::from_snapshot(&held.to_snapshot()).unwrap();
         prop_assert_eq!(read.to_snapshot(), held.to_snapshot());
         for (id, entry) in held.entries() {
             prop_assert_eq!(read.entry(id).unwrap().last(), entry.last());
@@ -182,7 +186,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Producers::from_snapshot(&bytes, ProducerLimits::default());
-        let _ = Producers::read_whole(&bytes, &mut 0, ProducerLimits::default());
+        let _ = Producers::from_snapshot(&bytes);
+        let _ = Producers::read_whole(&bytes, &mut 0);
     }
 }

@@ -21,7 +21,7 @@ use crate::layout::{
     SegmentFileState, retired_folder,
 };
 use crate::partition::{Log, Partition, Point};
-use crate::producers::{ProducerLimits, Producers};
+use crate::producers::Producers;
 use crate::segment::{Lookup, Segment, Written};
 use crate::storage::{DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
 use crate::{Offset, Position, Timestamp};
@@ -138,7 +138,7 @@ pub(crate) async fn create_partition(
         Offset(0),
         open.leader_epoch,
         LeaderEpochs::default(),
-        Producers::new(ProducerLimits::default()),
+        Producers::default(),
         open.config,
     );
     Ok(Partition::new(core.clone(), open.id, open.name, open.exact, log))
@@ -279,7 +279,7 @@ async fn find_start(
     let point = said_point.unwrap_or(first);
     let is_sound = recovered.clean && said_point.is_none_or(|point| point >= last);
     let begin = if is_sound { last } else { segment_of(point.max(first)).min(last) };
-    let mut producers = Producers::new(ProducerLimits::default());
+    let mut producers = Producers::default();
     let mut known_at = first;
     for snapshot in listing.snapshots.iter().rev() {
         // One behind the log's end is of a log that was cut since.
@@ -288,7 +288,7 @@ async fn find_start(
         }
         let path = folder.join(SegmentFile::live(*snapshot, SegmentFileKind::ProducerSnapshot).name());
         let bytes = read_small(&*core.directory, path).await?.unwrap_or_default();
-        if let Ok(read) = Producers::from_snapshot(&bytes, ProducerLimits::default()) {
+        if let Ok(read) = Producers::from_snapshot(&bytes) {
             producers = read;
             known_at = *snapshot;
             break;

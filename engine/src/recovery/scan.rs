@@ -339,7 +339,6 @@ mod tests {
     use super::super::memory_file::MemoryFile;
     use super::*;
     use crate::batch::BatchBuilder;
-    use crate::producers::ProducerLimits;
 
     /// Batches of one record with the offsets from 0 on, and where each begins.
     fn batches(count: usize) -> (Vec<u8>, Vec<usize>) {
@@ -371,7 +370,7 @@ mod tests {
             let file: Rc<dyn DataFile> = memory.clone();
             let mut state = ScanState {
                 epochs: &mut LeaderEpochs::default(),
-                producers: &mut Producers::new(ProducerLimits::default()),
+                producers: &mut Producers::default(),
                 producers_at: Offset(0),
                 index_interval_bytes: 4096,
             };

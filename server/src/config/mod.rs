@@ -42,6 +42,8 @@ pub struct BrokerConfig {
     pub metadata: MetadataConfig,
     /// Between two looks at what retention may delete (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
+    /// Between two looks at which producers have expired (`producer.id.expiration.check.interval.ms`).
+    pub producer_expiration_check_interval: Duration,
     /// What was set, as text: DescribeConfigs answers from it.
     pub settings: Settings,
 }

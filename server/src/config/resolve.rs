@@ -37,6 +37,7 @@ pub(super) fn resolve(mut settings: Settings, host_name: &str) -> Result<BrokerC
         groups: groups(&read)?,
         metadata: metadata(&read),
         retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
+        producer_expiration_check_interval: read.milliseconds("producer.id.expiration.check.interval.ms"),
         settings,
     })
 }
@@ -204,6 +205,7 @@ fn log(read: &Reader) -> LogConfig {
         log_append_time: read.text("log.message.timestamp.type") == Some("LogAppendTime"),
         timestamp_before_max_ms: read.long("log.message.timestamp.before.max.ms"),
         timestamp_after_max_ms: read.long("log.message.timestamp.after.max.ms"),
+        producer_expiration_ms: read.long("producer.id.expiration.ms"),
     }
 }
 

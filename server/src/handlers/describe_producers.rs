@@ -138,7 +138,6 @@ mod tests {
     use std::cell::Cell;
 
     use flumen_engine::batch::{BatchBuilder, CheckedBatches, ProducerStamp};
-    use flumen_engine::producers::ProducerLimits;
     use flumen_engine::{Offset, ProducerEpoch, Timestamp};
     use futures_util::FutureExt;
 
@@ -147,7 +146,7 @@ mod tests {
 
     /// So many producers, each with one batch of two records; those with an odd id have a transaction open.
     fn producers(count: i64) -> Producers {
-        let mut producers = Producers::new(ProducerLimits::default());
+        let mut producers = Producers::default();
         for id in 0..count {
             let stamp = ProducerStamp {
                 id: flumen_engine::ProducerId(id),

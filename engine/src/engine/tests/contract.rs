@@ -56,7 +56,7 @@ fn a_rolled_segment_has_the_producers_as_of_the_next_one() {
         for base in snapshots {
             let name = SegmentFile::live(Offset(base), SegmentFileKind::ProducerSnapshot).name();
             let bytes = disk.contents(&Path::new("events-0").join(name)).expect("there");
-            let producers = Producers::from_snapshot(&bytes, ProducerLimits::default()).expect("sound");
+            let producers = Producers::from_snapshot(&bytes).expect("sound");
             assert_eq!(producers.to_snapshot(), bytes);
             // Of the one producer, behind version, CRC, count, id and epoch.
             let last_sequence = i32::from_be_bytes(bytes[20..24].try_into().expect("four bytes"));

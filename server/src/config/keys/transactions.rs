@@ -7,10 +7,10 @@ keys! {
         "Transactions."
     inert "add.partitions.to.txn.retry.backoff.ms": Int = "20", AtLeast(1);
         "Transactions."
-    inert "producer.id.expiration.check.interval.ms": Int = "600000", AtLeast(1);
-        "Timers of the Java broker."
-    inert "producer.id.expiration.ms": Int = "86400000", AtLeast(1);
-        "An idempotent producer that wrote nothing is forgotten after a day."
+    "producer.id.expiration.check.interval.ms": Int = "600000", AtLeast(1);
+        "Milliseconds between two looks at which producers wrote nothing for too long."
+    "producer.id.expiration.ms": Int = "86400000", AtLeast(1);
+        "Milliseconds that an idempotent producer is remembered after the newest timestamp that it wrote; what it sends again later is not recognised."
     inert "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = "10000", AtLeast(1);
         "Transactions."
     inert "transaction.max.timeout.ms": Int = "900000", AtLeast(1);

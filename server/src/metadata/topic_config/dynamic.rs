@@ -108,11 +108,14 @@ static DYNAMIC_KEYS: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 
+/// Means something to a topic's logs, although no topic can set it.
+pub(super) const PRODUCER_EXPIRATION: &str = "producer.id.expiration.ms";
+
 /// Whether the broker key of this name can be changed while this broker runs: Kafka says so, and here it either
-/// is what topics fall back to, or has no effect anyway.
+/// is read where a topic's configuration is resolved, or has no effect anyway.
 pub fn is_dynamic(name: &str) -> bool {
     let falls_back =
         || TOPIC_KEYS.iter().any(|key| key.broker_keys.iter().any(|(broker, _)| *broker == name));
     let inert = || keys::find(name).is_some_and(|key| key.effect == Effect::None);
-    DYNAMIC_KEYS.binary_search(&name).is_ok() && (falls_back() || inert())
+    DYNAMIC_KEYS.binary_search(&name).is_ok() && (name == PRODUCER_EXPIRATION || falls_back() || inert())
 }

@@ -8,6 +8,7 @@ use flumen_engine::LogConfig;
 use flumen_engine::batch::Codec;
 
 use super::Treatment;
+use super::dynamic::PRODUCER_EXPIRATION;
 use super::table::{self, INTERNAL_SEGMENT_BYTES, TopicKey};
 use super::validate::{check, list_elements};
 use crate::compression::Compression;
@@ -93,8 +94,14 @@ impl<'a> Resolver<'a> {
 
     /// What a topic has if it sets nothing of its own for this key.
     fn inherit(&self, topic_key: &TopicKey) -> String {
+        let value = self.first_set(topic_key.broker_keys);
+        value.unwrap_or_else(|| topic_key.key.default_value().unwrap_or_default().to_owned())
+    }
+
+    /// The value of the broker keys that mean the same, each with what it is multiplied by.
+    fn first_set(&self, broker_keys: &[(&'static str, i64)]) -> Option<String> {
         let set = |source: fn(&Synonym) -> bool| {
-            topic_key.broker_keys.iter().find_map(|(name, factor)| {
+            broker_keys.iter().find_map(|(name, factor)| {
                 // A dynamic value that no broker would start with does not count; a directory can bring one along.
                 let counts = |place: &Synonym| source(place) && requirements::is_met_by(name, &place.value);
                 let synonym = self.places(name).into_iter().find(counts)?;
@@ -104,12 +111,11 @@ impl<'a> Resolver<'a> {
         // As for the broker itself: of the keys that mean the same, the first that is set counts; a default
         // counts only if none is.
         let (value, factor) = set(|synonym| synonym.source != Source::Default && !synonym.value.is_empty())
-            .or_else(|| set(|synonym| !synonym.value.is_empty()))
-            .unwrap_or_else(|| (topic_key.key.default_value().unwrap_or_default().to_owned(), 1));
-        match value.trim().parse::<i64>() {
+            .or_else(|| set(|synonym| !synonym.value.is_empty()))?;
+        Some(match value.trim().parse::<i64>() {
             Ok(number) if factor != 1 && number >= 0 => number.saturating_mul(factor).to_string(),
             _ => value,
-        }
+        })
     }
 
     /// The value of every key for a topic with these values of its own, in the order of the table.
@@ -164,6 +170,7 @@ impl<'a> Resolver<'a> {
             log_append_time: values["message.timestamp.type"] == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
+            producer_expiration_ms: self.producer_expiration_ms(),
         };
         let gzip_level = u32::try_from(number("compression.gzip.level")).unwrap_or(GZIP_LEVEL);
         let codec = codec(&values["compression.type"]);
@@ -174,6 +181,11 @@ impl<'a> Resolver<'a> {
             message_bytes_max: log.max_message_bytes,
         };
         (log, treatment)
+    }
+
+    fn producer_expiration_ms(&self) -> i64 {
+        let set = self.first_set(&[(PRODUCER_EXPIRATION, 1)]);
+        set.and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
     }
 
     /// In-sync replicas that acks=all needs for the topic of this name.
