@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,8 +52,8 @@ const BODY_BYTES_PER_SECOND: usize = 64 << 10;
 const STEP_BYTES: usize = 256 << 10;
 const STEP_TIME: Duration = Duration::from_secs(1);
 
-/// A response, or the refusal that ends the connection; `None` where no response was asked for.
-pub type Pending = LocalBoxFuture<'static, Result<Option<Response>, Refusal>>;
+/// The frame that answers a request, or the refusal that ends the connection; `None` where no answer was asked for.
+pub type Pending = LocalBoxFuture<'static, Result<Option<Bytes>, Refusal>>;
 
 /// A response on its way to the peer.
 pub enum Response {
@@ -125,6 +125,15 @@ struct Connection {
     changed: RefCell<Option<Waker>>,
 }
 
+/// Requests of a pipeline that are done, and what there is to send for them.
+#[derive(Default)]
+struct Answered {
+    requests: usize,
+    frames: Vec<SendPiece>,
+    /// Of the last of them: it ends the connection, once what is before it has left.
+    refusal: Option<Refusal>,
+}
+
 impl Connection {
     fn tell(&self, end: &End) {
         let (peer, connections) = (self.facts.peer, self.shard.connections());
@@ -147,8 +156,15 @@ impl Connection {
     }
 
     async fn run(&self) -> Result<(), End> {
-        let (reading, writing) = (pin!(self.read_requests()), pin!(self.write_pipeline()));
-        match select(reading, writing).await {
+        let reading = async {
+            let ended = self.read_requests().await;
+            if let Err(End::Refused(_)) = ended {
+                // What came before it is answered, as in Kafka.
+                self.pipeline_drained().await;
+            }
+            ended
+        };
+        match select(pin!(reading), pin!(self.write_pipeline())).await {
             Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
         }
     }
@@ -182,27 +198,43 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends the answers of pipelined requests, in their order. Never ends by itself.
+    /// Sends the answers of pipelined requests, in their order; those that are ready at one time leave together. Never
+    /// ends by itself.
     async fn write_pipeline(&self) -> Result<(), End> {
         loop {
-            let response = poll_fn(|context| {
-                let mut pipeline = self.pipeline.borrow_mut();
-                match pipeline.front_mut() {
-                    Some(pending) => pending.as_mut().poll(context),
-                    None => {
-                        self.changed.replace(Some(context.waker().clone()));
-                        Poll::Pending
-                    }
-                }
-            })
-            .await?;
-            if let Some(response) = response {
-                self.send(response).await?;
+            let Answered { requests, frames, refusal } = poll_fn(|context| self.poll_answers(context)).await;
+            if !frames.is_empty() {
+                self.socket.send(frames).await?;
+                self.presence.touch();
+            }
+            if let Some(refusal) = refusal {
+                return Err(refusal.into());
             }
             // Taken out only now: who waits for an empty pipeline waits for the answers to be sent.
-            self.pipeline.borrow_mut().pop_front();
+            self.pipeline.borrow_mut().drain(..requests);
             self.wake();
         }
+    }
+
+    /// The requests at the front of the pipeline that are answered, at least one.
+    fn poll_answers(&self, context: &mut Context) -> Poll<Answered> {
+        let mut pipeline = self.pipeline.borrow_mut();
+        if pipeline.is_empty() {
+            self.changed.replace(Some(context.waker().clone()));
+        }
+        let mut answered = Answered::default();
+        for pending in pipeline.iter_mut() {
+            match pending.as_mut().poll(context) {
+                Poll::Ready(Ok(frame)) => answered.frames.extend(frame.map(SendPiece::Bytes)),
+                Poll::Ready(Err(refusal)) => answered.refusal = Some(refusal),
+                Poll::Pending => break,
+            }
+            answered.requests += 1;
+            if answered.refusal.is_some() {
+                break;
+            }
+        }
+        if answered.requests == 0 { Poll::Pending } else { Poll::Ready(answered) }
     }
 
     async fn push(&self, pending: Pending, permit: Option<Permit>) {

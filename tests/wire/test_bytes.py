@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import struct
 import time
 
@@ -11,8 +12,8 @@ import pytest
 from harness.broker import Broker
 
 from .protocol import (
-    API_VERSIONS, CLOSED, FETCH, METADATA, PRODUCE, SILENT, Batch, Reader, compact, exchange, header, pack, produce,
-    produced, record, sized, string, varint,
+    API_VERSIONS, CLOSED, FETCH, METADATA, PATIENCE_S, PRODUCE, SILENT, Batch, Reader, compact, exchange, header, pack,
+    produce, produced, record, sized, string, varint, whole_answers,
 )
 from .scene import create_topic, everywhere
 
@@ -106,6 +107,41 @@ def test_pipelined_requests_are_answered_in_order(brokers: list[Broker]) -> None
         return ids
 
     assert everywhere(brokers, play) == list(range(20))
+
+
+def test_records_are_acknowledged_together(brokers: list[Broker]) -> None:
+    """Requests that arrive together are answered together. Kafka sends each answer for itself."""
+    def play(broker: Broker) -> int:
+        create_topic(broker, b"together", partitions=1)
+        request = sized(produce(b"together", SOUND))
+        with socket.create_connection(("127.0.0.1", broker.port), timeout=PATIENCE_S) as connection:
+            connection.sendall(request * 40)
+            received = b""
+            while whole_answers(received) < 40:
+                received += connection.recv(1 << 16)
+            # tcpi_data_segs_in of tcp(7)'s struct tcp_info.
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+            return struct.unpack_from("I", told, 152)[0]
+
+    segments = {broker.name: play(broker) for broker in brokers}
+    assert 1 <= segments.get("flumen", 1) <= 20, segments
+
+
+ENDING = {
+    "api key 999": sized(header(999, 0)),
+    "half a produce": sized(header(PRODUCE, 8) + b"\0\1"),
+    "size -5": pack("i", -5),
+    "size 2^30": pack("i", 1 << 30),
+}
+
+
+@pytest.mark.parametrize("wrong", ENDING.values(), ids=ENDING.keys())
+def test_what_comes_before_the_end_of_a_connection_is_answered(brokers: list[Broker], wrong: bytes) -> None:
+    def play(broker: Broker) -> int | str:
+        answers = exchange(broker, sized(produce(b"plain", SOUND)) * 3 + wrong, answers=4)
+        return answers if isinstance(answers, str) else whole_answers(answers)
+
+    assert everywhere(brokers, play) == 3
 
 
 # --- Produce ------------------------------------------------------------------------------------------

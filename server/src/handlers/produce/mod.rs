@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use kafka_protocol::error::ResponseError;
 
 use super::{Refusal, RequestContext, errors};
-use crate::connection::{Pending, Response};
+use crate::connection::Pending;
 use crate::messages::Reply;
 use crate::metadata::image::Image;
 use crate::metadata::topic_config::{Resolver, Treatment};
@@ -159,7 +159,7 @@ async fn finish(
     acks: i16,
     topics: Vec<Topic>,
     elsewhere: Elsewhere,
-) -> Result<Option<Response>, Refusal> {
+) -> Result<Option<Bytes>, Refusal> {
     let mut answers: BTreeMap<CoreId, Vec<Option<Outcome>>> = BTreeMap::new();
     for (core, reply) in elsewhere {
         answers.insert(core, reply.await);
@@ -202,7 +202,7 @@ async fn finish(
     match (acks, failed) {
         (0, None) => Ok(None),
         (0, Some(code)) => Err(Refusal::Unacknowledged(format!("error {code}"))),
-        _ => Ok(Some(Response::Frame(response.encode(version, context.request.correlation_id)))),
+        _ => Ok(Some(response.encode(version, context.request.correlation_id))),
     }
 }
 
