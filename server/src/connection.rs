@@ -35,7 +35,8 @@ use crate::shard::Shard;
 const PIPELINED_MAX: usize = 64;
 
 /// Bytes of the buffer that a connection keeps, also while it is idle; what fits is read in one go. It has room for two
-/// requests like the last one, if that was none of the large ones, whose bodies have memory of their own.
+/// requests like the last one, and for twice what came the last time, unless that was one of the large ones, whose
+/// bodies have memory of their own.
 const READ_BYTES_MIN: usize = 1024;
 const READ_BYTES_MAX: usize = FREE_BYTES;
 
@@ -332,7 +333,7 @@ impl Connection {
         }
         let size = buffer.size().expect("at least a size was received");
         let bytes = frame::request_bytes(size, self.request_bytes_max()).map_err(Refusal::from)?;
-        buffer.room_bytes = read_bytes_after(SIZE_BYTES + bytes);
+        buffer.room_bytes = read_bytes_after(SIZE_BYTES + bytes, buffer.came_bytes);
         if let Some(frame) = buffer.take_frame(bytes) {
             return Ok(Some((frame, None)));
         }
@@ -433,19 +434,21 @@ struct ReadBuffer {
     start: usize,
     /// How many bytes it has room for when it is next received into.
     room_bytes: usize,
+    /// How many came the last time.
+    came_bytes: usize,
 }
 
-/// The room for what follows a request of `bytes`, its size included.
-fn read_bytes_after(bytes: usize) -> usize {
+/// The room for what follows a request of `bytes`, its size included, the last time that `came` bytes came.
+fn read_bytes_after(bytes: usize, came: usize) -> usize {
     if bytes > READ_BYTES_MAX {
         return READ_BYTES_MIN;
     }
-    (2 * bytes).next_power_of_two().clamp(READ_BYTES_MIN, READ_BYTES_MAX)
+    (2 * bytes.max(came)).next_power_of_two().clamp(READ_BYTES_MIN, READ_BYTES_MAX)
 }
 
 impl Default for ReadBuffer {
     fn default() -> Self {
-        Self { bytes: Vec::new(), start: 0, room_bytes: READ_BYTES_MIN }
+        Self { bytes: Vec::new(), start: 0, room_bytes: READ_BYTES_MIN, came_bytes: 0 }
     }
 }
 
@@ -476,6 +479,7 @@ impl ReadBuffer {
         let (result, buffer) = socket.recv(buffer, start..self.room_bytes).await;
         self.bytes = buffer;
         let received = result?;
+        self.came_bytes = received;
         if received == 0 && self.filled() > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -517,9 +521,11 @@ mod tests {
 
     #[test]
     fn the_room_for_requests_follows_the_last_one() {
-        let rooms = [100, 512, 513, 1_200, 4_300, 16 << 10].map(read_bytes_after);
+        let rooms = [100, 512, 513, 1_200, 4_300, 16 << 10].map(|bytes| read_bytes_after(bytes, bytes));
         assert_eq!(rooms, [1 << 10, 1 << 10, 2 << 10, 4 << 10, 16 << 10, 16 << 10]);
+        let after_several = [1 << 10, 2 << 10, 16 << 10].map(|came| read_bytes_after(100, came));
+        assert_eq!(after_several, [2 << 10, 4 << 10, 16 << 10]);
         // Of a large one the start says enough.
-        assert_eq!(read_bytes_after((16 << 10) + 1), READ_BYTES_MIN);
+        assert_eq!(read_bytes_after((16 << 10) + 1, 1 << 10), READ_BYTES_MIN);
     }
 }
