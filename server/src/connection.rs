@@ -223,10 +223,15 @@ impl Connection {
         if pipeline.is_empty() {
             self.changed.replace(Some(context.waker().clone()));
         }
+        let requests_max = pipeline.len();
         let mut answered = Answered::default();
         for pending in pipeline.iter_mut() {
             match pending.as_mut().poll(context) {
-                Poll::Ready(Ok(frame)) => answered.frames.extend(frame.map(SendPiece::Bytes)),
+                Poll::Ready(Ok(Some(frame))) => {
+                    answered.frames.reserve(requests_max - answered.requests);
+                    answered.frames.push(SendPiece::Bytes(frame));
+                }
+                Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(refusal)) => answered.refusal = Some(refusal),
                 Poll::Pending => break,
             }

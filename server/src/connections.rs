@@ -159,7 +159,7 @@ impl Presence {
 
     /// Says that the connection is not idle.
     pub fn touch(&self) {
-        self.entry.active.set(self.inner.ring.now());
+        self.entry.active.set(self.inner.ring.turn_began());
     }
 }
 

@@ -75,6 +75,8 @@ struct Shared {
     driver: RefCell<Driver>,
     timers: Timers,
     executor: Executor,
+    /// When the turn of the task that runs began.
+    turn_began: Cell<Instant>,
     sources: RefCell<Vec<Rc<dyn Source>>>,
     bell: Arc<Doorbell>,
     pinned: PinnedConnections,
@@ -133,6 +135,7 @@ impl Reactor {
             driver,
             timers: Timers::default(),
             executor: Executor::new(bell.clone()),
+            turn_began: Cell::new(Instant::now()),
             sources: RefCell::default(),
             bell,
             pinned: PinnedConnections::default(),
@@ -197,6 +200,7 @@ impl Shared {
         let began = Instant::now();
         let mut started = began;
         for _ in 0..POLLS_PER_TURN {
+            self.turn_began.set(started);
             let output = match self.executor.poll_next() {
                 Polled::Nothing => return None,
                 Polled::Task => Poll::Pending,
@@ -307,6 +311,12 @@ impl Ring {
     /// The monotonic clock.
     pub fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// The monotonic clock when this turn of the running task began: for times that need not be more exact, without a
+    /// look at the clock.
+    pub fn turn_began(&self) -> Instant {
+        self.shared.turn_began.get()
     }
 
     /// Completes no sooner than `duration` from now.
