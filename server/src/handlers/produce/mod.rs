@@ -5,18 +5,22 @@
 //! topic is of class D. acks=0 is placed like any other and gets no answer, but an error ends the
 //! connection, so that the client looks for the leader anew.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_engine::batch::{self, BatchError, BatchLimits, BatchSummary, CheckedBatches, Codec};
 use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, Partition, PartitionId};
+use flumen_wire::StrBytes;
 use flumen_wire::produce::{
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+    ProduceTopicResponse,
 };
 use futures_util::future::join_all;
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use super::{Refusal, RequestContext, errors};
 use crate::connection::Pending;
@@ -94,10 +98,10 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
         why: error.to_string(),
     })?;
     let image = context.shard.image();
-    let refused = refused_as_a_whole(&request);
+    let (acks, refused) = (request.acks, refused_as_a_whole(&request));
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut sent = Sent::new();
-    for (name, id, partitions) in merged(&request) {
+    for ProduceTopic { name, id, partitions } in merged(request.topics) {
         let topic = match version >= TOPIC_IDS_FROM {
             true => image.topic_by_id(id),
             false => image.topic(&name),
@@ -106,19 +110,19 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
         let is_closed =
             topic.is_some_and(|topic| is_closed(&topic.name, context.request.client_id.as_deref()));
         let mut progress = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let index = partition.index;
+        for ProducePartition { index, records } in partitions {
+            let records = records.unwrap_or_default();
             let known = match (&refused, topic_id) {
                 (Some((error, message)), _) => Err(failure(index, *error, message.clone())),
                 (None, Some(id)) => known(&image, PartitionId { topic: id, partition: index })
                     .ok_or_else(|| failure(index, ResponseError::UnknownTopicOrPartition, None)),
                 (None, None) => Err(failure(index, unknown_topic(version), None)),
             };
-            let checked = known.and_then(|id| Ok((id, check(&request, version, is_closed, partition)?)));
+            let check = || check(index, records.clone(), acks, version, is_closed);
+            let checked = known.and_then(|id| Ok((id, check()?)));
             progress.push(match checked {
                 Err(answer) => Progress::Answered(answer),
                 Ok((id, checked)) => {
-                    let records = partition.records.clone().unwrap_or_default();
                     let checked = match treatment(&context.shard, &image, &checked, id) {
                         // On the heap: few need it, and every connection's task has room for what is not.
                         Some(treatment) => {
@@ -147,10 +151,10 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
         let reply = context.shard.begin(core, move |shard| append_all(shard, batches)).await;
         elsewhere.insert(core, reply);
     }
-    Ok(Box::pin(finish(context, image, request.acks, topics, elsewhere)))
+    Ok(Box::pin(finish(context, image, acks, topics, elsewhere)))
 }
 
-type Topic = (flumen_wire::StrBytes, uuid::Uuid, Vec<Progress>);
+type Topic = (StrBytes, Uuid, Vec<Progress>);
 
 /// Waits until everything is acknowledged, and words the answer.
 async fn finish(
@@ -207,29 +211,30 @@ async fn finish(
 }
 
 /// Each topic and partition once: of a partition that is named twice the last one counts, as in Kafka.
-fn merged(request: &ProduceRequest) -> Vec<(flumen_wire::StrBytes, uuid::Uuid, Vec<&ProducePartition>)> {
-    if let [topic] = &request.topics[..]
-        && let [partition] = &topic.partitions[..]
+fn merged(sent: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
+    if let [ProduceTopic { partitions, .. }] = &sent[..]
+        && partitions.len() == 1
     {
         // By far the most common request.
-        return vec![(topic.name.clone(), topic.id, vec![partition])];
+        return sent;
     }
-    let mut topics: Vec<(flumen_wire::StrBytes, uuid::Uuid, Vec<&ProducePartition>)> = Vec::new();
-    let mut places: BTreeMap<(&str, uuid::Uuid), usize> = BTreeMap::new();
-    for topic in &request.topics {
-        let place = *places.entry((&topic.name, topic.id)).or_insert_with(|| {
-            topics.push((topic.name.clone(), topic.id, Vec::new()));
-            topics.len() - 1
-        });
-        topics[place].2.extend(&topic.partitions);
-    }
-    for (_, _, partitions) in &mut topics {
-        if partitions.len() > 1 {
-            let last: BTreeMap<i32, &ProducePartition> =
-                partitions.iter().map(|partition| (partition.index, *partition)).collect();
-            if last.len() < partitions.len() {
-                *partitions = last.into_values().collect();
+    let mut topics: Vec<ProduceTopic> = Vec::with_capacity(sent.len());
+    let mut places: BTreeMap<(StrBytes, Uuid), usize> = BTreeMap::new();
+    for topic in sent {
+        match places.entry((topic.name.clone(), topic.id)) {
+            Entry::Occupied(place) => topics[*place.get()].partitions.extend(topic.partitions),
+            Entry::Vacant(place) => {
+                place.insert(topics.len());
+                topics.push(topic);
             }
+        }
+    }
+    for ProduceTopic { partitions, .. } in &mut topics {
+        let indexes: BTreeSet<i32> = partitions.iter().map(|partition| partition.index).collect();
+        if indexes.len() < partitions.len() {
+            let last: BTreeMap<i32, ProducePartition> =
+                partitions.drain(..).map(|partition| (partition.index, partition)).collect();
+            partitions.extend(last.into_values());
         }
     }
     topics
@@ -274,7 +279,7 @@ fn is_closed(topic: &str, client_id: Option<&str>) -> bool {
 }
 
 /// What the topic is called, also where the request has its id only; words about its records say it.
-fn named<'a>(image: &'a Image, name: &'a str, id: uuid::Uuid) -> &'a str {
+fn named<'a>(image: &'a Image, name: &'a str, id: Uuid) -> &'a str {
     match name {
         "" => image.topic_by_id(id).map_or("", |topic| &topic.name),
         name => name,
@@ -296,18 +301,17 @@ enum Checked {
 /// Everything that can be said of a batch without its partition's log. Where the topic `is_closed` to the client, that
 /// is said of whatever could be a batch.
 fn check(
-    request: &ProduceRequest,
+    index: i32,
+    records: Bytes,
+    acks: i16,
     version: i16,
     is_closed: bool,
-    partition: &ProducePartition,
 ) -> Result<Checked, ProducePartitionResponse> {
-    let index = partition.index;
-    if !(-1..=1).contains(&request.acks) {
+    if !(-1..=1).contains(&acks) {
         return Err(failure(index, ResponseError::InvalidRequiredAcks, None));
     }
     // Its owner knows how large it may be.
     let limits = BatchLimits { max_message_bytes: u32::MAX };
-    let records = partition.records.clone().unwrap_or_default();
     let checked = match batch::check(records, &limits) {
         Ok(checked) => checked,
         Err(error) if is_closed && is_found_by_append(&error) => {
