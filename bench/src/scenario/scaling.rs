@@ -1,4 +1,7 @@
 //! S8: what a second core costs, and requests that arrive on the wrong one.
+//!
+//! With a third core for the load it is as much as the target takes. Without, the load shares the target's two, and is a
+//! fixed one for each of them that leaves room for both.
 
 use super::throughput::{bulk, tiny};
 use super::{Class, Stage};
@@ -8,7 +11,7 @@ use crate::compare::rounds::{Field, RoundSettings};
 use crate::compare::verdict::Against;
 use crate::compare::verdict::Wanted::AtMost;
 use crate::error::BenchError;
-use crate::load::settings::LoadSettings;
+use crate::load::settings::{LoadSettings, Rate};
 
 /// Percent of the requests that arrive on another core than their partition's.
 const WRONG: [u32; 3] = [0, 50, 100];
@@ -19,6 +22,8 @@ struct Workload {
     name: &'static str,
     what: &'static str,
     load: LoadSettings,
+    /// Records a second for each of the target's cores, where the load shares them.
+    paced: f64,
     measures: Vec<Measure>,
     /// What a request costs. Where all requests have one size, that may be told by the byte.
     cost: Measure,
@@ -28,17 +33,23 @@ struct Workload {
 pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = &stage.rounds;
-    let load_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
-    if cores < 3 || load_cores.is_empty() {
-        return Err(BenchError::Refused(
-            "left out: two cores for the target and one for the load (--load-cores 2) are needed".to_owned(),
-        ));
+    if cores < 2 {
+        return Err(BenchError::Refused("left out: the target needs two cores".to_owned()));
     }
+    let own_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
+    let is_shared = own_cores.is_empty();
     let start = |broker_cores: &[usize]| {
+        let load_cores = match is_shared {
+            // Of two the target has one.
+            true if broker_cores.len() == 1 => vec![1],
+            true => broker_cores.to_vec(),
+            false => own_cores.clone(),
+        };
         stage.own_field(&RoundSettings {
             targets: settings.targets[..1].to_vec(),
+            rounds: if stage.is_quick { 1 } else { settings.rounds },
             broker_cores: broker_cores.to_vec(),
-            load_cores: load_cores.clone(),
+            load_cores,
             ..settings.clone()
         })
     };
@@ -46,12 +57,12 @@ pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let mut cases = Vec::new();
     let mut field = start(&[0])?;
     for workload in &workloads {
-        cases.push(play(&mut field, workload, None)?);
+        cases.push(play(&mut field, workload, is_shared, None)?);
     }
     drop(field);
     let mut field = start(&[0, 1])?;
     for (nth, workload) in workloads.iter().enumerate() {
-        let placed = WRONG.map(|wrong| play(&mut field, workload, Some(wrong)));
+        let placed = WRONG.map(|wrong| play(&mut field, workload, is_shared, Some(wrong)));
         let placed = placed.into_iter().collect::<Result<Vec<_>, _>>()?;
         let on_one = cases[nth].ours(workload.cost.figure());
         cases.extend(judged(placed, on_one, workload.cost));
@@ -65,6 +76,7 @@ fn workloads(stage: &Stage) -> [Workload; 2] {
             name: "S1",
             what: "64 connections, one record of 100 B a request, M",
             load: tiny(stage, Class::M),
+            paced: 20_000.0,
             measures: vec![Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP99],
             cost: Measure::CpuPerRequest,
         },
@@ -72,6 +84,7 @@ fn workloads(stage: &Stage) -> [Workload; 2] {
             name: "S2",
             what: "8 connections, 2 requests in flight, batches of 250 records of 1 KiB, M",
             load: bulk(stage, Class::M, 250),
+            paced: 250_000.0,
             measures: vec![Measure::ProducedMegabytes, Measure::CpuPerGb],
             cost: Measure::CpuPerGb,
         },
@@ -81,13 +94,21 @@ fn workloads(stage: &Stage) -> [Workload; 2] {
 /// On one core, or on two with so many percent of the requests on the wrong one.
 fn play(
     field: &mut Field,
-    Workload { name, what, load, measures, .. }: &Workload,
+    Workload { name, what, load, paced, measures, .. }: &Workload,
+    is_shared: bool,
     wrong: Option<u32>,
 ) -> Result<Comparison, BenchError> {
-    let Some(wrong) = wrong else {
-        return field.compare(&format!("S8-{name}-1"), &format!("{what}, one core"), load, measures);
+    let target_cores = if wrong.is_some() { 2.0 } else { 1.0 };
+    let rate = is_shared.then_some(Rate::Records(paced * target_cores));
+    let what = match is_shared {
+        true => format!("{what}, {paced} records/s for each core, beside the load"),
+        false => (*what).to_owned(),
     };
-    let load = LoadSettings { wrong_core: Some(f64::from(wrong) / 100.0), ..load.clone() };
+    let load = LoadSettings { rate: rate.or(load.rate), ..load.clone() };
+    let Some(wrong) = wrong else {
+        return field.compare(&format!("S8-{name}-1"), &format!("{what}, one core"), &load, measures);
+    };
+    let load = LoadSettings { wrong_core: Some(f64::from(wrong) / 100.0), ..load };
     let what = format!("{what}, two cores, {wrong} % of the requests arrive on the wrong one");
     field.compare(&format!("S8-{name}-2-{wrong}"), &what, &load, measures)
 }

@@ -14,22 +14,34 @@ const FILL_BYTES: u64 = 2 << 30;
 /// Two batches of 64 KiB for a partition, and something over, as connections do not keep step.
 const TOUCH_BYTES: u64 = 200_000;
 
+/// How many requests a connection of S1 has in flight: one, as an echo has; as many as Kafka's producer has by default
+/// (`max.in.flight.requests.per.connection`); and more, as of clients that have no bound of their own.
+const TINY_DEPTHS: [usize; 3] = [1, 5, 20];
+const TINY_DEPTHS_QUICK: [usize; 2] = [1, 5];
+
 /// S1: 64 connections, one record of 100 bytes in each request.
 pub fn tiny_requests(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
+    let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP50, Measure::AckP99];
     let mut cases = Vec::new();
-    for (class, wanted) in [(Class::M, 12.0), (Class::D, 50.0)] {
-        let load = tiny(stage, class);
-        let measures = [Measure::RequestsPerSecond, Measure::CpuPerRequest, Measure::AckP50, Measure::AckP99];
-        let name = format!("S1-{}", class.letter());
-        let what = format!("64 connections, one record of 100 B a request, {}", class.letter());
-        let mut case = stage.field()?.compare(&name, &what, &load, &measures)?;
-        let requests = Measure::RequestsPerSecond.figure();
-        case.judge_against_peer(requests, wanted);
-        if class == Class::M {
-            let echo = stage.limits.best("L7", "64 connections").map(|limit| limit.value);
-            case.judge_against(requests, Against::new("L7", echo), AtLeast(0.6));
+    let depths = if stage.is_quick { &TINY_DEPTHS_QUICK[..] } else { &TINY_DEPTHS };
+    for &depth in depths {
+        for (class, wanted) in [(Class::M, 12.0), (Class::D, 50.0)] {
+            let load = LoadSettings { depth: Some(depth), ..tiny(stage, class) };
+            let letter = class.letter();
+            let (name, in_flight) = match depth {
+                1 => (format!("S1-{letter}"), String::new()),
+                _ => (format!("S1-{letter}-{depth}"), format!("{depth} requests in flight, ")),
+            };
+            let what = format!("64 connections, {in_flight}one record of 100 B a request, {letter}");
+            let mut case = stage.field()?.compare(&name, &what, &load, &measures)?;
+            let requests = Measure::RequestsPerSecond.figure();
+            case.judge_against_peer(requests, wanted);
+            if class == Class::M && depth == 1 {
+                let echo = stage.limits.best("L7", "64 connections").map(|limit| limit.value);
+                case.judge_against(requests, Against::new("L7", echo), AtLeast(0.6));
+            }
+            cases.push(case);
         }
-        cases.push(case);
     }
     Ok(cases)
 }
