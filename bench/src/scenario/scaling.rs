@@ -12,9 +12,11 @@ use crate::compare::verdict::Against;
 use crate::compare::verdict::Wanted::AtMost;
 use crate::error::BenchError;
 use crate::load::settings::{LoadSettings, Rate};
+use crate::measure::environment::Environment;
 
 /// Percent of the requests that arrive on another core than their partition's.
 const WRONG: [u32; 3] = [0, 50, 100];
+const WRONG_QUICK: [u32; 2] = [0, 100];
 
 /// One of the loads.
 struct Workload {
@@ -31,9 +33,9 @@ struct Workload {
 
 /// S1 and S2 in memory, on one core and on two, for the first target alone.
 pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = &stage.rounds;
-    if cores < 2 {
+    // This process may have been pinned to one of them.
+    if Environment::observe(None).cores < 2 {
         return Err(BenchError::Refused("left out: the target needs two cores".to_owned()));
     }
     let own_cores: Vec<_> = settings.load_cores.iter().copied().filter(|core| *core >= 2).collect();
@@ -61,9 +63,10 @@ pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     }
     drop(field);
     let mut field = start(&[0, 1])?;
+    let shares = if stage.is_quick { &WRONG_QUICK[..] } else { &WRONG };
     for (nth, workload) in workloads.iter().enumerate() {
-        let placed = WRONG.map(|wrong| play(&mut field, workload, is_shared, Some(wrong)));
-        let placed = placed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let placed = shares.iter().map(|wrong| play(&mut field, workload, is_shared, Some(*wrong)));
+        let placed = placed.collect::<Result<Vec<_>, _>>()?;
         let on_one = cases[nth].ours(workload.cost.figure());
         cases.extend(judged(placed, on_one, workload.cost));
     }
@@ -131,7 +134,6 @@ mod tests {
 
     use super::*;
     use crate::compare::Sample;
-    use crate::measure::environment::Environment;
 
     #[test]
     fn the_right_core_is_held_against_one_core_and_the_wrong_one_against_the_right_one() {
