@@ -3,7 +3,7 @@
 //! On the core that the listener handed it to, as one task. Only Produce requests that follow each other
 //! overlap: each is placed before the next one is read, and waits for the disk together with the others.
 //! Anything else waits until all before it are answered. Bounds: `PIPELINED_MAX` requests under way, the
-//! memory of [`crate::memory`] for their bodies, one answer on its way to the peer.
+//! memory of [`crate::memory`] for their bodies. Their answers leave together where they are ready at one time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

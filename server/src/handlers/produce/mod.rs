@@ -506,6 +506,26 @@ mod tests {
     }
 
     #[test]
+    fn each_partition_comes_once_and_its_last_batch_counts() {
+        let topic = |name: &'static str, partitions: &[(i32, &'static [u8])]| ProduceTopic {
+            name: StrBytes::from_static_str(name),
+            id: Uuid::nil(),
+            partitions: partitions
+                .iter()
+                .map(|(index, records)| ProducePartition {
+                    index: *index,
+                    records: Some(Bytes::from_static(records)),
+                })
+                .collect(),
+        };
+        let one = vec![topic("a", &[(7, b"1")])];
+        assert_eq!(merged(one.clone()), one);
+        let sent =
+            vec![topic("a", &[(2, b"1"), (1, b"2")]), topic("b", &[(0, b"3")]), topic("a", &[(2, b"4")])];
+        assert_eq!(merged(sent), [topic("a", &[(1, b"2"), (2, b"4")]), topic("b", &[(0, b"3")])]);
+    }
+
+    #[test]
     fn a_closed_topic_is_told_of_whatever_could_be_a_batch() {
         let batch = |length: usize| {
             let mut batch = batch::BatchBuilder::new();
@@ -518,9 +538,7 @@ mod tests {
         let mut wrong = sound.clone();
         wrong[20] ^= 1;
         let code = |records: Vec<u8>, acks: i16, is_closed: bool| {
-            let partition = ProducePartition { index: 3, records: Some(records.into()) };
-            let request = ProduceRequest { transactional_id: None, acks, timeout_ms: 0, topics: Vec::new() };
-            check(&request, 8, is_closed, &partition).err().map_or(0, |answer| answer.error_code)
+            check(3, records.into(), acks, 8, is_closed).err().map_or(0, |answer| answer.error_code)
         };
         let closed = ResponseError::InvalidTopicException.code();
         assert_eq!((code(sound.clone(), 1, true), code(sound.clone(), 1, false)), (closed, 0));
