@@ -3,13 +3,13 @@
 
 use std::rc::Rc;
 
-use crate::Timestamp;
 use crate::core::Core;
 use crate::partition::Partition;
 use crate::turns::Turns;
+use crate::{ProducerId, Timestamp};
 
 /// So many producers are looked at before others have their turn.
-const TURN_PRODUCERS: usize = 2048;
+pub(crate) const TURN_PRODUCERS: usize = 2048;
 
 /// Looks until the engine closes.
 pub(crate) async fn run(core: Rc<Core>) {
@@ -19,23 +19,22 @@ pub(crate) async fn run(core: Rc<Core>) {
 }
 
 /// One look at every partition.
-pub(crate) async fn check(core: &Core) {
+async fn check(core: &Core) {
     let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
     let now = Timestamp(core.runtime.wall_ms());
     let mut turns = Turns::default();
     for partition in partitions {
-        let mut last = None;
-        loop {
-            last = {
-                let log = &mut *partition.inner().log.borrow_mut();
-                let expiration_ms = log.config.producer_expiration_ms;
-                log.producers.remove_expired(last, TURN_PRODUCERS, now, expiration_ms)
-            };
-            if last.is_none() {
-                break;
-            }
+        let mut last = remove_some(&partition, None, now);
+        while last.is_some() {
             core.runtime.yield_now().await;
+            last = remove_some(&partition, last, now);
         }
         turns.took(core, 0).await;
     }
+}
+
+/// Looks at as many producers behind `last` as one turn has, and says where to go on.
+fn remove_some(partition: &Partition, last: Option<ProducerId>, now: Timestamp) -> Option<ProducerId> {
+    let log = &mut *partition.inner().log.borrow_mut();
+    log.producers.remove_expired(last, TURN_PRODUCERS, now, log.config.producer_expiration_ms)
 }

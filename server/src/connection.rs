@@ -226,18 +226,15 @@ impl Connection {
         let requests_max = pipeline.len();
         let mut answered = Answered::default();
         for pending in pipeline.iter_mut() {
-            match pending.as_mut().poll(context) {
-                Poll::Ready(Ok(Some(frame))) => {
-                    answered.frames.reserve(requests_max - answered.requests);
-                    answered.frames.push(SendPiece::Bytes(frame));
-                }
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(refusal)) => answered.refusal = Some(refusal),
-                Poll::Pending => break,
-            }
+            let Poll::Ready(answer) = pending.as_mut().poll(context) else { break };
+            answered.frames.reserve(requests_max - answered.requests);
             answered.requests += 1;
-            if answered.refusal.is_some() {
-                break;
+            match answer {
+                Ok(frame) => answered.frames.extend(frame.map(SendPiece::Bytes)),
+                Err(refusal) => {
+                    answered.refusal = Some(refusal);
+                    break;
+                }
             }
         }
         if answered.requests == 0 { Poll::Pending } else { Poll::Ready(answered) }

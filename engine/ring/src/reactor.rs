@@ -530,6 +530,19 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_turn_is_that_of_its_begin() {
+        let reactor = reactor();
+        let ring = reactor.ring();
+        reactor.run(async {
+            let first = ring.turn_began();
+            let amid = Instant::now();
+            assert!(first <= amid);
+            ring.yield_now().await;
+            assert!(ring.turn_began() >= amid, "it is another one");
+        });
+    }
+
+    #[test]
     fn timers_fire_in_order_and_never_early() {
         let reactor = reactor();
         let ring = reactor.ring();

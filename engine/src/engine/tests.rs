@@ -253,6 +253,7 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
         config.segment_bytes = 30_000;
         config.file_delete_delay_ms = 0;
     });
+    let disk = world.disk.clone();
     world.live(vec![small], |engine, runtime| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         for fill in 0..9 {
@@ -265,7 +266,8 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
             // It has its file by then.
             until(&runtime, || core.is_cold_read_wanted()).await;
             assert_eq!(partition.delete_records(Offset(3)).await.expect("deleted"), Offset(3));
-            runtime.sleep(Duration::from_secs(10)).await;
+            let is_of_it = |path: &str| path.contains("events-0/00000000000000000000.log");
+            until(&runtime, || !disk.files().iter().any(|(path, ..)| is_of_it(path))).await;
             drop(held);
         };
         // The last of three batches of its segment: in the half that is cut off.

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use futures_util::future::{Either, select};
 
 use super::*;
+use crate::expiry;
 use crate::segment::Segment;
 use crate::write_behind::{self, Extent};
 use flumen_ring::CHUNK_BYTES;
@@ -36,6 +37,28 @@ fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
         drop(turn);
         partition.truncate_to(Offset(2)).await.expect("cut");
         assert_eq!(read_all(&partition, 0).await, [(0, 0), (1, 1)]);
+    });
+}
+
+#[test]
+fn producers_that_are_silent_for_long_are_forgotten_in_turns() {
+    let mut world = World::new(41);
+    let forgetful = open_with(0, |config| config.producer_expiration_ms = 3_600_000);
+    world.live(vec![forgetful], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let many = 2 * expiry::TURN_PRODUCERS + 1;
+        for id in 0..many as i64 {
+            let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(0), base_sequence: 0 };
+            let mut builder = BatchBuilder::new().producer(stamp);
+            builder.append(Timestamp(START_MS), None, None, &[]);
+            append(&partition, builder.build_checked()).await;
+        }
+        let known = || partition.with_producers(|producers| producers.len());
+        assert_eq!(known(), many);
+        runtime.sleep(Duration::from_secs(3000)).await;
+        assert_eq!(known(), many);
+        runtime.sleep(Duration::from_secs(1200)).await;
+        assert_eq!(known(), 0);
     });
 }
 

@@ -229,7 +229,7 @@ fn merged(sent: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
             }
         }
     }
-    for ProduceTopic { partitions, .. } in &mut topics {
+    for partitions in topics.iter_mut().map(|topic| &mut topic.partitions).filter(|all| all.len() > 1) {
         let indexes: BTreeSet<i32> = partitions.iter().map(|partition| partition.index).collect();
         if indexes.len() < partitions.len() {
             let last: BTreeMap<i32, ProducePartition> =

@@ -56,12 +56,14 @@ pub struct Resolver<'a> {
     inherited: OnceCell<Vec<String>>,
     /// What that means.
     plain: OnceCell<(LogConfig, Treatment)>,
+    producer_expiration_ms: OnceCell<i64>,
 }
 
 impl<'a> Resolver<'a> {
     /// Resolves against this broker's settings and the dynamic configuration in `image`.
     pub fn new(settings: &'a Settings, image: &'a Image, node_id: i32) -> Self {
-        Self { settings, image, node_id, inherited: OnceCell::new(), plain: OnceCell::new() }
+        let (inherited, plain) = (OnceCell::new(), OnceCell::new());
+        Self { settings, image, node_id, inherited, plain, producer_expiration_ms: OnceCell::new() }
     }
 
     /// Every place that sets a broker key or one that means the same, as Kafka lists them: by place, and
@@ -184,8 +186,10 @@ impl<'a> Resolver<'a> {
     }
 
     fn producer_expiration_ms(&self) -> i64 {
-        let set = self.first_set(&[(PRODUCER_EXPIRATION, 1)]);
-        set.and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
+        *self.producer_expiration_ms.get_or_init(|| {
+            let set = self.first_set(&[(PRODUCER_EXPIRATION, 1)]);
+            set.and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
+        })
     }
 
     /// In-sync replicas that acks=all needs for the topic of this name.
