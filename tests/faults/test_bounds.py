@@ -55,6 +55,13 @@ def settled(pid: int) -> bool:
     return wake_ups(pid) - before < 20
 
 
+def resident_at_rest(pid: int) -> int:
+    """Once the cache's memory is there: it is asked of the kernel beforehand, beside what a start does."""
+    wait_until("the cache to be in memory", lambda: resident_bytes(pid) >= CACHE_BYTES)
+    wait_until("what was begun to end", lambda: settled(pid))
+    return resident_bytes(pid)
+
+
 def test_memory(flumen: Flumen) -> None:
     """1,000 empty partitions and 1,000 connections: less than 150 MB beyond the cache."""
     create(flumen, "many", 1000)
@@ -76,7 +83,7 @@ def test_half_bodies(tmp_path: Path) -> None:
         "socket.request.max.bytes": str(limit), "flumen.cores": "1"})
     with closing(broker.start()), ExitStack() as connections:
         create(broker, "whole", 1)
-        before = resident_bytes(broker.pid)
+        before = resident_at_rest(broker.pid)
         half = pack("i", MEBIBYTE) + header(PRODUCE, 9)
         half += bytes(MEBIBYTE // 2 - len(half))
         for _ in range(count):
@@ -99,7 +106,7 @@ def test_crowd(flumen: Flumen) -> None:
     """A thousand connections that crawl, lie and leave half a frame; the next client notices nothing."""
     beginnings = [b"", b"\0", b"\0\0\0\x0a\0\x12", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n",
                   b"\0\0\0\x64" + bytes(50), bytes(range(256)) * 4]
-    before = resident_bytes(flumen.pid)
+    before = resident_at_rest(flumen.pid)
     with ExitStack() as connections:
         for number in range(1000):
             connection = connections.enter_context(socket.create_connection(("127.0.0.1", flumen.port), timeout=10))
