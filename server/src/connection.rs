@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use flumen_ring::semaphore::Permit;
 use flumen_ring::{AlignedBuffer, BufferMut, SendPiece, Socket};
 use flumen_wire::frame::{self, SIZE_BYTES};
-use futures_util::future::{Either, LocalBoxFuture, select};
+use futures_util::future::{Either, select};
 use kafka_protocol::messages::ApiKey;
 
 use crate::config::ListenerConfig;
@@ -33,6 +33,9 @@ use crate::shard::Shard;
 
 /// Produce requests of one connection that may wait for the disk at one time.
 const PIPELINED_MAX: usize = 64;
+
+/// Room for the answer to one of them, as most are; there is more where it is needed.
+const ANSWER_BYTES: usize = 128;
 
 /// Bytes of the buffer that a connection keeps, also while it is idle; what fits is read in one go. It has room for two
 /// requests like the last one, and for twice what came the last time, unless that was one of the large ones, whose
@@ -52,9 +55,6 @@ const BODY_BYTES_PER_SECOND: usize = 64 << 10;
 /// memory, a step has no longer.
 const STEP_BYTES: usize = 256 << 10;
 const STEP_TIME: Duration = Duration::from_secs(1);
-
-/// The frame that answers a request, or the refusal that ends the connection; `None` where no answer was asked for.
-pub type Pending = LocalBoxFuture<'static, Result<Option<Bytes>, Refusal>>;
 
 /// A response on its way to the peer.
 pub enum Response {
@@ -121,7 +121,7 @@ struct Connection {
     /// Twice the last body that held memory and came whole: as much is believed to come at once.
     proven_bytes: Cell<usize>,
     /// Produce requests under way, oldest first.
-    pipeline: RefCell<VecDeque<Pending>>,
+    pipeline: RefCell<VecDeque<produce::Pending>>,
     /// Reader and writer are one task, so one waker serves both.
     changed: RefCell<Option<Waker>>,
 }
@@ -130,7 +130,7 @@ struct Connection {
 #[derive(Default)]
 struct Answered {
     requests: usize,
-    frames: Vec<SendPiece>,
+    frames: BytesMut,
     /// Of the last of them: it ends the connection, once what is before it has left.
     refusal: Option<Refusal>,
 }
@@ -205,7 +205,7 @@ impl Connection {
         loop {
             let Answered { requests, frames, refusal } = poll_fn(|context| self.poll_answers(context)).await;
             if !frames.is_empty() {
-                self.socket.send(frames).await?;
+                self.socket.send(vec![SendPiece::Bytes(frames.freeze())]).await?;
                 self.presence.touch();
             }
             if let Some(refusal) = refusal {
@@ -227,10 +227,12 @@ impl Connection {
         let mut answered = Answered::default();
         for pending in pipeline.iter_mut() {
             let Poll::Ready(answer) = pending.as_mut().poll(context) else { break };
-            answered.frames.reserve(requests_max - answered.requests);
+            if answered.requests == 0 {
+                answered.frames.reserve(requests_max * ANSWER_BYTES);
+            }
             answered.requests += 1;
             match answer {
-                Ok(frame) => answered.frames.extend(frame.map(SendPiece::Bytes)),
+                Ok(answer) => answer.iter().for_each(|answer| answer.put(&mut answered.frames)),
                 Err(refusal) => {
                     answered.refusal = Some(refusal);
                     break;
@@ -240,9 +242,9 @@ impl Connection {
         if answered.requests == 0 { Poll::Pending } else { Poll::Ready(answered) }
     }
 
-    async fn push(&self, pending: Pending, permit: Option<Permit>) {
+    async fn push(&self, pending: produce::Pending, permit: Option<Permit>) {
         self.pipeline_below(PIPELINED_MAX).await;
-        let held: Pending = match permit {
+        let held: produce::Pending = match permit {
             None => pending,
             Some(permit) => Box::pin(async move {
                 let response = pending.await;
@@ -339,7 +341,7 @@ impl Connection {
         if let Some(frame) = buffer.take_frame(bytes) {
             return Ok(Some((frame, None)));
         }
-        let is_produce = buffer.api_key() == Some(ApiKey::Produce as i16);
+        let is_produce = buffer.is_produce();
         let (mut body, mut permit) = (buffer.take_start(bytes), None);
         let limit = BODY_TIME + Duration::from_secs((bytes / BODY_BYTES_PER_SECOND) as u64);
         let (ring, memory) = (self.shard.ring(), self.shard.memory());
@@ -431,9 +433,7 @@ impl AsRef<[u8]> for RecycledBody {
 
 /// What was received and not yet taken: the start of a request, or several small ones.
 struct ReadBuffer {
-    bytes: Vec<u8>,
-    /// Invariant: `start <= bytes.len()`.
-    start: usize,
+    bytes: Bytes,
     /// How many bytes it has room for when it is next received into.
     room_bytes: usize,
     /// How many came the last time.
@@ -450,36 +450,32 @@ fn read_bytes_after(bytes: usize, came: usize) -> usize {
 
 impl Default for ReadBuffer {
     fn default() -> Self {
-        Self { bytes: Vec::new(), start: 0, room_bytes: READ_BYTES_MIN, came_bytes: 0 }
+        Self { bytes: Bytes::new(), room_bytes: READ_BYTES_MIN, came_bytes: 0 }
     }
 }
 
 impl ReadBuffer {
     fn filled(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len()
     }
 
     fn size(&self) -> Option<[u8; SIZE_BYTES]> {
-        self.bytes.get(self.start..self.start + SIZE_BYTES).map(|size| size.try_into().expect("four bytes"))
+        self.bytes.first_chunk().copied()
     }
 
-    fn api_key(&self) -> Option<i16> {
-        let at = self.start + SIZE_BYTES;
-        self.bytes.get(at..at + 2).map(|key| i16::from_be_bytes(key.try_into().expect("two bytes")))
+    fn is_produce(&self) -> bool {
+        let key = self.bytes.get(SIZE_BYTES..).and_then(<[u8]>::first_chunk);
+        key.is_some_and(|key| i16::from_be_bytes(*key) == ApiKey::Produce as i16)
     }
 
     /// Receives what has come; says whether there was anything.
     async fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
-        let mut buffer = std::mem::take(&mut self.bytes);
-        buffer.drain(..std::mem::take(&mut self.start));
-        if buffer.capacity() != self.room_bytes {
-            // Less than the start of a request is left.
-            let left = std::mem::replace(&mut buffer, Vec::with_capacity(self.room_bytes));
-            buffer.extend_from_slice(&left);
-        }
+        let mut buffer = Vec::with_capacity(self.room_bytes);
+        // Less than the start of a request is left.
+        buffer.extend_from_slice(&std::mem::take(&mut self.bytes));
         let start = buffer.len();
         let (result, buffer) = socket.recv(buffer, start..self.room_bytes).await;
-        self.bytes = buffer;
+        self.bytes = Bytes::from(buffer);
         let received = result?;
         self.came_bytes = received;
         if received == 0 && self.filled() > 0 {
@@ -488,20 +484,22 @@ impl ReadBuffer {
         Ok(received > 0)
     }
 
-    /// A request of `bytes` if it is here whole.
+    /// A request of `bytes` if it is here whole. One to Produce shares the memory of all that came with it, until it is
+    /// answered; of others something may stay for as long as a group does, so they have memory of their own.
     fn take_frame(&mut self, bytes: usize) -> Option<Bytes> {
-        let at = self.start + SIZE_BYTES;
-        let frame = Bytes::copy_from_slice(self.bytes.get(at..at + bytes)?);
-        self.start = at + bytes;
-        Some(frame)
+        if self.filled() < SIZE_BYTES + bytes {
+            return None;
+        }
+        let is_produce = self.is_produce();
+        self.bytes.advance(SIZE_BYTES);
+        let frame = self.bytes.split_to(bytes);
+        Some(if is_produce { frame } else { Bytes::copy_from_slice(&frame) })
     }
 
     /// The start of a request of `bytes`, which is not here whole, with room for its free part.
     fn take_start(&mut self, bytes: usize) -> Vec<u8> {
         let mut body = Vec::with_capacity(bytes.min(FREE_BYTES));
-        body.extend_from_slice(&self.bytes[self.start + SIZE_BYTES..]);
-        self.bytes.clear();
-        self.start = 0;
+        body.extend_from_slice(&std::mem::take(&mut self.bytes)[SIZE_BYTES..]);
         body
     }
 }

@@ -120,9 +120,31 @@ pub fn put_response_header(out: &mut BytesMut, api_key: ApiKey, api_version: i16
 /// # Panics
 /// If the answer is longer than an INT32 can say; the server's own bounds are far below.
 pub fn finish_response(mut out: BytesMut) -> Bytes {
-    let size = i32::try_from(out.len() - SIZE_BYTES).expect("an answer is shorter than 2 GiB");
-    out[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+    fill_in_size(&mut out);
     out.freeze()
+}
+
+/// Puts a whole answer behind what is there: its size, its header, and what `put_body` writes.
+///
+/// # Panics
+/// As [`finish_response`].
+pub fn put_response(
+    out: &mut BytesMut,
+    api_key: ApiKey,
+    api_version: i16,
+    correlation_id: i32,
+    put_body: impl FnOnce(&mut BytesMut),
+) {
+    let start = out.len();
+    out.put_i32(0);
+    put_response_header(out, api_key, api_version, correlation_id);
+    put_body(out);
+    fill_in_size(&mut out[start..]);
+}
+
+fn fill_in_size(answer: &mut [u8]) {
+    let size = i32::try_from(answer.len() - SIZE_BYTES).expect("an answer is shorter than 2 GiB");
+    answer[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::frame::{finish_response, start_response};
+use crate::frame::put_response;
 use crate::leaders::{LeaderIdAndEpoch, NodeEndpoint, put_tagged_endpoints, put_tagged_leader};
 use crate::primitives::{
     ELEMENTS_MAX, ParseError, Problem, Reader, put_array_count, put_no_tagged_fields, put_string,
@@ -209,35 +209,38 @@ impl ProducePartitionResponse {
 }
 
 impl ProduceResponse {
-    /// The whole answer, from its size on.
-    pub fn encode(&self, version: i16, correlation_id: i32) -> Bytes {
+    /// Puts the whole answer, from its size on, behind what is there.
+    pub fn put(&self, out: &mut BytesMut, version: i16, correlation_id: i32) {
+        out.reserve(self.bytes_expected());
+        put_response(out, ApiKey::Produce, version, correlation_id, |out| self.put_body(out, version));
+    }
+
+    fn put_body(&self, out: &mut BytesMut, version: i16) {
         let flexible = version >= FLEXIBLE_FROM;
-        let mut out = start_response(ApiKey::Produce, version, correlation_id, self.bytes_expected());
-        put_array_count(&mut out, self.topics.len(), flexible);
+        put_array_count(out, self.topics.len(), flexible);
         for topic in &self.topics {
             if version >= TOPIC_IDS_FROM {
                 out.put_slice(topic.id.as_bytes());
             } else {
-                put_string(&mut out, Some(&topic.name), flexible);
+                put_string(out, Some(&topic.name), flexible);
             }
-            put_array_count(&mut out, topic.partitions.len(), flexible);
+            put_array_count(out, topic.partitions.len(), flexible);
             for partition in &topic.partitions {
-                partition.put(&mut out, version, flexible);
+                partition.put(out, version, flexible);
             }
-            put_no_tagged_fields(&mut out, flexible);
+            put_no_tagged_fields(out, flexible);
         }
         out.put_i32(self.throttle_time_ms);
         match version {
-            10.. => put_tagged_endpoints(&mut out, &self.node_endpoints),
-            _ => put_no_tagged_fields(&mut out, flexible),
+            10.. => put_tagged_endpoints(out, &self.node_endpoints),
+            _ => put_no_tagged_fields(out, flexible),
         }
-        finish_response(out)
     }
 
     /// Enough for an answer without errors, so that it is allocated once.
     fn bytes_expected(&self) -> usize {
         self.topics.iter().map(|topic| 24 + topic.name.len() + 40 * topic.partitions.len()).sum::<usize>()
-            + 16
+            + 25
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flumen_engine::batch::{self, BatchError, BatchLimits, BatchSummary, CheckedBatches, Codec};
 use flumen_engine::{Append, AppendError, AppendOrigin, Appended, CoreId, Partition, PartitionId};
 use flumen_wire::StrBytes;
@@ -18,12 +18,11 @@ use flumen_wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
     ProduceTopicResponse,
 };
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 use super::{Refusal, RequestContext, errors};
-use crate::connection::Pending;
 use crate::messages::Reply;
 use crate::metadata::image::Image;
 use crate::metadata::topic_config::{Resolver, Treatment};
@@ -46,6 +45,24 @@ const INVALID_TIMESTAMP: &str = "One or more records have been rejected due to i
 
 /// What a client calls itself that may append to internal topics. Kafka: `AdminUtils.ADMIN_CLIENT_ID`.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// A request that is placed: completes when it is acknowledged; `None` where no answer was asked for. A refusal ends
+/// the connection.
+pub type Pending = LocalBoxFuture<'static, Result<Option<Answer>, Refusal>>;
+
+/// What a request is answered.
+pub struct Answer {
+    response: ProduceResponse,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl Answer {
+    /// Puts the whole frame behind what is there.
+    pub fn put(&self, out: &mut BytesMut) {
+        self.response.put(out, self.version, self.correlation_id);
+    }
+}
 
 /// How an append ended, as it travels back to the connection's core.
 struct Outcome {
@@ -163,7 +180,7 @@ async fn finish(
     acks: i16,
     topics: Vec<Topic>,
     elsewhere: Elsewhere,
-) -> Result<Option<Bytes>, Refusal> {
+) -> Result<Option<Answer>, Refusal> {
     let mut answers: BTreeMap<CoreId, Vec<Option<Outcome>>> = BTreeMap::new();
     for (core, reply) in elsewhere {
         answers.insert(core, reply.await);
@@ -206,7 +223,7 @@ async fn finish(
     match (acks, failed) {
         (0, None) => Ok(None),
         (0, Some(code)) => Err(Refusal::Unacknowledged(format!("error {code}"))),
-        _ => Ok(Some(response.encode(version, context.request.correlation_id))),
+        _ => Ok(Some(Answer { response, version, correlation_id: context.request.correlation_id })),
     }
 }
 
