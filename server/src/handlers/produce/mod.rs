@@ -7,6 +7,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,11 +19,11 @@ use flumen_wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
     ProduceTopicResponse,
 };
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::future::{LocalBoxFuture, MaybeDone, join_all, maybe_done};
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
-use super::{Refusal, RequestContext, errors};
+use super::{Refusal, RequestContext, RequestFacts, errors};
 use crate::messages::Reply;
 use crate::metadata::image::Image;
 use crate::metadata::topic_config::{Resolver, Treatment};
@@ -95,7 +96,7 @@ enum Progress {
 /// Where an append is under way.
 enum Place {
     /// On this core.
-    Here { partition: Partition, append: Option<Append> },
+    Here { partition: Partition, append: Option<MaybeDone<Append>> },
     /// On another: which of that core's call.
     There { core: CoreId, place: usize },
 }
@@ -104,8 +105,11 @@ enum Place {
 /// asked for its log's start, for the answer to a batch that is refused.
 type Sent = BTreeMap<CoreId, Vec<(PartitionId, Option<CheckedBatches>)>>;
 
+/// What other cores answered.
+type Outcomes = BTreeMap<CoreId, Vec<Option<Outcome>>>;
+
 /// The ways back.
-type Elsewhere = BTreeMap<CoreId, Reply<Vec<Option<Outcome>>>>;
+type Elsewhere = BTreeMap<CoreId, MaybeDone<Reply<Vec<Option<Outcome>>>>>;
 
 /// Checks and places the request's batches in the order of the calls.
 pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refusal> {
@@ -166,64 +170,94 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
     let mut elsewhere = Elsewhere::new();
     for (core, batches) in sent {
         let reply = context.shard.begin(core, move |shard| append_all(shard, batches)).await;
-        elsewhere.insert(core, reply);
+        elsewhere.insert(core, maybe_done(reply));
     }
-    Ok(Box::pin(finish(context, image, acks, topics, elsewhere)))
+    let mut placed = Placed { context, image, acks, topics, elsewhere };
+    Ok(Box::pin(async move {
+        placed.acknowledged().await;
+        placed.answer()
+    }))
 }
 
 type Topic = (StrBytes, Uuid, Vec<Progress>);
 
-/// Waits until everything is acknowledged, and words the answer.
-async fn finish(
+/// A request whose batches are placed, or on their way.
+struct Placed {
     context: RequestContext,
     image: Arc<Image>,
     acks: i16,
     topics: Vec<Topic>,
     elsewhere: Elsewhere,
-) -> Result<Option<Answer>, Refusal> {
-    let mut answers: BTreeMap<CoreId, Vec<Option<Outcome>>> = BTreeMap::new();
-    for (core, reply) in elsewhere {
-        answers.insert(core, reply.await);
-    }
-    let version = context.request.version;
-    let mut response = ProduceResponse { topics: Vec::with_capacity(topics.len()), ..Default::default() };
-    let mut failed = None;
-    for (name, id, progress) in topics {
-        let mut partitions = Vec::with_capacity(progress.len());
-        for progress in progress {
-            let answer = match progress {
-                Progress::Answered(answer) => answer,
-                Progress::Appending { index, records, refused, place } => {
-                    let outcome = match place {
-                        Place::Here { partition, append } => {
-                            let result = match append {
-                                Some(append) => Some(append.await),
-                                None => None,
-                            };
-                            Some(Outcome::new(&context.shard, &partition, result))
-                        }
-                        Place::There { core, place } => {
-                            answers.get_mut(&core).and_then(|outcomes| outcomes[place].take())
-                        }
-                    };
-                    match (outcome, refused) {
-                        (None, _) => failure(index, ResponseError::UnknownTopicOrPartition, None),
-                        (Some(outcome), Some(refused)) => refused.word(index, outcome.log_start_offset),
-                        (Some(outcome), None) => word(index, &records, outcome, || named(&image, &name, id)),
-                    }
-                }
-            };
-            if answer.error_code != 0 && failed.is_none() {
-                failed = Some(answer.error_code);
-            }
-            partitions.push(answer);
+}
+
+impl Placed {
+    /// Waits until everything is acknowledged.
+    async fn acknowledged(&mut self) {
+        for reply in self.elsewhere.values_mut() {
+            reply.await;
         }
-        response.topics.push(ProduceTopicResponse { name, id, partitions });
+        for progress in self.topics.iter_mut().flat_map(|(_, _, partitions)| partitions) {
+            if let Progress::Appending { place: Place::Here { append: Some(append), .. }, .. } = progress {
+                append.await;
+            }
+        }
     }
-    match (acks, failed) {
-        (0, None) => Ok(None),
-        (0, Some(code)) => Err(Refusal::Unacknowledged(format!("error {code}"))),
-        _ => Ok(Some(Answer { response, version, correlation_id: context.request.correlation_id })),
+
+    /// Words the answer, once everything is acknowledged.
+    fn answer(&mut self) -> Result<Option<Answer>, Refusal> {
+        let mut outcomes: Outcomes = self
+            .elsewhere
+            .iter_mut()
+            .map(|(core, reply)| (*core, Pin::new(reply).take_output().expect("waited for")))
+            .collect();
+        let mut response =
+            ProduceResponse { topics: Vec::with_capacity(self.topics.len()), ..Default::default() };
+        let mut failed = None;
+        for (name, id, progress) in std::mem::take(&mut self.topics) {
+            let mut partitions = Vec::with_capacity(progress.len());
+            for progress in progress {
+                let answer = self.word(progress, &name, id, &mut outcomes);
+                if answer.error_code != 0 && failed.is_none() {
+                    failed = Some(answer.error_code);
+                }
+                partitions.push(answer);
+            }
+            response.topics.push(ProduceTopicResponse { name, id, partitions });
+        }
+        let RequestFacts { version, correlation_id, .. } = self.context.request;
+        match (self.acks, failed) {
+            (0, None) => Ok(None),
+            (0, Some(code)) => Err(Refusal::Unacknowledged(format!("error {code}"))),
+            _ => Ok(Some(Answer { response, version, correlation_id })),
+        }
+    }
+
+    fn word(
+        &self,
+        progress: Progress,
+        name: &str,
+        id: Uuid,
+        outcomes: &mut Outcomes,
+    ) -> ProducePartitionResponse {
+        let (index, records, refused, place) = match progress {
+            Progress::Answered(answer) => return answer,
+            Progress::Appending { index, records, refused, place } => (index, records, refused, place),
+        };
+        let outcome = match place {
+            Place::Here { partition, append } => {
+                let result =
+                    append.map(|mut append| Pin::new(&mut append).take_output().expect("waited for"));
+                Some(Outcome::new(&self.context.shard, &partition, result))
+            }
+            Place::There { core, place } => {
+                outcomes.get_mut(&core).and_then(|outcomes| outcomes[place].take())
+            }
+        };
+        match (outcome, refused) {
+            (None, _) => failure(index, ResponseError::UnknownTopicOrPartition, None),
+            (Some(outcome), Some(refused)) => refused.word(index, outcome.log_start_offset),
+            (Some(outcome), None) => word(index, &records, outcome, || named(&self.image, name, id)),
+        }
     }
 }
 
@@ -429,7 +463,7 @@ fn place(
         return Some(Place::There { core, place: batch.len() - 1 });
     }
     let partition = shard.partition(&id)?;
-    let append = batches.map(|batches| partition.append(batches, AppendOrigin::Client));
+    let append = batches.map(|batches| maybe_done(partition.append(batches, AppendOrigin::Client)));
     Some(Place::Here { partition, append })
 }
 
