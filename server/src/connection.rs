@@ -520,6 +520,26 @@ mod tests {
     }
 
     #[test]
+    fn small_requests_to_produce_share_what_they_came_in() {
+        let frame = |api: ApiKey| [&[0, 0, 0, 4][..], &(api as i16).to_be_bytes(), &[7, 8]].concat();
+        let came = [frame(ApiKey::Produce), frame(ApiKey::Metadata), frame(ApiKey::Produce)].concat();
+        let mut buffer =
+            ReadBuffer { bytes: Bytes::from([&came[..], &[0, 0]].concat()), ..Default::default() };
+        let place = buffer.bytes.as_ptr_range();
+        let mut take = || {
+            let bytes = frame::request_bytes(buffer.size()?, 100).expect("a sound size");
+            buffer.take_frame(bytes)
+        };
+        for (api, shares) in [(ApiKey::Produce, true), (ApiKey::Metadata, false), (ApiKey::Produce, true)] {
+            let taken = take().expect("it is here whole");
+            assert_eq!(taken, frame(api)[SIZE_BYTES..]);
+            assert_eq!(place.contains(&taken.as_ptr()), shares, "{api:?}");
+        }
+        assert_eq!(take(), None);
+        assert_eq!((buffer.filled(), buffer.is_produce()), (2, false));
+    }
+
+    #[test]
     fn the_room_for_requests_follows_the_last_one() {
         let rooms = [100, 512, 513, 1_200, 4_300, 16 << 10].map(|bytes| read_bytes_after(bytes, bytes));
         assert_eq!(rooms, [1 << 10, 1 << 10, 2 << 10, 4 << 10, 16 << 10, 16 << 10]);
