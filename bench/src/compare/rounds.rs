@@ -221,16 +221,28 @@ impl Field {
         settings: &LoadSettings,
         measures: &[Measure],
     ) -> Result<Comparison, BenchError> {
+        self.compare_in(self.settings.rounds, name, what, settings, measures)
+    }
+
+    /// As [`Field::compare`], for so many rounds.
+    pub fn compare_in(
+        &mut self,
+        rounds: usize,
+        name: &str,
+        what: &str,
+        settings: &LoadSettings,
+        measures: &[Measure],
+    ) -> Result<Comparison, BenchError> {
         let variant = |(nth, target): (usize, &RunningTarget)| Variant {
             label: target.name.clone(),
             target: nth,
             settings: settings.clone(),
         };
         let variants: Vec<_> = self.targets.iter().enumerate().map(variant).collect();
-        self.compare_variants(name, what, &variants, measures)
+        self.run(rounds, name, what, &variants, measures)
     }
 
-    /// These variants in turn, for all rounds. One that fails is noted, and leaves a gap.
+    /// These variants in turn, for all rounds.
     pub fn compare_variants(
         &mut self,
         name: &str,
@@ -238,9 +250,21 @@ impl Field {
         variants: &[Variant],
         measures: &[Measure],
     ) -> Result<Comparison, BenchError> {
+        self.run(self.settings.rounds, name, what, variants, measures)
+    }
+
+    /// A variant that fails is noted, and leaves a gap.
+    fn run(
+        &mut self,
+        rounds: usize,
+        name: &str,
+        what: &str,
+        variants: &[Variant],
+        measures: &[Measure],
+    ) -> Result<Comparison, BenchError> {
         let labels = variants.iter().map(|variant| variant.label.clone()).collect();
         let mut comparison = Comparison::new(name, what, Environment::observe(Some(&self.folder)), labels);
-        for round in 0..self.settings.rounds {
+        for round in 0..rounds {
             for variant in variants {
                 if self.is_interrupted.load(Relaxed) {
                     comparison.notes.push("interrupted: not all rounds were run".to_owned());
@@ -248,7 +272,8 @@ impl Field {
                 }
                 match self.load(variant.target, &variant.settings) {
                     Ok(load) => {
-                        note(&self.line(name, round, &variant.label, &load, measures));
+                        let heading = format!("{name} {}/{rounds} {}", round + 1, variant.label);
+                        note(&line(&heading, &load, measures));
                         let (target, figures) = (variant.label.clone(), BTreeMap::new());
                         comparison.samples.push(Sample { target, round, figures, load: Some(load) });
                     }
@@ -273,14 +298,6 @@ impl Field {
         Comparison::new(name, what, Environment::observe(Some(&self.folder)), targets)
     }
 
-    fn line(&self, name: &str, round: usize, label: &str, load: &LoadResult, measures: &[Measure]) -> String {
-        let figures = measures.iter().filter_map(|measure| {
-            Some(format!("{} {} {}", measure.name(), number(measure.of(load)?), measure.unit()))
-        });
-        let figures: Vec<_> = figures.collect();
-        format!("{name} {}/{} {label}: {}", round + 1, self.settings.rounds, figures.join(", "))
-    }
-
     /// Fills the topic of a load on each target, by a closed loop in batches of 64 KiB.
     pub fn fill(&mut self, load: &LoadSettings, bytes: u64) -> Result<(), BenchError> {
         let fill = LoadSettings {
@@ -303,6 +320,14 @@ impl Field {
     pub fn delete(&self, topic: &str) -> Result<(), BenchError> {
         self.targets.iter().try_for_each(|target| Admin::connect(&target.bootstrap)?.delete_topic(topic))
     }
+}
+
+fn line(heading: &str, load: &LoadResult, measures: &[Measure]) -> String {
+    let figures = measures.iter().filter_map(|measure| {
+        Some(format!("{} {} {}", measure.name(), number(measure.of(load)?), measure.unit()))
+    });
+    let figures: Vec<_> = figures.collect();
+    format!("{heading}: {}", figures.join(", "))
 }
 
 /// A folder that nobody else has, not even another field of this process.
