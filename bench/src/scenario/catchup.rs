@@ -21,7 +21,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let memory_bytes = 2 << 30;
     let backlog_bytes = if stage.is_quick { 3 << 30 } else { 6_u64 << 30 };
     let mut rounds = RoundSettings {
-        rounds: stage.rounds.rounds.min(3),
+        rounds: if stage.is_quick { 1 } else { stage.rounds.rounds.min(3) },
         memory_bytes: Some(memory_bytes),
         ..stage.rounds.clone()
     };
