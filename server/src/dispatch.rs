@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::pin::pin;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flumen_wire::bounds;
 use flumen_wire::frame::{self, RequestHeader};
 use kafka_protocol::messages::{ApiKey, RequestKind};
@@ -146,13 +146,12 @@ pub fn encode<R: Encodable>(
     correlation_id: i32,
     response: &R,
 ) -> Result<Bytes, Refusal> {
-    let mut out = frame::start_response(api, version, correlation_id, 256);
-    response.encode(&mut out, bounds::codec_version(api, version)).map_err(|error| Refusal::Unencodable {
-        api,
-        version,
-        why: error.to_string(),
-    })?;
-    Ok(frame::finish_response(out))
+    let mut out = BytesMut::with_capacity(256);
+    frame::put_response(&mut out, api, version, correlation_id, |out| {
+        response.encode(out, bounds::codec_version(api, version))
+    })
+    .map_err(|error| Refusal::Unencodable { api, version, why: error.to_string() })?;
+    Ok(out.freeze())
 }
 
 #[cfg(test)]

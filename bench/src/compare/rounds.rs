@@ -239,22 +239,11 @@ impl Field {
             settings: settings.clone(),
         };
         let variants: Vec<_> = self.targets.iter().enumerate().map(variant).collect();
-        self.run(rounds, name, what, &variants, measures)
+        self.compare_variants(rounds, name, what, &variants, measures)
     }
 
-    /// These variants in turn, for all rounds.
+    /// These variants in turn, for so many rounds. One that fails is noted, and leaves a gap.
     pub fn compare_variants(
-        &mut self,
-        name: &str,
-        what: &str,
-        variants: &[Variant],
-        measures: &[Measure],
-    ) -> Result<Comparison, BenchError> {
-        self.run(self.settings.rounds, name, what, variants, measures)
-    }
-
-    /// A variant that fails is noted, and leaves a gap.
-    fn run(
         &mut self,
         rounds: usize,
         name: &str,

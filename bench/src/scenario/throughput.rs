@@ -155,7 +155,7 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
         Measure::RssMegabytes,
     ];
     let steps: &[i32] = if stage.is_quick { &[1, 1000] } else { &[1, 100, 1000, 4000] };
-    let rounds = if stage.is_quick { 1 } else { stage.rounds.rounds };
+    let rounds = stage.long_rounds();
     let mut cases = Vec::new();
     for (class, wanted) in [(Class::M, 0.8), (Class::D, 0.6)] {
         let mut with_one = None;

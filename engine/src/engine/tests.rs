@@ -95,11 +95,21 @@ impl World {
     }
 }
 
-/// Lets the simulated clock go on until something is so.
+/// Lets the simulated clock go on until something is so; ten minutes of it at most.
 async fn until(runtime: &SimRuntime, is_so: impl Fn() -> bool) {
-    while !is_so() {
+    for _ in 0..600_000 {
+        if is_so() {
+            return;
+        }
+        // The step of the clock between two looks.
         runtime.sleep(Duration::from_millis(1)).await;
     }
+    panic!("not within ten minutes of the simulated clock");
+}
+
+/// Whether the disk has a file of the first segment of partition 0.
+fn has_first_segment(disk: &SimDisk) -> bool {
+    disk.files().iter().any(|(path, ..)| path.contains("events-0/00000000000000000000.log"))
 }
 
 /// The disk has so many more bytes from now on.
@@ -266,8 +276,7 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
             // It has its file by then.
             until(&runtime, || core.is_cold_read_wanted()).await;
             assert_eq!(partition.delete_records(Offset(3)).await.expect("deleted"), Offset(3));
-            let is_of_it = |path: &str| path.contains("events-0/00000000000000000000.log");
-            until(&runtime, || !disk.files().iter().any(|(path, ..)| is_of_it(path))).await;
+            until(&runtime, || !has_first_segment(&disk)).await;
             drop(held);
         };
         // The last of three batches of its segment: in the half that is cut off.
@@ -281,11 +290,11 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
 fn a_commit_waits_for_nobody_elses_flush() {
     const FLUSHES: usize = 40;
     let mut world = World::new(28);
+    let disk = world.disk.clone();
     world.live(vec![open(0), open(1)], |engine, runtime| async move {
         let partitions = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
         append(&partitions[0], batch(1, 100, 0)).await;
-        // Until it has a file: seconds of the simulated clock, which take none.
-        runtime.sleep(Duration::from_secs(10)).await;
+        until(&runtime, || has_first_segment(&disk)).await;
         let file = partitions[0].segment_file(Offset(0)).await.expect("open");
         let flushed = Rc::new(std::cell::Cell::new(0));
         for _ in 0..FLUSHES {
@@ -297,7 +306,7 @@ fn a_commit_waits_for_nobody_elses_flush() {
         }
         append(&partitions[1], batch(1, 100, 0)).await;
         assert!(flushed.get() < FLUSHES / 2, "{} were before it", flushed.get());
-        runtime.sleep(Duration::from_secs(10)).await;
+        until(&runtime, || flushed.get() == FLUSHES).await;
         assert_eq!(flushed.get(), FLUSHES);
     });
 }

@@ -99,14 +99,6 @@ pub fn parse_request(frame: Bytes) -> Result<Request, FrameError> {
     Ok(Request { header: RequestHeader { api_key, api_version, correlation_id, client_id }, body })
 }
 
-/// Starts an answer: room for the size, then the answer's header. [`finish_response`] fills in the size.
-pub fn start_response(api_key: ApiKey, api_version: i16, correlation_id: i32, capacity: usize) -> BytesMut {
-    let mut out = BytesMut::with_capacity(SIZE_BYTES + 5 + capacity);
-    out.put_i32(0);
-    put_response_header(&mut out, api_key, api_version, correlation_id);
-    out
-}
-
 /// Writes an answer's header.
 pub fn put_response_header(out: &mut BytesMut, api_key: ApiKey, api_version: i16, correlation_id: i32) {
     out.put_i32(correlation_id);
@@ -115,36 +107,24 @@ pub fn put_response_header(out: &mut BytesMut, api_key: ApiKey, api_version: i16
     }
 }
 
-/// Ends an answer that [`start_response`] began.
+/// Puts a whole answer behind what is there: its size, its header, and what `put_body` writes. Returns what that returns.
 ///
 /// # Panics
 /// If the answer is longer than an INT32 can say; the server's own bounds are far below.
-pub fn finish_response(mut out: BytesMut) -> Bytes {
-    fill_in_size(&mut out);
-    out.freeze()
-}
-
-/// Puts a whole answer behind what is there: its size, its header, and what `put_body` writes.
-///
-/// # Panics
-/// As [`finish_response`].
-pub fn put_response(
+pub fn put_response<R>(
     out: &mut BytesMut,
     api_key: ApiKey,
     api_version: i16,
     correlation_id: i32,
-    put_body: impl FnOnce(&mut BytesMut),
-) {
+    put_body: impl FnOnce(&mut BytesMut) -> R,
+) -> R {
     let start = out.len();
     out.put_i32(0);
     put_response_header(out, api_key, api_version, correlation_id);
-    put_body(out);
-    fill_in_size(&mut out[start..]);
-}
-
-fn fill_in_size(answer: &mut [u8]) {
-    let size = i32::try_from(answer.len() - SIZE_BYTES).expect("an answer is shorter than 2 GiB");
-    answer[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+    let result = put_body(out);
+    let size = i32::try_from(out.len() - start - SIZE_BYTES).expect("an answer is shorter than 2 GiB");
+    out[start..start + SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+    result
 }
 
 #[cfg(test)]
@@ -208,11 +188,14 @@ mod tests {
 
     #[test]
     fn api_versions_is_answered_under_header_v0() {
-        let answer = finish_response(start_response(ApiKey::ApiVersions, 4, 9, 0));
-        assert_eq!(&answer[..], &[0, 0, 0, 4, 0, 0, 0, 9]);
-        let answer = finish_response(start_response(ApiKey::Produce, 9, 9, 0));
-        assert_eq!(&answer[..], &[0, 0, 0, 5, 0, 0, 0, 9, 0]);
-        let answer = finish_response(start_response(ApiKey::Produce, 8, 9, 0));
-        assert_eq!(&answer[..], &[0, 0, 0, 4, 0, 0, 0, 9]);
+        let answer = |api_key, version| {
+            let mut out = BytesMut::new();
+            put_response(&mut out, api_key, version, 9, |_| ());
+            out
+        };
+        let api_versions = answer(ApiKey::ApiVersions, 4);
+        assert_eq!(&api_versions[..], &[0, 0, 0, 4, 0, 0, 0, 9]);
+        assert_eq!(&answer(ApiKey::Produce, 9)[..], &[0, 0, 0, 5, 0, 0, 0, 9, 0]);
+        assert_eq!(&answer(ApiKey::Produce, 8)[..], &[0, 0, 0, 4, 0, 0, 0, 9]);
     }
 }

@@ -172,11 +172,7 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
         let reply = context.shard.begin(core, move |shard| append_all(shard, batches)).await;
         elsewhere.insert(core, maybe_done(reply));
     }
-    let mut placed = Placed { context, image, acks, topics, elsewhere };
-    Ok(Box::pin(async move {
-        placed.acknowledged().await;
-        placed.answer()
-    }))
+    Ok(Box::pin(Placed { context, image, acks, topics, elsewhere }.finish()))
 }
 
 type Topic = (StrBytes, Uuid, Vec<Progress>);
@@ -191,6 +187,16 @@ struct Placed {
 }
 
 impl Placed {
+    /// The answer, once everything is acknowledged. One for each request under way, so what only words it has no room
+    /// in what waits.
+    #[expect(clippy::manual_async_fn, reason = "an async function has room for what it is called with twice")]
+    fn finish(mut self) -> impl Future<Output = Result<Option<Answer>, Refusal>> {
+        async move {
+            self.acknowledged().await;
+            self.answer()
+        }
+    }
+
     /// Waits until everything is acknowledged.
     async fn acknowledged(&mut self) {
         for reply in self.elsewhere.values_mut() {
@@ -554,6 +560,15 @@ mod tests {
             assert!(!is_closed(topic, Some("__admin_client")));
         }
         assert!(!is_closed("__of_a_client", None));
+    }
+
+    #[test]
+    fn what_waits_for_an_acknowledgement_is_small() {
+        fn bytes_of_returned<R>(_: impl Fn(Placed) -> R) -> usize {
+            size_of::<R>()
+        }
+        let bytes = bytes_of_returned(Placed::finish);
+        assert!(bytes <= 256, "{bytes} bytes, for each request under way");
     }
 
     #[test]
