@@ -17,6 +17,7 @@ use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
 use crate::partition::{Log, Partition, PartitionInner};
+use crate::producers::ProducerRoom;
 use crate::recent::Recent;
 use crate::segment::{Lookup, Segment};
 use crate::storage::{DataFile, Directory, Pending, Runtime, StorageError};
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     /// Which start of the broker this is.
     pub(crate) life: u64,
     pub(crate) counters: Counters,
+    pub(crate) producer_room: Rc<ProducerRoom>,
     /// Bytes published and not yet in their segments, all partitions.
     pub(crate) dirty_bytes: Cell<u64>,
     /// One fdatasync at a time beside the commit's: more of them would queue up in the kernel's workers, and the commit's
@@ -147,6 +149,7 @@ impl Core {
             close_walk_bytes: Cell::new(config.close_walk_bytes_max),
             life,
             counters: Counters::default(),
+            producer_room: ProducerRoom::new(config.producers_max),
             dirty_bytes: Cell::new(0),
             sync_lane: Turn::default(),
             cold_reads: Semaphore::new(COLD_READ_BYTES_MAX),

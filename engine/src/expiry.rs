@@ -36,5 +36,7 @@ async fn check(core: &Core) {
 /// Looks at as many producers behind `last` as one turn has, and says where to go on.
 fn remove_some(partition: &Partition, last: Option<ProducerId>, now: Timestamp) -> Option<ProducerId> {
     let log = &mut *partition.inner().log.borrow_mut();
-    log.producers.remove_expired(last, TURN_PRODUCERS, now, log.config.producer_expiration_ms)
+    let next = log.producers.remove_expired(last, TURN_PRODUCERS, now, log.config.producer_expiration_ms);
+    partition.inner().producers_kept.set(log.producers.len());
+    next
 }

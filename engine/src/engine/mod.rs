@@ -55,6 +55,8 @@ pub struct EngineConfig {
     pub close_walk_bytes_max: u64,
     /// How much memory the indexes of segments that take no more may keep.
     pub lookup_bytes_max: usize,
+    /// How many producers all partitions of this core may remember together. Each takes some 300 bytes.
+    pub producers_max: usize,
 }
 
 impl EngineConfig {
@@ -72,6 +74,7 @@ impl EngineConfig {
             producer_expiration_check_interval: Duration::from_secs(600),
             close_walk_bytes_max: 512 << 20,
             lookup_bytes_max: 32 << 20,
+            producers_max: 262_144,
         }
     }
 }

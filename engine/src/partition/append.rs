@@ -15,7 +15,7 @@ use crate::batch::{BatchHeader, CheckedBatches, HEADER_BYTES, Placement, Timesta
 use crate::core::count;
 use crate::producers::{TransactionEnd, Verdict};
 use crate::read::ReadLimit;
-use crate::{LogConfig, Offset, Position, Timestamp};
+use crate::{LogConfig, Offset, Position, ProducerId, Timestamp};
 
 /// How long after a partition's first append its segment's age is looked for.
 const LEARN_DELAY: Duration = Duration::from_secs(1);
@@ -270,6 +270,14 @@ impl Partition {
             || active.lookup.as_ref().is_some_and(|lookup| lookup.indexes.is_full(config.segment_index_bytes))
     }
 
+    /// Where the core remembers as many producers as it may, others go for one that is not known here.
+    fn make_room_for(&self, producer: ProducerId, log: &mut Log) {
+        let core = self.core();
+        if core.producer_room.is_full() && log.producers.entry(producer).is_none() {
+            log.producers.make_room(core.producer_room.share(core.partitions.borrow().len()));
+        }
+    }
+
     /// Copies the batches behind the log's end, with their offsets and epoch.
     fn place(&self, log: &mut Log, batches: &CheckedBatches, origin: AppendOrigin, now_ms: i64) -> Outcome {
         let now = self.core().runtime.monotonic();
@@ -309,7 +317,11 @@ impl Partition {
             };
             let max_timestamp = placement.log_append_time.unwrap_or(summary.max_timestamp);
             log.epochs.assign(placement.leader_epoch, placement.base_offset);
-            log.producers.note(summary, placement.base_offset, max_timestamp, end);
+            if let Some(stamp) = summary.producer {
+                self.make_room_for(stamp.id, log);
+                log.producers.note(summary, placement.base_offset, max_timestamp, end);
+                self.inner.producers_kept.set(log.producers.len());
+            }
             let last_offset = Offset(placement.base_offset.0 + i64::from(summary.offsets) - 1);
             publish(log, last_offset, max_timestamp, [&header, batches.body(summary)], now);
         }

@@ -119,7 +119,9 @@ impl Partition {
             let mut log = self.inner.log.borrow_mut();
             log.void_through = core.journal.next_sequence() - 1;
             core.journal.forget(log.journaled.drain(..).map(|entry| entry.sequence));
-            log.cut_at(cut)
+            let gone = log.cut_at(cut);
+            self.inner.producers_kept.set(log.producers.len());
+            gone
         };
         for region in freed {
             core.release(region);

@@ -20,7 +20,7 @@ pub use watch::Watches;
 use crate::append::{AppendError, AppendSlot};
 use crate::core::Core;
 use crate::layout::{SegmentFile, SegmentFileKind};
-use crate::producers::Producers;
+use crate::producers::{Producers, ProducersKept};
 use crate::read::{ReadError, ReadLimit};
 use crate::{LeaderEpoch, LogConfig, Offset, PartitionId};
 use flumen_ring::gate::Turn;
@@ -52,10 +52,13 @@ pub(crate) struct PartitionInner {
     pub(crate) wants_commit: Cell<bool>,
     /// Whether write-behind looks after it.
     pub(crate) is_written_behind: Cell<bool>,
+    /// How many producers it remembers, as its core counts them.
+    pub(crate) producers_kept: ProducersKept,
 }
 
 impl Partition {
     pub(crate) fn new(core: Rc<Core>, id: PartitionId, name: String, is_exact: bool, log: Log) -> Self {
+        let producers_kept = ProducersKept::new(&core.producer_room, log.producers.len());
         Self {
             inner: Rc::new(PartitionInner {
                 core,
@@ -70,6 +73,7 @@ impl Partition {
                 watchers: Watchers::default(),
                 wants_commit: Cell::new(false),
                 is_written_behind: Cell::new(false),
+                producers_kept,
             }),
         }
     }

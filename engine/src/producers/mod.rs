@@ -4,17 +4,20 @@
 //! checkpoint, which keeps the last five batches of each, or Kafka's `.snapshot`, which keeps one), and the
 //! batches behind that copy bring it up to date.
 //!
-//! Bounded twice: a producer that was silent for `producer.id.expiration.ms` goes, and beyond
-//! [`PRODUCERS_MAX`] those that were silent longest. A producer that is not known may begin with any sequence.
+//! Bounded three times: a producer that was silent for `producer.id.expiration.ms` goes, and those that were silent
+//! longest beyond [`PRODUCERS_MAX`] of a partition and where the core has no more room (`room`). A producer that is not
+//! known may begin with any sequence.
 //! Source: Kafka's `ProducerStateManager`, `ProducerAppendInfo` (KIP-98, KIP-360, KIP-890's fields left out).
 
 mod entry;
+mod room;
 mod snapshot;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 pub use entry::{BATCHES_MAX, ProducerBatch, ProducerEntry, last_sequence};
+pub(crate) use room::{ProducerRoom, ProducersKept};
 pub use snapshot::SnapshotError;
 
 use crate::append::AppendOrigin;
@@ -193,7 +196,7 @@ impl Producers {
             return None;
         }
         if !self.entries.contains_key(&stamp.id) {
-            self.make_room();
+            self.make_room(self.producers_max);
         }
         let last_offset = Offset(base_offset.0 + i64::from(batch.offsets) - 1);
         let entry = self.entries.entry(stamp.id).or_insert_with(|| ProducerEntry::new(stamp.epoch));
@@ -312,16 +315,19 @@ impl Producers {
         self.entries.insert(producer, entry);
     }
 
-    /// At the bound, the eighth part that was silent longest goes, so that room is not made for each one alone.
-    /// Producers with an open transaction stay.
-    fn make_room(&mut self) {
-        if self.entries.len() < self.producers_max {
+    /// With at least `max` of them, the eighth part that was silent longest goes, so that room is not made for each one
+    /// alone. Producers with an open transaction stay.
+    pub fn make_room(&mut self, max: usize) {
+        if self.entries.len() < max {
             return;
         }
         let idle = self.entries.iter().filter(|(_, entry)| entry.transaction_first.is_none());
         let mut silent: Vec<_> = idle.map(|(id, entry)| (entry.newest_offset(), *id)).collect();
-        silent.sort_unstable();
-        silent.truncate(self.entries.len().div_ceil(8));
+        let going = self.entries.len().div_ceil(8);
+        if going < silent.len() {
+            silent.select_nth_unstable(going);
+            silent.truncate(going);
+        }
         for (_, id) in silent {
             self.entries.remove(&id);
         }
