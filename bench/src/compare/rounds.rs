@@ -30,6 +30,9 @@ const QUIET_SHARE: f64 = 0.15;
 /// How long a JVM is warmed unless somebody says otherwise, in seconds.
 pub const JVM_WARMUP: f64 = 20.0;
 
+/// How many rounds there are unless somebody says otherwise.
+const ROUNDS: usize = 5;
+
 /// How targets take turns.
 #[derive(Args, Clone, Debug)]
 pub struct RoundSettings {
@@ -37,9 +40,9 @@ pub struct RoundSettings {
     /// command=COMMAND (with {port} and {data}), running=HOST:PORT.
     #[arg(long = "target")]
     pub targets: Vec<TargetSpec>,
-    /// Rounds; in each of them every target is measured once.
-    #[arg(long, default_value_t = 5)]
-    pub rounds: usize,
+    /// Rounds; in each of them every target is measured once [default: 5, or 1 with --quick].
+    #[arg(long)]
+    pub rounds: Option<usize>,
     /// Cores of the targets.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     pub broker_cores: Vec<usize>,
@@ -58,6 +61,13 @@ pub struct RoundSettings {
     /// A folder for the results.
     #[arg(long, default_value = "target/bench")]
     pub results: PathBuf,
+}
+
+impl RoundSettings {
+    /// How many rounds there are.
+    pub fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(ROUNDS)
+    }
 }
 
 /// A load on one of the targets, under a name of its own.
@@ -108,7 +118,7 @@ impl Field {
         if settings.targets.is_empty() {
             return Err(BenchError::Refused("no --target to measure".to_owned()));
         }
-        if settings.rounds == 0 {
+        if settings.rounds == Some(0) {
             return Err(BenchError::Refused("--rounds 0: nothing would be measured".to_owned()));
         }
         for target in &settings.targets {
@@ -221,31 +231,18 @@ impl Field {
         settings: &LoadSettings,
         measures: &[Measure],
     ) -> Result<Comparison, BenchError> {
-        self.compare_in(self.settings.rounds, name, what, settings, measures)
-    }
-
-    /// As [`Field::compare`], for so many rounds.
-    pub fn compare_in(
-        &mut self,
-        rounds: usize,
-        name: &str,
-        what: &str,
-        settings: &LoadSettings,
-        measures: &[Measure],
-    ) -> Result<Comparison, BenchError> {
         let variant = |(nth, target): (usize, &RunningTarget)| Variant {
             label: target.name.clone(),
             target: nth,
             settings: settings.clone(),
         };
         let variants: Vec<_> = self.targets.iter().enumerate().map(variant).collect();
-        self.compare_variants(rounds, name, what, &variants, measures)
+        self.compare_variants(name, what, &variants, measures)
     }
 
-    /// These variants in turn, for so many rounds. One that fails is noted, and leaves a gap.
+    /// These variants in turn, for all rounds. One that fails is noted, and leaves a gap.
     pub fn compare_variants(
         &mut self,
-        rounds: usize,
         name: &str,
         what: &str,
         variants: &[Variant],
@@ -253,6 +250,7 @@ impl Field {
     ) -> Result<Comparison, BenchError> {
         let labels = variants.iter().map(|variant| variant.label.clone()).collect();
         let mut comparison = Comparison::new(name, what, Environment::observe(Some(&self.folder)), labels);
+        let rounds = self.settings.rounds();
         for round in 0..rounds {
             for variant in variants {
                 if self.is_interrupted.load(Relaxed) {

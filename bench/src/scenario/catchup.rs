@@ -21,7 +21,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let memory_bytes = 2 << 30;
     let backlog_bytes = if stage.is_quick { 3 << 30 } else { 6_u64 << 30 };
     let mut rounds = RoundSettings {
-        rounds: stage.long_rounds().min(3),
+        rounds: Some(stage.rounds.rounds().min(3)),
         memory_bytes: Some(memory_bytes),
         ..stage.rounds.clone()
     };
@@ -72,7 +72,7 @@ pub fn isolation(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
             rates.join(", "),
             backlog_bytes as f64 / 1e9
         );
-        let mut case = field.compare_variants(rounds.rounds, name, &what, &variants, &measures)?;
+        let mut case = field.compare_variants(name, &what, &variants, &measures)?;
         case.notes.extend(notes_of_bound(&rounds.targets, rounds.memory_bytes));
         cases.push(case);
     }

@@ -64,9 +64,8 @@ pub fn curve(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         let what = format!(
             "open loop at {rate:.0} records/s of 1 KiB, one a request ({share} % of what the slowest reaches)"
         );
-        let rounds = stage.rounds.rounds;
         let name = format!("S4-{share}");
-        let mut case = stage.field()?.compare_variants(rounds, &name, &what, &variants, &measures)?;
+        let mut case = stage.field()?.compare_variants(&name, &what, &variants, &measures)?;
         if let Some(commit) =
             stage.limits.best("L4", "4 KiB").and_then(|limit| limit.latency.as_ref()?.p50_us)
         {

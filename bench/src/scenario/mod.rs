@@ -39,7 +39,7 @@ pub struct ScenarioSettings {
     pub names: Vec<String>,
     #[command(flatten)]
     pub rounds: RoundSettings,
-    /// Minutes in the place of hours: two rounds or one, short runs, fewer steps.
+    /// Minutes in the place of hours: one round unless --rounds says more, short runs, fewer steps.
     #[arg(long)]
     pub quick: bool,
     /// Seconds that are counted of each run [default: 10, or 3 with --quick].
@@ -98,11 +98,6 @@ impl Stage {
             bytes_max: Some(if self.is_quick { 3 << 30 } else { 12 << 30 }),
             ..LoadSettings::default()
         }
-    }
-
-    /// Rounds of a scenario whose rounds take long.
-    pub fn long_rounds(&self) -> usize {
-        if self.is_quick { 1 } else { self.rounds.rounds }
     }
 
     /// The targets that scenarios share; the first that asks starts them.
@@ -170,7 +165,7 @@ pub fn run(
         rounds.targets = default_targets();
     }
     if settings.quick {
-        rounds.rounds = rounds.rounds.min(2);
+        rounds.rounds.get_or_insert(1);
     }
     let mut stage = Stage {
         limits: limits_of(settings, &rounds)?,

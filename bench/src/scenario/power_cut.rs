@@ -31,7 +31,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Targets of their own, each on a file system of its own. Where that may not be had, the case says so.
 pub fn until_every_partition_acknowledges(stage: &Stage) -> Result<Comparison, BenchError> {
     let bytes: u64 = if stage.is_quick { 256 << 20 } else { 10 << 30 };
-    let rounds = stage.long_rounds().min(3);
+    let rounds = stage.rounds.rounds().min(3);
     let what = format!(
         "the power goes while idempotent producers write to {PARTITIONS} partitions, D, and {:.1} GB are there; from \
          the start on what the device holds until each has acknowledged again",

@@ -49,7 +49,6 @@ pub fn core_scaling(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
         };
         stage.own_field(&RoundSettings {
             targets: settings.targets[..1].to_vec(),
-            rounds: stage.long_rounds(),
             broker_cores: broker_cores.to_vec(),
             load_cores,
             ..settings.clone()

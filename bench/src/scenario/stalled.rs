@@ -28,8 +28,7 @@ pub fn slow_consumers(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> 
         ("socket.request.max.bytes", REQUEST_BYTES),
     ];
     let targets = stage.rounds.targets.iter().map(|target| target.clone().with_settings(&settings));
-    let rounds =
-        RoundSettings { targets: targets.collect(), rounds: stage.long_rounds(), ..stage.rounds.clone() };
+    let rounds = RoundSettings { targets: targets.collect(), ..stage.rounds.clone() };
     let mut field = stage.own_field(&rounds)?;
     let load = LoadSettings {
         topic: "slow".to_owned(),

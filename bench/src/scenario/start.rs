@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Targets of their own, in folders of their own. What was measured stays when one of them fails.
 pub fn until_every_partition_acknowledges(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError> {
     let (partitions, bytes) = if stage.is_quick { (1000, 512 << 20) } else { (1000, 10_u64 << 30) };
-    let rounds = stage.long_rounds().min(3);
+    let rounds = stage.rounds.rounds().min(3);
     let what = format!(
         "{partitions} partitions with {:.1} GB of idempotent producers; until each has acknowledged again",
         bytes as f64 / 1e9

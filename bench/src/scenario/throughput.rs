@@ -155,7 +155,6 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
         Measure::RssMegabytes,
     ];
     let steps: &[i32] = if stage.is_quick { &[1, 1000] } else { &[1, 100, 1000, 4000] };
-    let rounds = stage.long_rounds();
     let mut cases = Vec::new();
     for (class, wanted) in [(Class::M, 0.8), (Class::D, 0.6)] {
         let mut with_one = None;
@@ -173,7 +172,7 @@ pub fn many_partitions(stage: &mut Stage) -> Result<Vec<Comparison>, BenchError>
             let what =
                 format!("50 producers, 4 records of 1 KiB a request, {partitions} partitions, {letter}");
             let name = format!("S7-{letter}-{partitions}");
-            let mut case = stage.field()?.compare_in(rounds, &name, &what, &load, &measures)?;
+            let mut case = stage.field()?.compare(&name, &what, &load, &measures)?;
             let rate = Measure::RecordsPerSecond.figure();
             if *partitions == 1000 {
                 case.judge_against(rate, Against::new("one partition", with_one), AtLeast(wanted));
