@@ -516,16 +516,15 @@ async fn open_log(
         return Err(damaged(at.segment, at.position.0, reason));
     }
     remove_segments(core, folder, behind).await?;
-    if segments.is_empty() || segments.back().is_some_and(|last| last.is_sealed) {
-        segments.push_back(Segment::new(at.segment.max(log_start)));
-    }
-    if segments.back().expect("there is one").next < log_start {
+    if segments.back().is_some_and(|last| last.next < log_start) {
         // Its start was moved behind what turned out to be durable: nothing that is left is asked for.
         while let Some(segment) = segments.pop_back() {
             remove_segment(core, folder, segment.base).await?;
         }
         core.sync_directory(folder).await?;
-        segments.push_back(Segment::new(log_start));
+    }
+    if segments.back().is_none_or(|last| last.is_sealed) {
+        segments.push_back(Segment::new(at.segment.max(log_start)));
     }
     let end = segments.back().expect("there is one").next;
     epochs.truncate_from_start(log_start);

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use futures_util::future::select;
+
 use super::*;
 use crate::checkpoint;
 use crate::layout::CLEAN_SHUTDOWN;
@@ -147,6 +149,37 @@ fn what_a_failed_flush_left_of_a_relaxed_log_is_durable_once_it_is_served() {
         });
     }
     assert!(left > 20, "{left} records were left to be read");
+}
+
+/// The start of a log is durable, and what it was moved behind, in the next segment, is not: class M.
+#[test]
+fn nothing_is_left_below_the_start_of_a_log_that_ended_before_it() {
+    let mut world = World::new(38);
+    let relaxed = || open_with(0, |config| config.flush_messages = i64::MAX);
+    world.live(vec![relaxed()], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(2, 1000, 1)).await;
+        partition.inner().log.borrow_mut().roll();
+        until(&runtime, || partition.inner().log.borrow().segments[0].is_sealed).await;
+        checkpoint::write(&engine.inner.core).await.expect("written");
+        // Neither write-behind comes by, nor does the removal of the segment.
+        let _turn = partition.inner().io.take().await;
+        append(&partition, batch(3, 1000, 2)).await;
+        let _removal =
+            select(Box::pin(partition.delete_records(Offset(5))), runtime.sleep(Duration::from_secs(1)))
+                .await;
+        assert_eq!(partition.inner().log.borrow().said_start, Offset(5));
+    });
+    world.disk.crash();
+    world.live(vec![relaxed()], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!((partition.log_start_offset(), partition.log_end_offset()), (Offset(5), Offset(5)));
+        assert_eq!(partition.inner().log.borrow().segments.len(), 1);
+        assert_eq!(append(&partition, batch(1, 1000, 3)).await, 5);
+        assert_eq!(read_all(&partition, 5).await, [(5, 3)]);
+    });
+    let files: Vec<String> = world.disk.files().into_iter().map(|(path, ..)| path).collect();
+    assert!(!files.iter().any(|path| path.ends_with("00000000000000000000.log")), "{files:?}");
 }
 
 /// Somebody who asks again for what could not be made durable is told so only once it is.
