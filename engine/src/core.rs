@@ -69,6 +69,7 @@ pub(crate) struct Core {
     /// Which start of the broker this is.
     pub(crate) life: u64,
     pub(crate) counters: Counters,
+    /// How many producers all partitions remember together.
     pub(crate) producer_room: Rc<ProducerRoom>,
     /// Bytes published and not yet in their segments, all partitions.
     pub(crate) dirty_bytes: Cell<u64>,

@@ -40,7 +40,7 @@ pub struct RoundSettings {
     /// command=COMMAND (with {port} and {data}), running=HOST:PORT.
     #[arg(long = "target")]
     pub targets: Vec<TargetSpec>,
-    /// Rounds; in each of them every target is measured once [default: 5, or 1 with --quick].
+    /// Rounds; in each of them every target is measured once [default: 5; scenarios with --quick: 1].
     #[arg(long)]
     pub rounds: Option<usize>,
     /// Cores of the targets.

@@ -50,6 +50,20 @@ pub struct ScenarioSettings {
     pub limits: Option<PathBuf>,
 }
 
+impl ScenarioSettings {
+    /// How targets take turns, where nothing else is said.
+    fn rounds(&self) -> RoundSettings {
+        let mut rounds = self.rounds.clone();
+        if rounds.targets.is_empty() {
+            rounds.targets = default_targets();
+        }
+        if self.quick {
+            rounds.rounds.get_or_insert(1);
+        }
+        rounds
+    }
+}
+
 /// What the scenarios share.
 pub struct Stage {
     /// How targets take turns.
@@ -160,13 +174,7 @@ pub fn run(
 ) -> Result<(LimitsResult, Vec<Comparison>), BenchError> {
     let began = Instant::now();
     let chosen = chosen(&settings.names)?;
-    let mut rounds = settings.rounds.clone();
-    if rounds.targets.is_empty() {
-        rounds.targets = default_targets();
-    }
-    if settings.quick {
-        rounds.rounds.get_or_insert(1);
-    }
+    let rounds = settings.rounds();
     let mut stage = Stage {
         limits: limits_of(settings, &rounds)?,
         rounds,
@@ -254,7 +262,25 @@ fn limits_of(settings: &ScenarioSettings, rounds: &RoundSettings) -> Result<Limi
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: ScenarioSettings,
+    }
+
+    #[test]
+    fn quick_means_one_round_unless_more_are_asked_for() {
+        for (arguments, wanted) in
+            [(&[][..], 5), (&["--rounds", "2"], 2), (&["--quick"], 1), (&["--quick", "--rounds", "2"], 2)]
+        {
+            let line = Line::parse_from(["scenario", "--target", "flumen"].iter().chain(arguments));
+            assert_eq!(line.settings.rounds().rounds(), wanted, "{arguments:?}");
+        }
+    }
 
     #[test]
     fn scenarios_are_known_by_their_names() {

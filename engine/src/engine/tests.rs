@@ -4,6 +4,7 @@ mod ages;
 mod contract;
 mod crash;
 mod foreign;
+mod producers;
 mod room;
 
 use std::path::Path;

@@ -317,7 +317,7 @@ impl Producers {
 
     /// With at least `max` of them, the eighth part that was silent longest goes, so that room is not made for each one
     /// alone. Producers with an open transaction stay.
-    pub fn make_room(&mut self, max: usize) {
+    pub(crate) fn make_room(&mut self, max: usize) {
         if self.entries.len() < max {
             return;
         }

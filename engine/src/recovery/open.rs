@@ -518,10 +518,8 @@ async fn open_log(
     remove_segments(core, folder, behind).await?;
     if segments.back().is_some_and(|last| last.next < log_start) {
         // Its start was moved behind what turned out to be durable: nothing that is left is asked for.
-        while let Some(segment) = segments.pop_back() {
-            remove_segment(core, folder, segment.base).await?;
-        }
-        core.sync_directory(folder).await?;
+        let below = segments.drain(..).map(|segment| segment.base).collect();
+        remove_segments(core, folder, below).await?;
     }
     if segments.back().is_none_or(|last| last.is_sealed) {
         segments.push_back(Segment::new(at.segment.max(log_start)));
@@ -537,7 +535,7 @@ async fn open_log(
 /// Removes segments that are no part of the log, durably, the newest first.
 async fn remove_segments(core: &Rc<Core>, folder: &Path, bases: Vec<Offset>) -> Result<(), StorageError> {
     for base in bases.iter().rev() {
-        tracing::warn!(?folder, base = base.0, "the log ends before this segment; it is removed");
+        tracing::warn!(?folder, base = base.0, "the segment is no part of the log any more; it is removed");
         remove_segment(core, folder, *base).await?;
     }
     if !bases.is_empty() {
