@@ -400,19 +400,21 @@ async fn open_log(
         (length > 0).then(|| Written::once(listing.written.get(&base).copied().unwrap_or(now)))
     };
     let has_start = listing.logs.iter().any(|(base, _)| *base == point.segment);
-    // All that had been durable lay below the log's start, and a start that was cut off has removed it.
-    let is_below_start = listing.logs.is_empty() && point.offset < log_start;
-    let point = if is_below_start {
-        Point { segment: log_start, position: Position(0), offset: log_start }
+    // All that had been durable lay below the log's start, and a start that was cut off has removed it, or some of it.
+    let is_below_start =
+        !has_start && point.offset < log_start && listing.logs.iter().all(|(base, _)| *base < log_start);
+    let (point, logs) = if is_below_start {
+        let left = listing.logs.iter().map(|(base, _)| *base).collect();
+        remove_segments(core, folder, left).await?;
+        (Point { segment: log_start, position: Position(0), offset: log_start }, &[][..])
     } else {
-        point
+        (point, &listing.logs[..])
     };
-    if !has_start && (point.position.0 > 0 || listing.logs.last().is_some_and(|last| last.0 > point.segment))
-    {
+    if !has_start && (point.position.0 > 0 || logs.last().is_some_and(|last| last.0 > point.segment)) {
         return Err(damaged(point.segment, point.position.0, "the segment is missing".to_owned()));
     }
     let mut segments = VecDeque::new();
-    let mut logs = listing.logs.iter().copied().peekable();
+    let mut logs = logs.iter().copied().peekable();
     // Below the start all is durable; how it ends is said by what follows.
     while let Some((base, length)) = logs.next_if(|(base, _)| *base < point.segment) {
         let next = logs.peek().map_or(point.segment, |(next, _)| *next);

@@ -151,34 +151,46 @@ fn what_a_failed_flush_left_of_a_relaxed_log_is_durable_once_it_is_served() {
     assert!(left > 20, "{left} records were left to be read");
 }
 
-/// The start of a log is durable, and what it was moved behind, in the next segment, is not: class M.
+/// The start of a log is durable, and what it was moved behind is not: class M. The start that removes what is left is
+/// cut off after any number of steps.
 #[test]
 fn nothing_is_left_below_the_start_of_a_log_that_ended_before_it() {
-    let mut world = World::new(38);
     let relaxed = || open_with(0, |config| config.flush_messages = i64::MAX);
-    world.live(vec![relaxed()], |engine, runtime| async move {
-        let partition = engine.partition(&open(0).id).expect("open");
-        append(&partition, batch(2, 1000, 1)).await;
-        partition.inner().log.borrow_mut().roll();
-        until(&runtime, || partition.inner().log.borrow().segments[0].is_sealed).await;
-        checkpoint::write(&engine.inner.core).await.expect("written");
-        // Neither write-behind comes by, nor does the removal of the segment.
-        let _turn = partition.inner().io.take().await;
-        append(&partition, batch(3, 1000, 2)).await;
-        let _removal =
-            select(Box::pin(partition.delete_records(Offset(5))), runtime.sleep(Duration::from_secs(1)))
-                .await;
-        assert_eq!(partition.inner().log.borrow().said_start, Offset(5));
-    });
-    world.disk.crash();
-    world.live(vec![relaxed()], |engine, _| async move {
-        let partition = engine.partition(&open(0).id).expect("open");
-        assert_eq!((partition.log_start_offset(), partition.log_end_offset()), (Offset(5), Offset(5)));
-        assert_eq!(partition.inner().log.borrow().segments.len(), 1);
-        assert_eq!(append(&partition, batch(1, 1000, 3)).await, 5);
-        assert_eq!(read_all(&partition, 5).await, [(5, 3)]);
-    });
-    assert!(!has_first_segment(&world.disk), "{:?}", world.disk.files());
+    for steps in 0..120 {
+        let mut world = World::new(38 + steps);
+        world.live(vec![relaxed()], |engine, runtime| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            for sealed in 0..2 {
+                append(&partition, batch(1, 1000, 1)).await;
+                partition.inner().log.borrow_mut().roll();
+                until(&runtime, || partition.inner().log.borrow().segments[sealed].is_sealed).await;
+            }
+            // Its beginning is.
+            append(&partition, batch(1, 1000, 1)).await;
+            until(&runtime, || partition.inner().log.borrow().flushed().offset == Offset(3)).await;
+            checkpoint::write(&engine.inner.core).await.expect("written");
+            // Neither write-behind comes by, nor does the removal of the segments.
+            let _turn = partition.inner().io.take().await;
+            append(&partition, batch(2, 1000, 2)).await;
+            let _removal =
+                select(Box::pin(partition.delete_records(Offset(5))), runtime.sleep(Duration::from_secs(1)))
+                    .await;
+            assert_eq!(partition.inner().log.borrow().said_start, Offset(5));
+        });
+        world.disk.crash();
+        if steps > 0 {
+            world.start_cut_off(steps, vec![relaxed()]);
+            world.disk.crash();
+        }
+        world.live(vec![relaxed()], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!((partition.log_start_offset(), partition.log_end_offset()), (Offset(5), Offset(5)));
+            assert_eq!(partition.inner().log.borrow().segments.len(), 1);
+            assert_eq!(append(&partition, batch(1, 1000, 3)).await, 5);
+            assert_eq!(read_all(&partition, 5).await, [(5, 3)]);
+        });
+        assert!(!has_first_segment(&world.disk), "{steps}: {:?}", world.disk.files());
+    }
 }
 
 /// Somebody who asks again for what could not be made durable is told so only once it is.
@@ -209,12 +221,19 @@ fn records_are_deleted_durably_also_where_that_failed_before() {
 }
 
 impl World {
-    /// A start that ends after so many steps of the disk.
-    fn start_cut_off(&mut self, steps: u64) {
+    /// A start that ends after so many steps of the disk; at the latest with the journals folded, or these opened.
+    fn start_cut_off(&mut self, steps: u64, partitions: Vec<OpenPartition>) {
         let runtime = SimRuntime::new(self.random.fork(), START_MS);
         let directory: Rc<dyn Directory> = SimDirectory::new(runtime.clone(), self.disk.clone());
         self.disk.crash_after(Some(steps));
-        let _ = runtime.run(recovery::replay(runtime.clone(), directory, 512 << 10));
+        let _ = runtime.run(async {
+            let recovered = recovery::replay(runtime.clone(), directory.clone(), 512 << 10).await;
+            if let Ok(recovered) = recovered
+                && !partitions.is_empty()
+            {
+                let _ = Engine::open(runtime.clone(), directory, config(), partitions, recovered).await;
+            }
+        });
         runtime.crash();
         runtime.drop_tasks();
         self.disk.crash_after(None);
@@ -243,7 +262,7 @@ fn a_start_leaves_alone_what_a_stop_has_sealed(segment_bytes: u32, batches: u8, 
         for (path, contents) in kept.take() {
             world.disk.place(Path::new(path), &contents);
         }
-        world.start_cut_off(steps);
+        world.start_cut_off(steps, vec![]);
         world.disk.crash();
         let read = world.live(vec![small()], |engine, _| async move {
             read_all(&engine.partition(&open(0).id).expect("open"), 0).await
@@ -308,7 +327,7 @@ fn a_start_that_is_killed_leaves_segments_as_long_as_they_are() {
             runtime.sleep(Duration::from_secs(1)).await;
         });
         world.disk.kill();
-        world.start_cut_off(steps);
+        world.start_cut_off(steps, vec![]);
         world.disk.kill();
         let read = world.live(both(), |engine, _| async move {
             let other = engine.partition(&open(1).id).expect("open");
