@@ -179,8 +179,8 @@ pub trait Directory {
     fn reclaim_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {
         self.remove_directory(path)
     }
-    /// Makes everything in the log directory durable, contents, lengths and names (syncfs of its file system):
-    /// for recovery, which changes many files at once.
+    /// Makes everything in the log directory durable, contents, lengths and names (syncfs of its file system): for who
+    /// changes many files at once. It takes as long as others' data do that are to be written to that file system.
     fn sync_all(&self) -> Pending<Result<(), StorageError>>;
     /// Makes the names in a folder durable (fsync of the folder).
     fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>>;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use flumen_ring::{ChunkPool, File, Helper, OpenOptions, Ring};
 
@@ -21,11 +22,13 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 pub struct RingDirectory {
     directory: LogDirectory,
     ring: Ring,
+    /// The folder itself, once its file system was flushed: open from then on, to hear of every error since.
+    folder: Arc<OnceLock<fs::File>>,
 }
 
 impl RingDirectory {
     pub(super) fn new(directory: LogDirectory, ring: Ring) -> Self {
-        Self { directory, ring }
+        Self { directory, ring, folder: Arc::default() }
     }
 
     fn full_path(&self, path: &Path) -> PathBuf {
@@ -198,7 +201,15 @@ impl Directory for RingDirectory {
     }
 
     fn sync_all(&self) -> Pending<Result<(), StorageError>> {
-        self.on_helper("syncfs", Path::new(""), flumen_ring::process::sync_file_system)
+        let (path, folder) = (self.directory.root.path.clone(), self.folder.clone());
+        let running = self.directory.root.sync_helper.run(move || {
+            if folder.get().is_none() {
+                // One job at a time: nobody else sets it.
+                let _ = folder.set(fs::File::open(path)?);
+            }
+            flumen_ring::process::sync_file_system(folder.get().expect("it was opened"))
+        });
+        Self::answered(running, "syncfs", Path::new(""))
     }
 
     fn sync_directory(&self, path: &Path) -> Pending<Result<(), StorageError>> {

@@ -117,6 +117,8 @@ struct Root {
     /// Names and flushes that may block, spread by folder: the file system joins what waits for its journal
     /// at one time, so that several threads flush many small files as fast as one.
     file_helpers: Vec<Helper>,
+    /// Flushes the file system, which takes as long as anybody's data do that are to be written to it.
+    sync_helper: Helper,
     /// Gives back the space of what was deleted.
     reclaimer: Reclaimer,
     /// Prepare and punch the chunks of the caches, which must not wait for an unlink.
@@ -151,6 +153,7 @@ impl LogDirectory {
             file_helpers: (0..FILE_HELPERS)
                 .map(|_| Helper::start_patient("flumen-files").map_err(no_thread))
                 .collect::<Result<_, _>>()?,
+            sync_helper: Helper::start_patient("flumen-sync").map_err(no_thread)?,
             reclaimer: Reclaimer::start().map_err(no_thread)?,
             chunk_helpers: ChunkHelpers::start().map_err(no_thread)?,
             _lock: lock,
