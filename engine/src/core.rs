@@ -186,7 +186,11 @@ impl Core {
     /// Completes once everything that was done in the directory before this call is durable. Fails as [`Core::sync`],
     /// unless nothing could be opened for it.
     pub(crate) async fn sync_all(&self) -> Result<(), StorageError> {
-        self.share(&self.sync_all, || self.directory.sync_all()).await
+        let flush = || {
+            count(&self.counters.flushes, 1);
+            self.directory.sync_all()
+        };
+        self.share(&self.sync_all, flush).await
     }
 
     /// Completes once the folders that were created, renamed and removed before this call are durably so. Fails as

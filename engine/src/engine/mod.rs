@@ -46,6 +46,9 @@ pub struct EngineConfig {
     /// A partition with at least this much in a commit group goes straight to its segment; with as much as the journal
     /// does not take of one partition in any case.
     pub bulk_bytes_min: usize,
+    /// Where at least so many partitions are to be flushed at a time, one flush of the file system takes the place of
+    /// theirs.
+    pub flushed_together_min: usize,
     /// Between two looks at what retention may delete.
     pub retention_check_interval: Duration,
     /// Between two looks at which producers have expired.
@@ -70,6 +73,7 @@ impl EngineConfig {
             journal_prepared_bytes: 4 << 20,
             dirty_bytes_max: 128 << 20,
             bulk_bytes_min: 512 << 10,
+            flushed_together_min: 16,
             retention_check_interval: Duration::from_secs(300),
             producer_expiration_check_interval: Duration::from_secs(600),
             close_walk_bytes_max: 512 << 20,

@@ -3,6 +3,7 @@
 mod ages;
 mod contract;
 mod crash;
+mod flushes;
 mod foreign;
 mod producers;
 mod room;
@@ -284,31 +285,6 @@ fn a_reader_of_a_segment_that_goes_is_told_where_the_log_starts() {
         let reading = partition.read(Offset(2), 20_000, true, ReadLimit::HighWatermark);
         let (read, ()) = futures_util::join!(reading, removal);
         assert!(matches!(read, Err(ReadError::OutOfRange { .. })), "{read:?}");
-    });
-}
-
-#[test]
-fn a_commit_waits_for_nobody_elses_flush() {
-    const FLUSHES: usize = 40;
-    let mut world = World::new(28);
-    let disk = world.disk.clone();
-    world.live(vec![open(0), open(1)], |engine, runtime| async move {
-        let partitions = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
-        append(&partitions[0], batch(1, 100, 0)).await;
-        until(&runtime, || has_first_segment(&disk)).await;
-        let file = partitions[0].segment_file(Offset(0)).await.expect("open");
-        let flushed = Rc::new(std::cell::Cell::new(0));
-        for _ in 0..FLUSHES {
-            let (engine, file, flushed) = (engine.clone(), file.clone(), flushed.clone());
-            runtime.spawn(Box::pin(async move {
-                engine.inner.core.sync(&file).await.expect("flushed");
-                flushed.set(flushed.get() + 1);
-            }));
-        }
-        append(&partitions[1], batch(1, 100, 0)).await;
-        assert!(flushed.get() < FLUSHES / 2, "{} were before it", flushed.get());
-        until(&runtime, || flushed.get() == FLUSHES).await;
-        assert_eq!(flushed.get(), FLUSHES);
     });
 }
 

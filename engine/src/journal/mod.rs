@@ -35,8 +35,10 @@ pub(crate) use commit::{run, settle};
 
 /// The folder of the journals, below the log directory. Kafka refuses to start on a directory that has it.
 pub const JOURNAL_FOLDER: &str = "flumen-journal";
-/// With more than this to fold into the segments, a start after a crash would take too long.
-const NEEDED_BYTES_MAX: u64 = 64 << 20;
+/// With much more than this to fold into the segments, a start after a crash would take too long.
+const NEEDED_BYTES_MAX: u64 = 80 << 20;
+/// With more than this it becomes more and more, if nothing is done.
+const NEEDED_BYTES_HURRIED: u64 = 92 << 20;
 /// Zeros are written in pieces of this many bytes.
 const ZERO_BYTES: usize = 1 << 20;
 
@@ -52,7 +54,8 @@ struct Cut {
 pub(crate) struct Journal {
     id: JournalId,
     file: Rc<dyn DataFile>,
-    bytes_max: u64,
+    /// How long it may become; no longer than it is once that failed.
+    bytes_max: Cell<u64>,
     ring: RefCell<Ring>,
     /// Partitions that have something to commit, in order.
     waiting: RefCell<VecDeque<Partition>>,
@@ -112,7 +115,7 @@ impl Journal {
         Ok(Self {
             id,
             file,
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
             ring: RefCell::new(Ring::new(prepared)),
             waiting: RefCell::new(VecDeque::new()),
             needed: RefCell::new(BTreeMap::new()),
@@ -163,8 +166,18 @@ impl Journal {
 
     /// Whether the ring is so full, or the commit so stuck, that entries should be made unneeded.
     pub(crate) fn is_pressed(&self) -> bool {
+        self.needs_more_than(NEEDED_BYTES_MAX)
+    }
+
+    /// The same, as fast as it goes.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.needs_more_than(NEEDED_BYTES_HURRIED)
+    }
+
+    /// Whether more than so many bytes of the ring are needed, or than half of it, or the commit waits for room.
+    fn needs_more_than(&self, bytes: u64) -> bool {
         let ring = self.ring.borrow();
-        self.waits_for_room.get() || ring.needed_bytes() > (ring.capacity() / 2).min(NEEDED_BYTES_MAX)
+        self.waits_for_room.get() || ring.needed_bytes() > (ring.capacity() / 2).min(bytes)
     }
 
     /// An entry of each of these groups says nothing that the next checkpoint does not say.
@@ -217,17 +230,20 @@ impl Journal {
         self.waits_for_room.get()
     }
 
-    /// Whether what is needed takes half of the ring: more of it would help.
-    pub(crate) fn is_half_full(&self) -> bool {
+    /// Whether more of the file should be prepared: at once while the ring is small, and once it takes what a start may
+    /// find only if that is not enough.
+    pub(crate) fn wants_to_grow(&self) -> bool {
         let ring = self.ring.borrow();
-        self.waits_for_room.get() || ring.needed_bytes() > ring.capacity() / 2
+        let (share, of) = if ring.capacity() <= NEEDED_BYTES_MAX { (1, 2) } else { (7, 8) };
+        let is_short = self.waits_for_room.get() || ring.needed_bytes() * of > ring.capacity() * share;
+        is_short && self.growth().is_some()
     }
 
     /// How much more of the file could be prepared, as (from, to), if the ring could use it.
     pub(crate) fn growth(&self) -> Option<(u64, u64)> {
         let capacity = self.ring.borrow().capacity();
-        (capacity < self.bytes_max && !self.is_growing.get())
-            .then(|| (capacity, (capacity * 2).min(self.bytes_max)))
+        (capacity < self.bytes_max.get() && !self.is_growing.get())
+            .then(|| (capacity, (capacity * 2).min(self.bytes_max.get())))
     }
 
     /// Prepares more of the file, so that the ring need not be passed so soon. Failing to is no harm, unless
@@ -244,12 +260,22 @@ impl Journal {
                 if core.sync(&self.file).await.is_ok() {
                     self.ring.borrow_mut().grow(to);
                     self.room.raise();
-                    self.is_growing.set(false);
                 }
             }
-            // It stays "growing": what there is must do for this life.
-            Err(error) => tracing::warn!(%error, "the journal cannot grow"),
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot grow");
+                // What there is must do for this life.
+                self.bytes_max.set(from);
+            }
         }
+        self.is_growing.set(false);
+        // Who gives up for want of room waits for this.
+        core.write_behind.wake();
+    }
+
+    /// Whether more of the file is being prepared.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.is_growing.get()
     }
 
     /// Completes once a durable group says that the log ends at `end`: whatever groups before it say of what lay behind,

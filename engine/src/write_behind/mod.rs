@@ -10,6 +10,7 @@
 //!
 //! A crash leaves files with any part of what was written since their last flush; the journal has the rest.
 
+mod flush;
 mod task;
 mod write;
 
@@ -23,10 +24,9 @@ use crate::partition::Partition;
 use crate::segment::{Segment, align_down};
 use flumen_ring::gate::Signal;
 
+pub(crate) use flush::{cut_exact, flush, flushed};
 pub(crate) use task::run;
-pub(crate) use write::{
-    Durability, Extent, cut_exact, flush, flushed, prepare, seal_index, write_failed, write_out,
-};
+pub(crate) use write::{Durability, Extent, prepare, seal_index, write_failed, write_out};
 
 /// A partition with this much in whole blocks is written, in bytes.
 const LARGE_BYTES: u64 = 256 << 10;
@@ -44,6 +44,8 @@ pub(crate) struct WriteBehind {
     pending: RefCell<BTreeMap<PartitionId, (Partition, Asked)>>,
     /// Those of them that have enough to write, or were asked to be flushed.
     ready: RefCell<BTreeMap<PartitionId, Partition>>,
+    /// The last one of those that were written when there were too many.
+    written_last: Cell<Option<PartitionId>>,
     signal: Signal,
     /// Room is short: write whatever there is.
     pressed: Cell<bool>,
@@ -51,6 +53,8 @@ pub(crate) struct WriteBehind {
     pub(crate) checkpoint_is_stale: Cell<bool>,
     /// Bytes that were flushed since the checkpoint file was written.
     pub(crate) flushed_bytes: Cell<u64>,
+    /// Until then files are flushed one by one: the file system had others' data to write.
+    file_system_left_alone_until: Cell<Duration>,
 }
 
 /// What was asked for a partition.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use flumen_ring::gate::TurnGuard;
+use futures_util::future::{Either, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::write::{Extent, flush, write_failed, write_out};
+use super::flush::{flush, flush_together};
+use super::write::{Extent, write_failed, write_out};
 use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large};
 use crate::checkpoint;
 use crate::journal::journal_path;
@@ -19,8 +21,14 @@ const TICK: Duration = Duration::from_millis(500);
 const STARVING_TICK: Duration = Duration::from_millis(10);
 /// So many partitions are written at a time.
 const JOBS_MAX: usize = 8;
+/// So many are written before the ring is looked at again.
+const WRITES_BEFORE_A_LOOK_MAX: usize = 128;
 /// So many partitions are flushed for one checkpoint, when the ring fills.
 const PRESSED_FLUSHES_MAX: usize = 64;
+/// The same, in a hurry.
+const HURRIED_FLUSHES_MAX: usize = 128;
+/// So many partitions are flushed at once: nobody else has their files meanwhile.
+const TOGETHER_MAX: usize = 64;
 /// After so many flushed bytes the checkpoint is written, so that recovery has little to read.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// At most so long the checkpoint stays behind what is flushed.
@@ -45,8 +53,9 @@ pub(crate) async fn run(core: CoreHandle) {
             return;
         }
         let pressed = core.write_behind.pressed.take();
-        if pressed && core.journal.growth().is_some() && core.journal.is_half_full() {
-            core.journal.grow(&core).await;
+        if pressed && core.journal.wants_to_grow() {
+            let growing = core.clone();
+            core.runtime.spawn(Box::pin(async move { growing.journal.grow(&growing).await }));
         }
         // Between the ticks only those are looked at that have enough.
         let now = core.runtime.monotonic();
@@ -131,10 +140,33 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
         drop(log);
         jobs.push((partition, job));
     }
+    // What the ring waits for comes first: its flush writes as much as any write, and nothing else gives room. With the
+    // next group, or in time, the others come again.
+    let writes_max = if ring_is_full && !is_short { 0 } else { WRITES_BEFORE_A_LOOK_MAX };
+    put_off(core, &mut jobs, writes_max);
     if ring_is_full {
         flush_oldest(core, oldest, &mut jobs);
     }
     jobs
+}
+
+/// Leaves at most so many writes, those that follow the last ones by their ids.
+fn put_off(core: &CoreHandle, jobs: &mut Vec<(Partition, Job)>, writes_max: usize) {
+    let behind = &core.write_behind;
+    let (flushes, mut writes): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|(_, job)| *job == Job::Flush);
+    if writes.len() > writes_max {
+        let last = behind.written_last.get();
+        let next = writes.iter().position(|(partition, _)| Some(partition.id()) > last).unwrap_or(0);
+        writes.rotate_left(next);
+        let later = writes.split_off(writes_max);
+        behind.ready.borrow_mut().extend(later.into_iter().map(|(partition, _)| (partition.id(), partition)));
+        if let Some((partition, _)) = writes.last() {
+            behind.written_last.set(Some(partition.id()));
+            behind.wake();
+        }
+    }
+    jobs.extend(writes);
+    jobs.extend(flushes);
 }
 
 /// Those whose entries the ring meets first.
@@ -144,7 +176,8 @@ fn flush_oldest(
     jobs: &mut Vec<(Partition, Job)>,
 ) {
     oldest.sort_unstable();
-    oldest.truncate(PRESSED_FLUSHES_MAX);
+    // Each checkpoint takes as long as a few of them.
+    oldest.truncate(if core.journal.is_hurried() { HURRIED_FLUSHES_MAX } else { PRESSED_FLUSHES_MAX });
     for (_, id) in oldest {
         match jobs.iter_mut().find(|(partition, _)| partition.id() == id) {
             Some((_, job)) => *job = Job::Flush,
@@ -158,6 +191,17 @@ fn flush_oldest(
 }
 
 async fn run_jobs(core: &CoreHandle, jobs: Vec<(Partition, Job)>) {
+    // An exact log's commits need its files: it never waits for others' flushes.
+    let (flushes, writes): (Vec<_>, Vec<_>) =
+        jobs.into_iter().partition(|(partition, job)| *job == Job::Flush && !partition.inner().is_exact);
+    if flushes.len() < core.config.flushed_together_min {
+        run_each(core, writes.into_iter().chain(flushes)).await;
+    } else {
+        join(run_each(core, writes), run_together(core, flushes)).await;
+    }
+}
+
+async fn run_each(core: &CoreHandle, jobs: impl IntoIterator<Item = (Partition, Job)>) {
     let mut running = FuturesUnordered::new();
     for (partition, job) in jobs {
         if running.len() >= JOBS_MAX {
@@ -168,18 +212,30 @@ async fn run_jobs(core: &CoreHandle, jobs: Vec<(Partition, Job)>) {
     while running.next().await.is_some() {}
 }
 
-async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
+/// Flushes many partitions, some at a time.
+async fn run_together(core: &CoreHandle, flushes: Vec<(Partition, Job)>) {
+    for some in flushes.chunks(TOGETHER_MAX) {
+        let held =
+            some.iter().filter_map(|(partition, _)| Some((partition.clone(), take_turn(core, partition)?)));
+        flush_together(core, held.collect()).await;
+    }
+}
+
+/// The turn of whoever works on the partition's files, unless another has it; what was asked for is done with it.
+fn take_turn(core: &CoreHandle, partition: &Partition) -> Option<TurnGuard> {
     // Whoever holds the files may wait for the journal, and the journal for this task.
-    let Some(turn) = partition.inner().io.try_take() else { return };
+    let turn = partition.inner().io.try_take()?;
     if let Some((_, asked)) = core.write_behind.pending.borrow_mut().get_mut(&partition.id()) {
         *asked = Asked::InTime;
     }
+    Some(turn)
+}
+
+async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
+    let Some(turn) = take_turn(core, &partition) else { return };
     let extent = match job {
         Job::Flush => {
-            let now = core.runtime.monotonic();
-            if flush(core, &partition, &turn).await {
-                partition.inner().log.borrow_mut().last_flush = now;
-            }
+            flush(core, &partition, &turn).await;
             return;
         }
         Job::Write => Extent::Large(partition.inner().log.borrow().end()),
@@ -255,7 +311,8 @@ async fn cool(core: &CoreHandle) {
 /// The commit waits for room that only a lost partition's entries could give: acknowledged bytes have no other
 /// place than the ring, so nothing more can be acknowledged.
 fn give_up(core: &CoreHandle, idle: bool) {
-    if !idle || !core.journal.is_stuck() || core.write_behind.checkpoint_is_stale.get() {
+    let is_stuck = core.journal.is_stuck() && !core.journal.is_growing();
+    if !idle || !is_stuck || core.write_behind.checkpoint_is_stale.get() {
         return;
     }
     let lost = core.partitions.borrow().values().any(|partition| {

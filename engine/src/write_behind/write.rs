@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use flumen_ring::AlignedBuffer;
 
-use super::{CoreHandle, is_large};
+use super::{CoreHandle, flushed, is_large};
 use crate::Offset;
 use crate::append::AppendError;
 use crate::core::count;
-use crate::journal;
 use crate::layout::SegmentFileKind;
 use crate::partition::{Log, Partition, Point, Status, segment_path};
 use crate::segment::{Allocation, BLOCK_BYTES, align_down};
@@ -84,96 +83,6 @@ pub(crate) async fn prepare(
             return Ok(());
         }
         take_step(core, partition, step, turn).await?;
-    }
-}
-
-/// Writes everything that is published now and flushes it. Failures are dealt with here; says whether it is
-/// durable.
-pub(crate) async fn flush(core: &CoreHandle, partition: &Partition, turn: &TurnGuard) -> bool {
-    let (end, already) = {
-        let log = partition.inner().log.borrow();
-        if !matches!(log.status, Status::Online | Status::Full) {
-            return false;
-        }
-        // A rolled segment that is durable may still have to be cut.
-        let sealed = log.segments.iter().rev().skip(1).all(|segment| segment.is_sealed);
-        (log.end(), sealed && log.flushed() == log.end())
-    };
-    if already {
-        flushed(core, partition, end);
-        // Sealing flushes what no commit group has settled yet.
-        journal::settle(partition, end);
-        return true;
-    }
-    if let Err(error) = write_out(core, partition, Extent::UpTo(end), turn).await {
-        write_failed(core, partition, &error);
-        return false;
-    }
-    let file = {
-        let log = partition.inner().log.borrow();
-        log.segment(end.segment).and_then(|segment| segment.file.clone())
-    };
-    if let Some(file) = file {
-        if partition.inner().is_exact
-            && let Err(error) = cut_exact(core, partition, &file, end).await
-        {
-            write_failed(core, partition, &error);
-            return false;
-        }
-        if core.sync(&file).await.is_err() {
-            return false;
-        }
-    }
-    flushed(core, partition, end);
-    journal::settle(partition, end);
-    true
-}
-
-/// Cuts the file of an exact partition to what ends at `end`. What the last block held beyond is written again.
-pub(crate) async fn cut_exact(
-    core: &CoreHandle,
-    partition: &Partition,
-    file: &Rc<dyn crate::storage::DataFile>,
-    end: Point,
-) -> Result<(), StorageError> {
-    // Before the file is short: readers take what is beyond from memory from now on.
-    {
-        let mut log = partition.inner().log.borrow_mut();
-        let mut beyond = 0;
-        if let Some(segment) = log.segment_mut(end.segment) {
-            beyond = segment.written.saturating_sub(end.position.0);
-            segment.written -= beyond;
-            segment.cut_back(end.position.0);
-        }
-        // Reads of the file that are under way begin again.
-        log.cuts += u64::from(beyond > 0);
-        core.dirty_bytes.set(core.dirty_bytes.get() + beyond);
-    }
-    file.truncate(end.position.0).await
-}
-
-/// Everything below `point` is durable in the segments.
-pub(crate) fn flushed(core: &CoreHandle, partition: &Partition, point: Point) {
-    let mut log = partition.inner().log.borrow_mut();
-    let end = log.end();
-    if let Some(segment) = log.segment_mut(point.segment)
-        && segment.flushed < point.position.0
-    {
-        let by = point.position.0 - segment.flushed;
-        segment.flushed = point.position.0;
-        segment.flushed_next = point.offset;
-        core.write_behind.checkpoint_is_stale.set(true);
-        count(&core.write_behind.flushed_bytes, by);
-    }
-    if point == end {
-        log.unflushed_records = 0;
-    }
-    log.relaxed_end = log.relaxed_end.filter(|relaxed| *relaxed > point);
-    if log.status == Status::Full {
-        log.status = Status::Online;
-        drop(log);
-        tracing::info!(partition = partition.name(), "it can be written again");
-        core.journal.enqueue(partition);
     }
 }
 

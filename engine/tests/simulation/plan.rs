@@ -73,6 +73,7 @@ impl Plan {
         let before_last = plan.lives.len() - 1;
         hurry(&mut plan.lives[..before_last], &mut Random::new(!seed));
         grow(&mut plan.engine, &mut Random::new(seed.rotate_left(32)));
+        gather(&mut plan, &mut Random::new(seed.rotate_left(16)));
         (plan, random)
     }
 
@@ -114,6 +115,18 @@ fn grow(engine: &mut EngineConfig, random: &mut Random) {
     if random.chance(1, 4) {
         engine.journal_prepared_bytes = 512 << 10;
         engine.journal_bytes = *random.pick(&[1 << 20, 4 << 20]);
+    }
+}
+
+/// Has partitions flushed together however few they are, at times on a file system to which others write. As above.
+fn gather(plan: &mut Plan, random: &mut Random) {
+    if random.chance(1, 2) {
+        plan.engine.flushed_together_min = random.range(1..4) as usize;
+        for life in &mut plan.lives {
+            if random.chance(1, 4) {
+                life.faults.sync_all_micros = *random.pick(&[90_000, 110_000, 3_000_000]);
+            }
+        }
     }
 }
 

@@ -313,14 +313,22 @@ impl Directory for SimDirectory {
     fn sync_all(&self) -> Pending<Result<(), StorageError>> {
         let directory = self.clone();
         Box::pin(async move {
-            let barrier = directory.disk.inner.borrow().barrier();
+            let (barrier, others_micros) = {
+                let disk = directory.disk.inner.borrow();
+                (disk.barrier(), disk.faults.sync_all_micros)
+            };
+            if others_micros > 0 {
+                directory.runtime.sleep(Duration::from_micros(others_micros)).await;
+            }
             let flushed = directory.operation(move |disk| {
                 let per_million = disk.faults.flush_per_million;
                 let failed = disk.fails(per_million);
+                let skipped = disk.files_not_flushed();
                 let inodes: Vec<InodeId> = disk.inodes.keys().copied().collect();
                 for inode in inodes {
                     match (&disk.inodes[&inode], failed) {
                         (Inode::File(_), true) => disk.fail_flush(inode, barrier),
+                        (Inode::File(_), false) if skipped.contains(&inode) => {}
                         (Inode::File(_), false) => disk.end_flush(inode, barrier),
                         (Inode::Folder(_), false)
                             if disk.mutation != super::Mutation::DirectorySyncDoesNothing =>

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::random::Random;
@@ -31,6 +31,8 @@ pub struct FaultPlan {
     pub open_files_max: u64,
     /// A new name finds no room: ENOSPC.
     pub names_full: bool,
+    /// A flush of everything takes so many microseconds longer: others have much to write to the same file system.
+    pub sync_all_micros: u64,
 }
 
 /// A disk that breaks a promise: with it, a checker that is worth something must find a fault.
@@ -549,6 +551,25 @@ impl Disk {
         file.modified_ms = modified_ms;
         apply(&mut file.view, &change);
         file.pending.push(PendingChange { order, change, given_up: false });
+    }
+
+    /// The files whose flushes the mutation leaves out.
+    pub(super) fn files_not_flushed(&self) -> BTreeSet<InodeId> {
+        let mut found = BTreeSet::new();
+        let mut folders = vec![(PathBuf::new(), ROOT)];
+        while let Some((path, inode)) = folders.pop() {
+            for (name, held) in &self.folder(inode).view {
+                let path = path.join(name);
+                match &self.inodes[held] {
+                    Inode::Folder(_) => folders.push((path, *held)),
+                    Inode::File(_) if self.mutation.skips_flush_of(&path) => {
+                        found.insert(*held);
+                    }
+                    Inode::File(_) => {}
+                }
+            }
+        }
+        found
     }
 
     /// The moment that a flush which begins now covers.
