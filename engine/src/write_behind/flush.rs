@@ -114,14 +114,14 @@ async fn flush_file_system(core: &CoreHandle) -> bool {
     if began < behind.file_system_left_alone_until.get() {
         return false;
     }
-    let ended = Rc::new((Signal::default(), Cell::new(false)));
-    let (flushing, told) = (core.clone(), ended.clone());
+    let (ended, all_durable) = (Rc::new(Signal::default()), Rc::new(Cell::new(false)));
+    let (raised, told, flushing) = (ended.clone(), all_durable.clone(), core.clone());
     core.runtime.spawn(Box::pin(async move {
-        told.1.set(flushing.sync_all().await.is_ok());
-        told.0.raise();
+        told.set(flushing.sync_all().await.is_ok());
+        raised.raise();
     }));
-    match select(Box::pin(ended.0.wait()), core.runtime.sleep(PATIENCE)).await {
-        Either::Left(_) => ended.1.get(),
+    match select(Box::pin(ended.wait()), core.runtime.sleep(PATIENCE)).await {
+        Either::Left(_) => all_durable.get(),
         Either::Right(_) => {
             tracing::debug!("the file system has others' data to write: segments are flushed one by one");
             behind.file_system_left_alone_until.set(began + LEFT_ALONE);

@@ -130,6 +130,9 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
         }
         let job = if asked == Asked::Flush || flush_due || (dirty && age >= SETTLED) {
             Job::Flush
+        } else if ring_is_full && !is_short && !log.journaled.is_empty() {
+            // The ring waits for its flush, or will: that writes as much as any write, and nothing else gives room.
+            continue;
         } else if unwritten > 0 && (age >= QUIET || is_short) {
             Job::WriteAll
         } else if enough {
@@ -140,30 +143,25 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
         drop(log);
         jobs.push((partition, job));
     }
-    // What the ring waits for comes first: its flush writes as much as any write, and nothing else gives room. With the
-    // next group, or in time, the others come again.
-    let writes_max = if ring_is_full && !is_short { 0 } else { WRITES_BEFORE_A_LOOK_MAX };
-    put_off(core, &mut jobs, writes_max);
+    put_off(core, &mut jobs);
     if ring_is_full {
         flush_oldest(core, oldest, &mut jobs);
     }
     jobs
 }
 
-/// Leaves at most so many writes, those that follow the last ones by their ids.
-fn put_off(core: &CoreHandle, jobs: &mut Vec<(Partition, Job)>, writes_max: usize) {
+/// Leaves no more writes than the ring may wait for, those that follow the last ones by their ids.
+fn put_off(core: &CoreHandle, jobs: &mut Vec<(Partition, Job)>) {
     let behind = &core.write_behind;
     let (flushes, mut writes): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|(_, job)| *job == Job::Flush);
-    if writes.len() > writes_max {
+    if writes.len() > WRITES_BEFORE_A_LOOK_MAX {
         let last = behind.written_last.get();
         let next = writes.iter().position(|(partition, _)| Some(partition.id()) > last).unwrap_or(0);
         writes.rotate_left(next);
-        let later = writes.split_off(writes_max);
+        let later = writes.split_off(WRITES_BEFORE_A_LOOK_MAX);
+        behind.written_last.set(writes.last().map(|(partition, _)| partition.id()));
         behind.ready.borrow_mut().extend(later.into_iter().map(|(partition, _)| (partition.id(), partition)));
-        if let Some((partition, _)) = writes.last() {
-            behind.written_last.set(Some(partition.id()));
-            behind.wake();
-        }
+        behind.wake();
     }
     jobs.extend(writes);
     jobs.extend(flushes);
