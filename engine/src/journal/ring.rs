@@ -185,8 +185,6 @@ mod tests {
             for (length, lag, reserve_only) in steps {
                 // The reserve is for a group that moves the tail, and for nothing else.
                 let reserve_only = reserve_only && ring.can_move_tail();
-                // The reserve is only for a group that frees room.
-                let reserve_only = reserve_only && ring.can_move_tail();
                 let bytes = if reserve_only { BLOCK_BYTES } else { length * BLOCK_BYTES };
                 let position = match ring.place(bytes, !reserve_only) {
                     Some(position) => Some((position, bytes)),

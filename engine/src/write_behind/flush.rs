@@ -56,7 +56,7 @@ pub(crate) async fn flush_together(core: &CoreHandle, partitions: Vec<(Partition
     let all_durable = flush_file_system(core).await;
     for (partition, _turn, written) in written.into_iter().flatten() {
         if all_durable {
-            is_durable(core, &partition, written.end, began);
+            made_durable(core, &partition, written.end, began);
         } else if !flush_written(core, &partition, &written, began).await && core.is_offline() {
             return;
         }
@@ -70,7 +70,7 @@ async fn flush_written(core: &CoreHandle, partition: &Partition, written: &Writt
     {
         return false;
     }
-    is_durable(core, partition, written.end, began);
+    made_durable(core, partition, written.end, began);
     true
 }
 
@@ -131,7 +131,7 @@ async fn flush_file_system(core: &CoreHandle) -> bool {
 }
 
 /// Everything below `end` is durable in the segments, and the journal's entries of it are not needed.
-fn is_durable(core: &CoreHandle, partition: &Partition, end: Point, began: Duration) {
+fn made_durable(core: &CoreHandle, partition: &Partition, end: Point, began: Duration) {
     flushed(core, partition, end);
     // Sealing flushes what no commit group has settled yet.
     journal::settle(partition, end);
