@@ -146,7 +146,7 @@ pub struct EngineStats {
     pub segment_bytes_written: u64,
     /// In how many writes.
     pub segment_writes: u64,
-    /// Flushes of any file.
+    /// Flushes of any file, and of the file system.
     pub flushes: u64,
     /// Bytes read from segments.
     pub cold_bytes_read: u64,

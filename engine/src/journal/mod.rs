@@ -37,7 +37,7 @@ pub(crate) use commit::{run, settle};
 pub const JOURNAL_FOLDER: &str = "flumen-journal";
 /// With much more than this to fold into the segments, a start after a crash would take too long.
 const NEEDED_BYTES_MAX: u64 = 80 << 20;
-/// With more than this it becomes more and more, if nothing is done.
+/// With more than this what makes it less is done in a hurry.
 const NEEDED_BYTES_HURRIED: u64 = 92 << 20;
 /// Zeros are written in pieces of this many bytes.
 const ZERO_BYTES: usize = 1 << 20;

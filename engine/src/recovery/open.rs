@@ -403,9 +403,10 @@ async fn open_log(
     // All that had been durable lay below the log's start, and a start that was cut off has removed it, or some of it.
     let is_below_start =
         !has_start && point.offset < log_start && listing.logs.iter().all(|(base, _)| *base < log_start);
+    // What is left of it goes with what else is no part of the log, once nothing was found damaged.
+    let mut unneeded = Vec::new();
     let (point, logs) = if is_below_start {
-        let left = listing.logs.iter().map(|(base, _)| *base).collect();
-        remove_segments(core, folder, left).await?;
+        unneeded.extend(listing.logs.iter().map(|(base, _)| *base));
         (Point { segment: log_start, position: Position(0), offset: log_start }, &[][..])
     } else {
         (point, &listing.logs[..])
@@ -425,10 +426,9 @@ async fn open_log(
     }
     let mut at = point;
     let mut has_ended = false;
-    let mut behind = Vec::new();
     while let Some((base, length)) = logs.next() {
         if has_ended || base != at.segment {
-            behind.push(base);
+            unneeded.push(base);
             continue;
         }
         if length < at.position.0 {
@@ -517,7 +517,7 @@ async fn open_log(
         let reason = format!("the log ends with offset {}; it was durable up to {durable_below}", at.offset);
         return Err(damaged(at.segment, at.position.0, reason));
     }
-    remove_segments(core, folder, behind).await?;
+    remove_segments(core, folder, unneeded).await?;
     if segments.back().is_some_and(|last| last.next < log_start) {
         // Its start was moved behind what turned out to be durable: nothing that is left is asked for.
         let below = segments.drain(..).map(|segment| segment.base).collect();

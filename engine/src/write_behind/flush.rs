@@ -53,12 +53,19 @@ pub(crate) async fn flush_together(core: &CoreHandle, partitions: Vec<(Partition
         Some((partition, turn, written))
     });
     let written: Vec<_> = writing.buffer_unordered(writes_max).collect().await;
-    let all_durable = flush_file_system(core).await;
-    for (partition, _turn, written) in written.into_iter().flatten() {
+    let written: Vec<_> = written.into_iter().flatten().collect();
+    // Some were durable before, or could not be written, or were somebody else's.
+    let to_flush = written.iter().filter(|(.., written)| written.file.is_some()).count();
+    let all_durable = to_flush >= core.config.flushed_together_min && flush_file_system(core).await;
+    for (partition, _turn, written) in written {
+        if core.is_offline() {
+            // A flush that failed says so once: no later one of a file it was for says anything.
+            return;
+        }
         if all_durable {
             made_durable(core, &partition, written.end, began);
-        } else if !flush_written(core, &partition, &written, began).await && core.is_offline() {
-            return;
+        } else {
+            flush_written(core, &partition, &written, began).await;
         }
     }
 }
@@ -130,7 +137,7 @@ async fn flush_file_system(core: &CoreHandle) -> bool {
     }
 }
 
-/// Everything below `end` is durable in the segments, and the journal's entries of it are not needed.
+/// Everything below `end` is durable in the segments, by a flush whose writes `began` then: who waits for it is told.
 fn made_durable(core: &CoreHandle, partition: &Partition, end: Point, began: Duration) {
     flushed(core, partition, end);
     // Sealing flushes what no commit group has settled yet.
@@ -142,7 +149,7 @@ fn made_durable(core: &CoreHandle, partition: &Partition, end: Point, began: Dur
 pub(crate) async fn cut_exact(
     core: &CoreHandle,
     partition: &Partition,
-    file: &Rc<dyn crate::storage::DataFile>,
+    file: &Rc<dyn DataFile>,
     end: Point,
 ) -> Result<(), StorageError> {
     // Before the file is short: readers take what is beyond from memory from now on.

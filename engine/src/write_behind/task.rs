@@ -1,5 +1,6 @@
 //! The task that decides when to write, to flush and to say so.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flumen_ring::gate::TurnGuard;
@@ -9,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::flush::{flush, flush_together};
 use super::write::{Extent, write_failed, write_out};
 use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large};
+use crate::PartitionId;
 use crate::checkpoint;
 use crate::journal::journal_path;
 use crate::partition::{Partition, Status};
@@ -42,6 +44,14 @@ enum Job {
     Flush,
 }
 
+/// What is done now.
+#[derive(Default)]
+struct Jobs {
+    writes: Vec<(Partition, Job)>,
+    /// Each once, though there may be several reasons for it.
+    flushes: BTreeMap<PartitionId, Partition>,
+}
+
 /// Writes behind until the engine has ended or the log directory is lost.
 pub(crate) async fn run(core: CoreHandle) {
     let mut last_checkpoint = core.runtime.monotonic();
@@ -69,7 +79,7 @@ pub(crate) async fn run(core: CoreHandle) {
         } else {
             choose(&core, core.write_behind.take_ready(), pressed).await
         };
-        let idle = jobs.is_empty();
+        let idle = jobs.writes.is_empty() && jobs.flushes.is_empty();
         run_jobs(&core, jobs).await;
         if looks_at_all {
             cool(&core).await;
@@ -104,11 +114,11 @@ pub(crate) async fn run(core: CoreHandle) {
 }
 
 /// Who is written now, and how.
-async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Vec<(Partition, Job)> {
+async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Jobs {
     let now = core.runtime.monotonic();
     let ring_is_full = core.journal.is_pressed();
     let is_short = core.is_starving() || (pressed && !ring_is_full);
-    let mut jobs = Vec::new();
+    let mut jobs = Jobs::default();
     let mut oldest = Vec::new();
     let mut turns = Turns::default();
     for (partition, asked) in pending {
@@ -126,11 +136,14 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
         let enough = is_large(log.active(), log.active().end)
             || log.segments.len() > 1 && !log.segments[log.segments.len() - 2].is_sealed;
         if ring_is_full && let Some(entry) = log.journaled.front() {
-            oldest.push((entry.sequence, partition.id()));
+            oldest.push((entry.sequence, partition.clone()));
         }
-        let job = if asked == Asked::Flush || flush_due || (dirty && age >= SETTLED) {
-            Job::Flush
-        } else if ring_is_full && !is_short && !log.journaled.is_empty() {
+        if asked == Asked::Flush || flush_due || (dirty && age >= SETTLED) {
+            drop(log);
+            jobs.flushes.insert(partition.id(), partition);
+            continue;
+        }
+        let job = if ring_is_full && !is_short && !log.journaled.is_empty() {
             // The ring waits for its flush, or will: that writes as much as any write, and nothing else gives room.
             continue;
         } else if unwritten > 0 && (age >= QUIET || is_short) {
@@ -141,62 +154,41 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
             continue;
         };
         drop(log);
-        jobs.push((partition, job));
+        jobs.writes.push((partition, job));
     }
-    put_off(core, &mut jobs);
-    if ring_is_full {
-        flush_oldest(core, oldest, &mut jobs);
-    }
+    // Those whose entries the ring meets first. Each checkpoint takes as long as a few flushes.
+    oldest.sort_unstable_by_key(|(sequence, partition)| (*sequence, partition.id()));
+    oldest.truncate(if core.journal.is_hurried() { HURRIED_FLUSHES_MAX } else { PRESSED_FLUSHES_MAX });
+    jobs.flushes.extend(oldest.into_iter().map(|(_, partition)| (partition.id(), partition)));
+    jobs.writes.retain(|(partition, _)| !jobs.flushes.contains_key(&partition.id()));
+    put_off(core, &mut jobs.writes);
     jobs
 }
 
-/// Leaves no more writes than the ring may wait for, those that follow the last ones by their ids.
-fn put_off(core: &CoreHandle, jobs: &mut Vec<(Partition, Job)>) {
+/// Leaves no more writes than the ring may wait for, those that follow the last ones by their ids. The rest come next.
+fn put_off(core: &CoreHandle, writes: &mut Vec<(Partition, Job)>) {
+    if writes.len() <= WRITES_BEFORE_A_LOOK_MAX {
+        return;
+    }
     let behind = &core.write_behind;
-    let (flushes, mut writes): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|(_, job)| *job == Job::Flush);
-    if writes.len() > WRITES_BEFORE_A_LOOK_MAX {
-        let last = behind.written_last.get();
-        let next = writes.iter().position(|(partition, _)| Some(partition.id()) > last).unwrap_or(0);
-        writes.rotate_left(next);
-        let later = writes.split_off(WRITES_BEFORE_A_LOOK_MAX);
-        behind.written_last.set(writes.last().map(|(partition, _)| partition.id()));
-        behind.ready.borrow_mut().extend(later.into_iter().map(|(partition, _)| (partition.id(), partition)));
-        behind.wake();
-    }
-    jobs.extend(writes);
-    jobs.extend(flushes);
+    let last = behind.written_last.get();
+    let next = writes.iter().position(|(partition, _)| Some(partition.id()) > last).unwrap_or(0);
+    writes.rotate_left(next);
+    let later = writes.split_off(WRITES_BEFORE_A_LOOK_MAX);
+    behind.written_last.set(writes.last().map(|(partition, _)| partition.id()));
+    behind.ready.borrow_mut().extend(later.into_iter().map(|(partition, _)| (partition.id(), partition)));
+    behind.wake();
 }
 
-/// Those whose entries the ring meets first.
-fn flush_oldest(
-    core: &CoreHandle,
-    mut oldest: Vec<(u64, crate::PartitionId)>,
-    jobs: &mut Vec<(Partition, Job)>,
-) {
-    oldest.sort_unstable();
-    // Each checkpoint takes as long as a few of them.
-    oldest.truncate(if core.journal.is_hurried() { HURRIED_FLUSHES_MAX } else { PRESSED_FLUSHES_MAX });
-    for (_, id) in oldest {
-        match jobs.iter_mut().find(|(partition, _)| partition.id() == id) {
-            Some((_, job)) => *job = Job::Flush,
-            None => {
-                if let Some(partition) = core.partitions.borrow().get(&id) {
-                    jobs.push((partition.clone(), Job::Flush));
-                }
-            }
-        }
-    }
-}
-
-async fn run_jobs(core: &CoreHandle, jobs: Vec<(Partition, Job)>) {
-    // An exact log's commits need its files: it never waits for others' flushes.
-    let (flushes, writes): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|(partition, job)| *job == Job::Flush && !partition.inner().is_exact);
-    if flushes.len() < core.config.flushed_together_min {
-        run_each(core, writes.into_iter().chain(flushes)).await;
+async fn run_jobs(core: &CoreHandle, jobs: Jobs) {
+    let (alone, together): (Vec<_>, Vec<_>) = if jobs.flushes.len() < core.config.flushed_together_min {
+        (jobs.flushes.into_values().collect(), Vec::new())
     } else {
-        join(run_each(core, writes), run_together(core, flushes)).await;
-    }
+        // An exact log's commits need its files: it never waits for others' flushes.
+        jobs.flushes.into_values().partition(|partition| partition.inner().is_exact)
+    };
+    let alone = alone.into_iter().map(|partition| (partition, Job::Flush));
+    join(run_each(core, jobs.writes.into_iter().chain(alone)), run_together(core, together)).await;
 }
 
 async fn run_each(core: &CoreHandle, jobs: impl IntoIterator<Item = (Partition, Job)>) {
@@ -211,10 +203,9 @@ async fn run_each(core: &CoreHandle, jobs: impl IntoIterator<Item = (Partition, 
 }
 
 /// Flushes many partitions, some at a time.
-async fn run_together(core: &CoreHandle, flushes: Vec<(Partition, Job)>) {
-    for some in flushes.chunks(TOGETHER_MAX) {
-        let held =
-            some.iter().filter_map(|(partition, _)| Some((partition.clone(), take_turn(core, partition)?)));
+async fn run_together(core: &CoreHandle, partitions: Vec<Partition>) {
+    for some in partitions.chunks(TOGETHER_MAX) {
+        let held = some.iter().filter_map(|partition| Some((partition.clone(), take_turn(core, partition)?)));
         flush_together(core, held.collect()).await;
     }
 }

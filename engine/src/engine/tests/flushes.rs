@@ -100,3 +100,52 @@ fn others_who_write_to_the_file_system_do_not_keep_the_ring_full() {
         assert_eq!(read_all(&partition, 0).await.len(), 2 * usize::from(ROUNDS));
     });
 }
+
+/// What a partition has that is published and in no segment, in bytes.
+fn unwritten(partition: &Partition) -> u64 {
+    partition.inner().log.borrow().dirty_bytes()
+}
+
+#[test]
+fn a_partition_of_class_m_is_written_beside_a_ring_that_stays_full() {
+    let mut world = World::new(59);
+    let relaxed = open_with(0, |config| config.flush_messages = i64::MAX);
+    world.live(vec![relaxed, open(1)], |engine, runtime| async move {
+        let [relaxed, durable] = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
+        // Nobody makes the ring's oldest entries unneeded.
+        let _turn = durable.inner().io.take().await;
+        while !engine.inner.core.journal.is_pressed() {
+            append(&durable, batch(1, 30_000, 1)).await;
+        }
+        for _ in 0..10 {
+            append(&relaxed, batch(1, 30_000, 2)).await;
+        }
+        let (began, before) = (runtime.monotonic(), unwritten(&relaxed));
+        until(&runtime, || unwritten(&relaxed) < before).await;
+        // Before it has been quiet for long.
+        let took = runtime.monotonic() - began;
+        assert!(took < Duration::from_millis(900), "it took {took:?}");
+        assert!(engine.inner.core.journal.is_pressed());
+    });
+}
+
+#[test]
+fn all_that_have_enough_to_write_are_written_at_once_however_many_they_are() {
+    const PARTITIONS: i32 = 600;
+    let mut world = World::new(60);
+    let relaxed = |index| open_with(index, |config| config.flush_messages = i64::MAX);
+    let partitions = (0..PARTITIONS).map(relaxed).collect();
+    // Nobody waits for memory.
+    let roomy = EngineConfig { cache_bytes: 64 << 20, ..config() };
+    world.live_with(partitions, roomy, |engine, runtime| async move {
+        let partitions: Vec<Partition> =
+            (0..PARTITIONS).map(|index| engine.partition(&open(index).id).expect("open")).collect();
+        let appends = partitions.iter().map(|partition| append(partition, batch(1, 100, 1)));
+        futures_util::future::join_all(appends).await;
+        // All have been quiet for a second at the third look.
+        let began = runtime.monotonic();
+        until(&runtime, || partitions.iter().all(|partition| unwritten(partition) == 0)).await;
+        let took = runtime.monotonic() - began;
+        assert!(took < Duration::from_millis(1900), "it took {took:?}");
+    });
+}
