@@ -9,14 +9,14 @@ use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use flumen_ring::{CHUNK_BYTES, Region};
+use flumen_ring::CHUNK_BYTES;
 use futures_util::future::select;
 
-use crate::cache::{Cache, Holder, Holders};
+use crate::cache::{Cache, Holders};
 use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
-use crate::partition::{Log, Partition, PartitionInner};
+use crate::partition::{Partition, PartitionInner};
 use crate::producers::ProducerRoom;
 use crate::recent::Recent;
 use crate::segment::{Lookup, Segment};
@@ -33,17 +33,6 @@ pub(crate) const COLD_READ_BYTES_MAX: usize = 16 << 20;
 const COLD_READ_BYTES_BEHIND: usize = 1 << 20;
 /// Writes are behind while more than one in so many of the bytes that may wait to be written do.
 const BEHIND_SHARE: u64 = 4;
-
-/// Extents that one append evicts although they are being read, so that their memory is not free at once.
-const READ_EVICTIONS_MAX: usize = 16;
-/// Extents that are evicted for another although there is room for it, because none is ready: not each one that is evicted
-/// is of the size that is asked for.
-const WARM_EVICTIONS_MAX: usize = 16;
-/// What they hold at most.
-const WARM_EVICTED_BYTES_MAX: usize = 2 * CHUNK_BYTES;
-
-/// So many entries of extents are looked at for each extent that is given out, once many of them have come back.
-const HOLDERS_CHECKED: usize = 4;
 
 /// So many files of sealed segments stay open.
 const OPEN_FILES_MAX: usize = 512;
@@ -83,9 +72,9 @@ pub(crate) struct Core {
     /// Flushes of the names of its folders.
     sync_folders: SharedSync,
     /// Who holds extents.
-    holders: RefCell<Holders>,
+    pub(crate) holders: RefCell<Holders>,
     /// Nothing was clean when it was last looked for, and nothing became clean since.
-    nothing_clean: Cell<bool>,
+    pub(crate) nothing_clean: Cell<bool>,
     /// Files of sealed segments that are open.
     opened: RefCell<Recent>,
     /// Look-ups of sealed segments.
@@ -272,90 +261,6 @@ impl Core {
         later + segment.end.saturating_sub(position) < self.config.cache_bytes as u64
     }
 
-    /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is
-    /// no room, and some of them rather than ask for memory that nobody has used yet, which costs more than the bytes
-    /// that are to go there; `None` if nothing is clean, or what is clean is being read.
-    pub(crate) fn take_extent(
-        &self,
-        partition: &Partition,
-        log: &mut Log,
-        bytes_wanted: usize,
-    ) -> Option<Region> {
-        // Who waits has the first claim to what becomes free.
-        if self.is_starving() && !self.admitting.get() {
-            return None;
-        }
-        let (mut still_read, mut evicted, mut evicted_bytes) = (0, 0, 0);
-        let mut is_warm = true;
-        let region = loop {
-            if let Some(region) = self.cache.borrow_mut().extent(bytes_wanted) {
-                break region;
-            }
-            let prefers_warm =
-                is_warm && evicted < WARM_EVICTIONS_MAX && evicted_bytes < WARM_EVICTED_BYTES_MAX;
-            if !prefers_warm && let Some(region) = self.cache.borrow_mut().heap_extent(bytes_wanted) {
-                break region;
-            }
-            match self.evict_one(partition, log) {
-                // Evicting more of what is read frees nothing either, for now.
-                Some((bytes, is_free)) if is_free || still_read < READ_EVICTIONS_MAX => {
-                    evicted += 1;
-                    evicted_bytes += bytes;
-                    still_read += usize::from(!is_free);
-                }
-                // Nothing is warm.
-                _ if prefers_warm => is_warm = false,
-                _ => break self.cache.borrow_mut().smaller_extent(bytes_wanted)?,
-            }
-        };
-        self.check_holders(partition, log);
-        let active = log.active_mut();
-        let holder = Rc::downgrade(partition.inner());
-        self.holders.borrow_mut().push(holder, active.base, &mut active.listing);
-        Some(region)
-    }
-
-    /// Evicts the oldest clean extent; says how many bytes it had, and whether its memory is free at once. `None` if
-    /// nothing is clean.
-    fn evict_one(&self, own: &Partition, own_log: &mut Log) -> Option<(usize, bool)> {
-        if self.nothing_clean.get() {
-            return None;
-        }
-        let attempts = self.holders.borrow().len();
-        for _ in 0..attempts {
-            let Some(holder) = self.holders.borrow_mut().pop() else { break };
-            match in_log_of(&holder, own, own_log, evict_from).unwrap_or(Evicted::Gone) {
-                Evicted::Region { region, holds_more } => {
-                    if holds_more {
-                        self.holders.borrow_mut().put_last(holder);
-                    }
-                    let bytes = region.capacity();
-                    self.holders.borrow_mut().came_back();
-                    return Some((bytes, self.cache.borrow_mut().release(region)));
-                }
-                Evicted::InUse => self.holders.borrow_mut().put_last(holder),
-                Evicted::Gone => {}
-            }
-        }
-        self.nothing_clean.set(true);
-        None
-    }
-
-    /// Drops entries of extents that have come back, if there are many.
-    fn check_holders(&self, own: &Partition, own_log: &mut Log) {
-        for _ in 0..HOLDERS_CHECKED {
-            let Some(holder) = self.holders.borrow_mut().next_to_check() else { return };
-            if in_log_of(&holder, own, own_log, still_holds).unwrap_or(false) {
-                self.holders.borrow_mut().keep(holder);
-            }
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn holders_known(&self) -> usize {
-        self.holders.borrow().len()
-    }
-
     /// A segment's file is open that nobody writes to; if there are too many, those go that were opened longest ago.
     pub(crate) fn note_opened(&self, partition: &Partition, base: Offset) {
         self.opened.borrow_mut().note(partition, base, 1, |segment| segment.file = None);
@@ -373,19 +278,6 @@ impl Core {
         let Some(bytes) = lookup.map(Lookup::memory_bytes) else { return };
         drop(log);
         self.lookups.borrow_mut().note(partition, base, bytes, |segment| segment.lookup = None);
-    }
-
-    /// Gives an extent's memory back.
-    pub(crate) fn release(&self, region: Region) {
-        self.cache.borrow_mut().release(region);
-        self.holders.borrow_mut().came_back();
-        self.nothing_clean.set(false);
-    }
-
-    /// Bytes became clean, or memory free: appends that wait may have room now.
-    pub(crate) fn cleaned(&self) {
-        self.nothing_clean.set(false);
-        self.admit();
     }
 
     /// Whether the cache can have room for an append of `length` bytes, which it has whole: one that waits for more would
@@ -516,64 +408,4 @@ impl Core {
         self.journal.wake();
         self.write_behind.wake();
     }
-}
-
-enum Evicted {
-    Region {
-        region: Region,
-        /// The segment has others, and no entry but this one.
-        holds_more: bool,
-    },
-    InUse,
-    Gone,
-}
-
-/// Looks into the log of a holder, which may be the one that the caller has borrowed; `None` if its partition is gone.
-fn in_log_of<T>(
-    holder: &Holder,
-    own: &Partition,
-    own_log: &mut Log,
-    look: impl FnOnce(&mut Log, &Holder) -> T,
-) -> Option<T> {
-    let partition = holder.partition.upgrade()?;
-    Some(if Rc::ptr_eq(&partition, own.inner()) {
-        look(own_log, holder)
-    } else {
-        look(&mut partition.log.borrow_mut(), holder)
-    })
-}
-
-/// The segment of an entry, unless another one has its place.
-fn held_segment<'a>(log: &'a mut Log, holder: &Holder) -> Option<&'a mut Segment> {
-    log.segment_mut(holder.segment).filter(|segment| holder.is_of(&segment.listing))
-}
-
-/// Evicts the oldest extent of the segment, whose entry was taken off the list.
-fn evict_from(log: &mut Log, holder: &Holder) -> Evicted {
-    let settled = log.settled;
-    let Some(segment) = held_segment(log, holder) else { return Evicted::Gone };
-    if !segment.has_extents() {
-        segment.listing.entries -= 1;
-        return Evicted::Gone;
-    }
-    let settled_bytes = match segment.base.cmp(&settled.segment) {
-        std::cmp::Ordering::Less => u64::MAX,
-        std::cmp::Ordering::Equal => settled.position.0,
-        std::cmp::Ordering::Greater => 0,
-    };
-    let Some(region) = segment.evict(settled_bytes, false) else { return Evicted::InUse };
-    // An extent that was taken for the segment before may have no entry of its own.
-    let holds_more = segment.has_extents() && segment.listing.entries == 1;
-    segment.listing.entries -= usize::from(!holds_more);
-    Evicted::Region { region, holds_more }
-}
-
-/// Whether the segment has an extent for each of its entries. If not, the entry, which is its oldest, is of one that
-/// came back.
-fn still_holds(log: &mut Log, holder: &Holder) -> bool {
-    let reserved = if holder.segment == log.active().base { log.spare.len() } else { 0 };
-    let Some(segment) = held_segment(log, holder) else { return false };
-    let is_held = segment.listing.entries <= segment.extents() + reserved;
-    segment.listing.entries -= usize::from(!is_held);
-    is_held
 }

@@ -14,6 +14,7 @@ mod core;
 mod engine;
 pub mod epochs;
 mod expiry;
+mod extents;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod index;
