@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use flumen_ring::{CHUNK_BYTES, Region};
 
-use crate::cache::Holder;
+use crate::cache::{EXTENT_CLASSES, Holder};
 use crate::core::Core;
 use crate::partition::{Log, Partition};
 use crate::segment::Segment;
@@ -24,6 +24,20 @@ const WARM_EVICTED_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 const HOLDERS_CHECKED: usize = 4;
 
 impl Core {
+    /// What each partition that is written to has of the bytes that may be dirty. Where they took much more memory than that,
+    /// much of it would be used for the first time, which costs more than smaller extents and writes do.
+    pub(crate) fn dirty_share(&self) -> usize {
+        self.config.dirty_bytes_max / self.write_behind.partitions().max(1)
+    }
+
+    /// The largest extents below a whole chunk that partitions get for their pace, in bytes: what is at the end of a log is
+    /// no more than its share.
+    pub(crate) fn shared_extent_bytes_max(&self) -> usize {
+        let share = self.dirty_share();
+        let mut shared = EXTENT_CLASSES[..EXTENT_CLASSES.len() - 1].iter();
+        *shared.rfind(|bytes| **bytes <= share).unwrap_or(&EXTENT_CLASSES[0])
+    }
+
     /// An extent for `partition`, whose log is borrowed by the caller. Evicts the oldest clean ones if there is
     /// no room, and some of them rather than ask for memory that nobody has used yet, which costs more than the bytes
     /// that are to go there; `None` if nothing is clean, or what is clean is being read.

@@ -233,7 +233,8 @@ impl Partition {
         }
         loop {
             let room = log.spare.iter().map(|region| region.capacity()).sum();
-            let Some(wanted) = log.active().extent_wanted(length, room) else { return Ok(()) };
+            let shared_max = || core.shared_extent_bytes_max();
+            let Some(wanted) = log.active().extent_wanted(length, room, shared_max) else { return Ok(()) };
             match core.take_extent(self, log, wanted) {
                 Some(region) => log.spare.push_back(region),
                 None => {

@@ -40,6 +40,10 @@ const EXTENT_FILL_TIME: Duration = Duration::from_secs(1);
 /// A Whole chunk is for partitions that fill its quarter within this: about 2 MiB/s.
 const WHOLE_FILL_TIME: Duration = Duration::from_millis(125);
 
+/// An extent that was earned is not made smaller than so many batches: a write that begins and ends within one needs no
+/// copy.
+const BATCHES_IN_EXTENT: usize = 4;
+
 /// One segment of a partition's log.
 pub(crate) struct Segment {
     /// The offset of its first record, and its file's name.
@@ -85,7 +89,9 @@ pub(crate) struct Segment {
     tail: Vec<u8>,
     allocation_bytes: u64,
     extent_bytes: usize,
-    extent_since: Duration,
+    /// Since then, and in how many bytes of extents, it fills what it earned.
+    paced_since: Duration,
+    paced_bytes: usize,
 }
 
 /// When a segment was written, by the broker's clock: by this it ages where its records have no timestamps.
@@ -151,7 +157,8 @@ impl Segment {
             tail: Vec::new(),
             allocation_bytes: ALLOCATION_BYTES_MIN,
             extent_bytes: EXTENT_CLASSES[0],
-            extent_since: Duration::ZERO,
+            paced_since: Duration::ZERO,
+            paced_bytes: 0,
         }
     }
 
@@ -174,13 +181,26 @@ impl Segment {
         }
     }
 
-    /// How many extents `length` more bytes need, each as (bytes of its class): asked before anything is
-    /// placed, so that a batch is placed whole or not at all.
-    pub(crate) fn extent_wanted(&self, length: usize, room: usize) -> Option<usize> {
+    /// How large the next extent should be for `length` more bytes, beside extents with `room`; `None` if they suffice.
+    /// Asked before anything is placed, so that a batch is placed whole or not at all. What the segment earned by its
+    /// pace it gets if that is a whole chunk; else at most `shared_max` bytes, or what holds [`BATCHES_IN_EXTENT`] like this.
+    pub(crate) fn extent_wanted(
+        &self,
+        length: usize,
+        room: usize,
+        shared_max: impl FnOnce() -> usize,
+    ) -> Option<usize> {
         let have = room + self.tail_room();
         let start_overhead = if self.extents.is_empty() { (self.end % BLOCK_BYTES) as usize } else { 0 };
         let need = length + start_overhead;
-        (need > have).then(|| self.extent_bytes.max((need - have).min(EXTENT_CLASSES[3])))
+        (need > have).then(|| {
+            let whole = EXTENT_CLASSES[3];
+            let earned = match self.extent_bytes {
+                earned if earned == whole => whole,
+                earned => earned.min(shared_max().max(BATCHES_IN_EXTENT * length)),
+            };
+            earned.max((need - have).min(whole))
+        })
     }
 
     fn tail_room(&self) -> usize {
@@ -205,10 +225,13 @@ impl Segment {
 
     fn start_extent(&mut self, spare: &mut VecDeque<Region>, now: Duration) {
         let mut region = spare.pop_front().expect("extents were reserved before");
-        if !self.extents.is_empty() {
-            self.earn_class(now);
+        match self.extents.back() {
+            Some(full) => {
+                self.paced_bytes += full.region.capacity();
+                self.earn_class(now);
+            }
+            None => (self.paced_since, self.paced_bytes) = (now, 0),
         }
-        self.extent_since = now;
         let start = align_down(self.end);
         if start < self.end {
             assert_eq!(self.tail.len() as u64, self.end - start, "the tail block is kept");
@@ -218,8 +241,13 @@ impl Segment {
         self.extents.push_back(Extent { start, region });
     }
 
+    /// By how long it takes to fill an extent of what it earned before, whatever it got.
     fn earn_class(&mut self, now: Duration) {
-        let filled_in = now.saturating_sub(self.extent_since);
+        let filled_in = now.saturating_sub(self.paced_since);
+        if self.paced_bytes < self.extent_bytes && filled_in <= 4 * EXTENT_FILL_TIME {
+            return;
+        }
+        (self.paced_since, self.paced_bytes) = (now, 0);
         let class = EXTENT_CLASSES.iter().position(|class| *class >= self.extent_bytes).unwrap_or(0);
         let limit = if class + 2 == EXTENT_CLASSES.len() { WHOLE_FILL_TIME } else { EXTENT_FILL_TIME };
         if filled_in <= limit && class + 1 < EXTENT_CLASSES.len() {
@@ -412,12 +440,39 @@ mod tests {
     fn a_batch_may_straddle_extents_and_is_read_as_one() {
         let mut segment = Segment::new(Offset(0));
         let bytes: Vec<u8> = (0..20_000u32).map(|index| index as u8).collect();
-        assert_eq!(segment.extent_wanted(bytes.len(), 0), Some(20_000));
+        assert_eq!(segment.extent_wanted(bytes.len(), 0, || EXTENT_CLASSES[3]), Some(20_000));
         segment.publish(&bytes, &mut spare(&[16 << 10, 16 << 10]), Duration::ZERO);
         let slices = segment.cached(100, 19_000);
         assert_eq!(slices.len(), 2);
         let read: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
         assert_eq!(read, bytes[100..19_000]);
+    }
+
+    #[test]
+    fn a_whole_chunk_is_earned_by_the_pace_alone() {
+        const SHARED_MAX: usize = 64 << 10;
+        // The largest extent that is wanted, if batches of 64 KiB come so often for two seconds.
+        let earned_with = |interval: Duration| {
+            let mut segment = Segment::new(Offset(0));
+            let (mut now, mut spare, mut largest) = (Duration::ZERO, VecDeque::new(), 0);
+            while now < Duration::from_secs(2) {
+                let batch = [1; (64 << 10) + 100];
+                loop {
+                    let room = spare.iter().map(Region::capacity).sum();
+                    let Some(wanted) = segment.extent_wanted(batch.len(), room, || SHARED_MAX) else { break };
+                    largest = largest.max(wanted);
+                    // No more than this is free.
+                    spare.push_back(Region::on_heap(SHARED_MAX));
+                }
+                segment.publish(&batch, &mut spare, now);
+                now += interval;
+            }
+            largest
+        };
+        let whole = EXTENT_CLASSES[EXTENT_CLASSES.len() - 1];
+        assert_eq!(earned_with(Duration::from_millis(20)), whole, "3.2 MB/s");
+        let slower = earned_with(Duration::from_millis(50));
+        assert!(slower < whole, "{slower} for 1.3 MB/s, though each batch fills an extent at once");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::PartitionId;
+use crate::core::Core;
 use crate::partition::Partition;
 use crate::segment::{Segment, align_down};
 use flumen_ring::gate::Signal;
@@ -29,7 +30,9 @@ pub(crate) use task::run;
 pub(crate) use write::{Durability, Extent, prepare, seal_index, write_failed, write_out};
 
 /// A partition with this much in whole blocks is written, in bytes.
-const LARGE_BYTES: u64 = 256 << 10;
+const LARGE_BYTES_MAX: u64 = 256 << 10;
+/// No less than this, however many of them share what may be dirty.
+const LARGE_BYTES_MIN: u64 = 64 << 10;
 /// A partition without appends for this long is written, and then its small extents go.
 const QUIET: Duration = Duration::from_secs(1);
 /// A partition without appends for this long holds no memory at all.
@@ -71,7 +74,7 @@ impl WriteBehind {
     pub(crate) fn dirtied(&self, partition: &Partition, wants_flush: bool) {
         let enough = {
             let log = partition.inner().log.borrow();
-            is_large(log.active(), log.active().end)
+            is_large(log.active(), log.active().end, large_bytes(partition.core()))
         };
         if !partition.inner().is_written_behind.replace(true) {
             let mut pending = self.pending.borrow_mut();
@@ -114,6 +117,11 @@ impl WriteBehind {
         self.ready.borrow_mut().clear();
     }
 
+    /// How many partitions are looked after: those that are written to, and others that still hold memory.
+    pub(crate) fn partitions(&self) -> usize {
+        self.pending.borrow().len()
+    }
+
     /// Every pending partition.
     fn all(&self) -> Vec<(Partition, Asked)> {
         self.pending.borrow().values().cloned().collect()
@@ -133,10 +141,16 @@ impl WriteBehind {
     }
 }
 
-/// Whether there is enough below `end` that is not written, in whole blocks, for a large write.
-fn is_large(segment: &Segment, end: u64) -> bool {
-    align_down(end) >= segment.written + LARGE_BYTES
+/// How much makes a large write, in bytes: half of what each partition may have dirty, so that they do not have to wait
+/// for each other's writes.
+fn large_bytes(core: &Core) -> u64 {
+    (core.dirty_share() as u64 / 2).clamp(LARGE_BYTES_MIN, LARGE_BYTES_MAX)
+}
+
+/// Whether there are `large_bytes` below `end` that are not written, in whole blocks.
+fn is_large(segment: &Segment, end: u64, large_bytes: u64) -> bool {
+    align_down(end) >= segment.written + large_bytes
 }
 
 /// The tasks' view of their core.
-type CoreHandle = Rc<crate::core::Core>;
+type CoreHandle = Rc<Core>;

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::flush::{flush, flush_together};
 use super::write::{Extent, write_failed, write_out};
-use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large};
+use super::{Asked, CoreHandle, FORGOTTEN, QUIET, SETTLED, is_large, large_bytes};
 use crate::PartitionId;
 use crate::checkpoint;
 use crate::journal::journal_path;
@@ -116,6 +116,7 @@ pub(crate) async fn run(core: CoreHandle) {
 /// Who is written now, and how.
 async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bool) -> Jobs {
     let now = core.runtime.monotonic();
+    let large_bytes = large_bytes(core);
     let ring_is_full = core.journal.is_pressed();
     let is_short = core.is_starving() || (pressed && !ring_is_full);
     let mut jobs = Jobs::default();
@@ -133,7 +134,7 @@ async fn choose(core: &CoreHandle, pending: Vec<(Partition, Asked)>, pressed: bo
         let flush_due = log.config.flush_ms != i64::MAX
             && dirty
             && now.saturating_sub(log.last_flush) >= Duration::from_millis(log.config.flush_ms.max(0) as u64);
-        let enough = is_large(log.active(), log.active().end)
+        let enough = is_large(log.active(), log.active().end, large_bytes)
             || log.segments.len() > 1 && !log.segments[log.segments.len() - 2].is_sealed;
         if ring_is_full && let Some(entry) = log.journaled.front() {
             oldest.push((entry.sequence, partition.clone()));
@@ -227,7 +228,9 @@ async fn run_job(core: &CoreHandle, partition: Partition, job: Job) {
             flush(core, &partition, &turn).await;
             return;
         }
-        Job::Write => Extent::Large(partition.inner().log.borrow().end()),
+        Job::Write => {
+            Extent::Large { end: partition.inner().log.borrow().end(), large_bytes: large_bytes(core) }
+        }
         Job::WriteAll => Extent::UpTo(partition.inner().log.borrow().end()),
     };
     if let Err(error) = write_out(core, &partition, extent, &turn).await {

@@ -27,7 +27,7 @@ pub(crate) enum Extent {
     /// What is below this point, for as long as there is enough of it for a large write, and in whole blocks; segments
     /// that take no more to their end. What comes in meanwhile is left for later: a writer that followed it would write
     /// every block as soon as it is whole, and nobody else's.
-    Large(Point),
+    Large { end: Point, large_bytes: u64 },
     /// Everything below this point, its partial block padded.
     UpTo(Point),
 }
@@ -289,15 +289,15 @@ fn next_step(log: &Log, extent: Extent) -> Step {
     for segment in log.segments.iter().skip(first) {
         let base = segment.base;
         let target = match extent {
-            Extent::Large(point) | Extent::UpTo(point) if base > point.segment => return Step::Done,
-            Extent::Large(point) if base == active => {
-                if !is_large(segment, point.position.0) {
+            Extent::Large { end, .. } | Extent::UpTo(end) if base > end.segment => return Step::Done,
+            Extent::Large { end, large_bytes } if base == active => {
+                if !is_large(segment, end.position.0, large_bytes) {
                     return Step::Done;
                 }
-                align_down(point.position.0)
+                align_down(end.position.0)
             }
             Extent::UpTo(point) if base == point.segment => point.position.0,
-            Extent::Large(_) | Extent::UpTo(_) => segment.end,
+            Extent::Large { .. } | Extent::UpTo(_) => segment.end,
         };
         if segment.written < target {
             if segment.file.is_none() {

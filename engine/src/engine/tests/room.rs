@@ -30,8 +30,13 @@ fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
         partition.inner().log.borrow_mut().segments.push_back(Segment::new(next));
         let turn = partition.inner().io.take().await;
         let end = partition.inner().log.borrow().end();
-        let written =
-            write_behind::write_out(&engine.inner.core, &partition, Extent::Large(end), &turn).await;
+        let written = write_behind::write_out(
+            &engine.inner.core,
+            &partition,
+            Extent::Large { end, large_bytes: 256 << 10 },
+            &turn,
+        )
+        .await;
         written.expect("written");
         drop(turn);
         partition.truncate_to(Offset(2)).await.expect("cut");
@@ -154,6 +159,34 @@ fn a_partition_that_takes_bytes_all_the_time_is_written_in_large_pieces() {
         assert!(mean > 200_000, "{mean} bytes in each of {} writes", stats.segment_writes);
         // Nobody waits for somebody else's writer.
         assert!(stats.dirty_bytes < (3 * 512) << 10, "{stats:?}");
+    });
+}
+
+#[test]
+fn the_more_partitions_are_written_to_the_less_memory_each_has_at_its_end() {
+    const PARTITIONS: i32 = 96;
+    let mut world = World::new(33);
+    let relaxed = |index| open_with(index, |config| config.flush_messages = i64::MAX);
+    let roomy = EngineConfig { cache_bytes: 128 << 20, dirty_bytes_max: 16 << 20, ..config() };
+    world.live_with((0..PARTITIONS).map(relaxed).collect(), roomy, |engine, runtime| async move {
+        for fill in 0..60u8 {
+            for index in 0..PARTITIONS {
+                let partition = engine.partition(&open(index).id).expect("open");
+                append(&partition, batch(1, 10_000, fill)).await;
+            }
+            // Each fills 64 KiB within a second, and would earn four times as much.
+            runtime.sleep(Duration::from_millis(50)).await;
+        }
+        let logs = engine.inner.core.partitions.borrow();
+        let extents_of = |partition: &Partition| {
+            let log = partition.inner().log.borrow();
+            log.segments.iter().map(Segment::extents).sum::<usize>()
+        };
+        let extents: usize = logs.values().map(extents_of).sum();
+        let stats = engine.stats();
+        let mean = stats.cache_bytes_used / extents as u64;
+        assert!(mean < 70 << 10, "{mean} bytes in each of {extents} extents");
+        assert_eq!(stats.appends_delayed, 0, "each is written before all together have too much to write");
     });
 }
 
