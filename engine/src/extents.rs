@@ -168,18 +168,13 @@ fn held_segment<'a>(log: &'a mut Log, holder: &Holder) -> Option<&'a mut Segment
 
 /// Evicts the oldest extent of the segment, whose entry was taken off the list.
 fn evict_from(log: &mut Log, holder: &Holder) -> Evicted {
-    let settled = log.settled;
+    let settled = log.settled_in(holder.segment);
     let Some(segment) = held_segment(log, holder) else { return Evicted::Gone };
     if !segment.has_extents() {
         segment.listing.entries -= 1;
         return Evicted::Gone;
     }
-    let settled_bytes = match segment.base.cmp(&settled.segment) {
-        std::cmp::Ordering::Less => u64::MAX,
-        std::cmp::Ordering::Equal => settled.position.0,
-        std::cmp::Ordering::Greater => 0,
-    };
-    let Some(region) = segment.evict(settled_bytes, false) else { return Evicted::InUse };
+    let Some(region) = segment.evict(settled, false) else { return Evicted::InUse };
     // An extent that was taken for the segment before may have no entry of its own.
     let holds_more = segment.has_extents() && segment.listing.entries == 1;
     segment.listing.entries -= usize::from(!holds_more);

@@ -6,6 +6,7 @@
 //! needed: it is durable, or its class asks for no more. Segments are contiguous, oldest first, never none; only
 //! the last one grows; one is sealed only after the one before it.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -259,6 +260,15 @@ impl Log {
             self.unflushed_records += end.offset.0 - self.settled.offset.0;
             self.relaxed_end = Some(end);
             self.settle(end);
+        }
+    }
+
+    /// Up to where the segment with this base offset is settled, in bytes.
+    pub(crate) fn settled_in(&self, base: Offset) -> u64 {
+        match base.cmp(&self.settled.segment) {
+            Ordering::Less => u64::MAX,
+            Ordering::Equal => self.settled.position.0,
+            Ordering::Greater => 0,
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use flumen_ring::{BUFFER_ALIGNMENT, Region, Slice};
+use flumen_ring::{BUFFER_ALIGNMENT, CHUNK_BYTES, Region, Slice};
 
 pub(crate) use lookup::Lookup;
 
@@ -194,12 +194,12 @@ impl Segment {
         let start_overhead = if self.extents.is_empty() { (self.end % BLOCK_BYTES) as usize } else { 0 };
         let need = length + start_overhead;
         (need > have).then(|| {
-            let whole = EXTENT_CLASSES[3];
-            let earned = match self.extent_bytes {
-                earned if earned == whole => whole,
-                earned => earned.min(shared_max().max(BATCHES_IN_EXTENT * length)),
+            let earned = if self.extent_bytes < CHUNK_BYTES {
+                self.extent_bytes.min(shared_max().max(BATCHES_IN_EXTENT * length))
+            } else {
+                CHUNK_BYTES
             };
-            earned.max((need - have).min(whole))
+            earned.max((need - have).min(CHUNK_BYTES))
         })
     }
 
@@ -472,6 +472,7 @@ mod tests {
         let whole = EXTENT_CLASSES[EXTENT_CLASSES.len() - 1];
         assert_eq!(earned_with(Duration::from_millis(20)), whole, "3.2 MB/s");
         let slower = earned_with(Duration::from_millis(50));
+        assert_eq!(slower, EXTENT_CLASSES[2], "what was earned is bounded by four batches, not by the share");
         assert!(slower < whole, "{slower} for 1.3 MB/s, though each batch fills an extent at once");
     }
 

@@ -249,17 +249,13 @@ async fn cool(core: &CoreHandle) {
         let mut log = partition.inner().log.borrow_mut();
         let age = now.saturating_sub(log.last_append);
         if age >= QUIET {
-            let settled = log.settled;
             let keeps_chunks = age < FORGOTTEN && !core.is_starving();
             let mut freed: Vec<_> = log.spare.drain(..).collect();
-            for segment in &mut log.segments {
-                let settled_bytes = match segment.base.cmp(&settled.segment) {
-                    std::cmp::Ordering::Less => u64::MAX,
-                    std::cmp::Ordering::Equal => settled.position.0,
-                    std::cmp::Ordering::Greater => 0,
-                };
+            for index in 0..log.segments.len() {
+                let settled = log.settled_in(log.segments[index].base);
+                let segment = &mut log.segments[index];
                 while !(keeps_chunks && segment.holds_whole_chunks())
-                    && let Some(region) = segment.evict(settled_bytes, true)
+                    && let Some(region) = segment.evict(settled, true)
                 {
                     freed.push(region);
                 }
