@@ -106,7 +106,7 @@ pub(crate) async fn write(core: &Rc<Core>) -> Result<(), StorageError> {
     writer.started.set(number);
     core.write_behind.checkpoint_is_stale.set(false);
     core.write_behind.flushed_bytes.set(0);
-    let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
+    let partitions = core.partitions.borrow().to_vec();
     let damaged = core.damaged.borrow().clone();
     let sound: Vec<Partition> =
         partitions.into_iter().filter(|partition| !damaged.contains_key(&partition.id())).collect();

@@ -17,6 +17,7 @@ use crate::checkpoint::{CheckpointWriter, PartitionCheckpoint};
 use crate::engine::EngineConfig;
 use crate::journal::Journal;
 use crate::partition::{Partition, PartitionInner};
+use crate::partitions::Partitions;
 use crate::producers::ProducerRoom;
 use crate::recent::Recent;
 use crate::segment::{Lookup, Segment};
@@ -43,7 +44,7 @@ pub(crate) struct Core {
     pub(crate) directory: Rc<dyn Directory>,
     pub(crate) config: EngineConfig,
     /// Every partition of this core, by id.
-    pub(crate) partitions: RefCell<BTreeMap<PartitionId, Partition>>,
+    pub(crate) partitions: RefCell<Partitions>,
     pub(crate) cache: RefCell<Cache>,
     pub(crate) journal: Journal,
     pub(crate) write_behind: WriteBehind,
@@ -129,7 +130,7 @@ impl Core {
         Rc::new(Self {
             runtime,
             directory,
-            partitions: RefCell::new(BTreeMap::new()),
+            partitions: RefCell::default(),
             cache: RefCell::new(Cache::new(pool, config.cache_bytes)),
             journal,
             write_behind: WriteBehind::default(),
@@ -346,7 +347,7 @@ impl Core {
         tracing::error!(%error, "the log directory is offline");
         *self.failure.borrow_mut() = Some(error.clone());
         self.starving.borrow_mut().clear();
-        let partitions: Vec<Partition> = self.partitions.borrow().values().cloned().collect();
+        let partitions = self.partitions.borrow().to_vec();
         for partition in partitions {
             partition.poison();
         }

@@ -21,6 +21,8 @@ pub struct EpochStart {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
     starts: Vec<EpochStart>,
+    /// The last of them, beside what every append looks at.
+    latest: Option<EpochStart>,
 }
 
 /// What Kafka answers where it knows neither epoch nor offset.
@@ -47,7 +49,7 @@ impl LeaderEpochs {
         if epoch.0 < 0 || start.0 < 0 {
             return false;
         }
-        if let Some(latest) = self.starts.last()
+        if let Some(latest) = self.latest
             && epoch == latest.epoch
             && start >= latest.start
         {
@@ -55,12 +57,13 @@ impl LeaderEpochs {
         }
         while self.starts.pop_if(|held| held.epoch >= epoch || held.start >= start).is_some() {}
         self.starts.push(EpochStart { epoch, start });
+        self.latest = self.starts.last().copied();
         true
     }
 
     /// The newest epoch; it may have no records yet.
     pub fn latest(&self) -> Option<LeaderEpoch> {
-        self.starts.last().map(|latest| latest.epoch)
+        self.latest.map(|latest| latest.epoch)
     }
 
     /// The epoch that a record was appended in.
@@ -92,6 +95,7 @@ impl LeaderEpochs {
         let kept = self.starts.partition_point(|held| held.start < end);
         let removed = kept < self.starts.len();
         self.starts.truncate(kept);
+        self.latest = self.starts.last().copied();
         removed
     }
 
@@ -103,6 +107,7 @@ impl LeaderEpochs {
         let changed = current > 0 || self.starts[current].start != start;
         self.starts[current].start = start;
         self.starts.drain(..current);
+        self.latest = self.starts.last().copied();
         changed
     }
 }

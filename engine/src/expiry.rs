@@ -20,7 +20,7 @@ pub(crate) async fn run(core: Rc<Core>) {
 
 /// One look at every partition.
 async fn check(core: &Core) {
-    let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
+    let partitions = core.partitions.borrow().to_vec();
     let now = Timestamp(core.runtime.wall_ms());
     let mut turns = Turns::default();
     for partition in partitions {

@@ -24,7 +24,7 @@ pub(crate) async fn run(core: Rc<Core>) {
 
 /// One look at every partition.
 pub(crate) async fn check(core: &Rc<Core>) -> Result<(), StorageError> {
-    let partitions: Vec<Partition> = core.partitions.borrow().values().cloned().collect();
+    let partitions = core.partitions.borrow().to_vec();
     let now = Timestamp(core.runtime.wall_ms());
     let mut shortened = Vec::new();
     for partition in partitions {

@@ -15,7 +15,7 @@ use std::ptr::NonNull;
 use crate::chunk::ChunkMemory;
 #[cfg(not(loom))]
 use crate::huge::{HUGE_PAGE_BYTES, HugePages};
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::Arc;
 
 /// The alignment of every buffer, in bytes: enough for O_DIRECT on any device.
 pub const BUFFER_ALIGNMENT: usize = 4096;
@@ -276,18 +276,29 @@ impl Memory {
 
 /// The append-only writer of one range of memory.
 ///
+/// What an append needs is in the handle itself, so that one whose slices nobody asks for touches no other memory but
+/// where its bytes go.
+///
 /// Invariant: bytes below `published` never change until `try_clear` finds no slice alive.
 pub struct Region {
+    /// That of `shared`.
+    base: NonNull<u8>,
+    capacity: usize,
+    published: usize,
     shared: Arc<RegionShared>,
 }
 
+// SAFETY: the pointer leads to memory that `shared` keeps alive. Only `&mut self` writes to it, and only where no
+// slice reaches.
+unsafe impl Send for Region {}
+// SAFETY: shared access only makes slices, of bytes that never change while they live.
+unsafe impl Sync for Region {}
+
 #[cfg_attr(loom, allow(dead_code))]
 struct RegionShared {
-    /// Where the region begins. Invariant: `capacity` bytes from here belong to this region alone, and `memory`
+    /// Where the region begins. Invariant: its capacity in bytes from here belongs to this region alone, and `memory`
     /// keeps them alive.
     base: NonNull<u8>,
-    capacity: usize,
-    published: AtomicUsize,
     /// Keeps the bytes alive.
     memory: Memory,
     /// Where it begins in `memory`.
@@ -297,16 +308,16 @@ struct RegionShared {
 }
 
 // SAFETY: the pointer leads to memory of the process that `memory` keeps alive; who may touch which part of it
-// is said at `published`.
+// is said at `Region::published`.
 unsafe impl Send for RegionShared {}
 // SAFETY: as above.
 unsafe impl Sync for RegionShared {}
 
 impl RegionShared {
-    fn new(memory: Memory, start: usize, capacity: usize, published: usize, sendable: bool) -> Self {
+    fn new(memory: Memory, start: usize, sendable: bool) -> Self {
         // SAFETY: the caller gives a range within the memory.
         let base = unsafe { memory.base().add(start) };
-        Self { base, capacity, published: AtomicUsize::new(published), memory, start, sendable }
+        Self { base, memory, start, sendable }
     }
 }
 
@@ -320,22 +331,23 @@ impl Region {
 
     /// A region of `capacity` bytes of `memory` from `start`, which no other region covers.
     pub(crate) fn within(memory: Memory, start: usize, capacity: usize, sendable: bool) -> Self {
-        Self { shared: Arc::new(RegionShared::new(memory, start, capacity, 0, sendable)) }
+        let shared = RegionShared::new(memory, start, sendable);
+        Self { base: shared.base, capacity, published: 0, shared: Arc::new(shared) }
     }
 
     /// How many bytes fit, in all.
     pub fn capacity(&self) -> usize {
-        self.shared.capacity
+        self.capacity
     }
 
     /// How many bytes are published.
     pub fn len(&self) -> usize {
-        self.shared.published.load(Ordering::Relaxed)
+        self.published
     }
 
     /// Whether nothing is published.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.published == 0
     }
 
     /// Whether a slice of this region is alive anywhere.
@@ -347,22 +359,29 @@ impl Region {
     ///
     /// # Panics
     /// If they do not fit: the caller asks `capacity` and `len` first.
-    pub fn append_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
-        let at = self.len();
-        assert!(
-            length <= self.shared.capacity - at,
-            "append of {length} bytes at {at} of {}",
-            self.shared.capacity
-        );
-        // SAFETY: `at + length` is within the region, whose memory its handle keeps alive. Nobody reads above
+    pub fn publish_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) {
+        let at = self.published;
+        assert!(length <= self.capacity - at, "append of {length} bytes at {at} of {}", self.capacity);
+        // SAFETY: `at + length` is within the region, whose memory its handle keeps alive. No slice reaches above
         // `published` and this region is the only writer (`&mut self`), so the borrow is exclusive.
-        let tail = unsafe { std::slice::from_raw_parts_mut(self.shared.base.as_ptr().add(at), length) };
+        let tail = unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(at), length) };
         fill(tail);
-        self.shared.published.store(at + length, Ordering::Release);
+        self.published = at + length;
+    }
+
+    /// Copies `bytes` behind what is published, and publishes them. Panics as [`Region::publish_with`].
+    pub fn publish(&mut self, bytes: &[u8]) {
+        self.publish_with(bytes.len(), |tail| tail.copy_from_slice(bytes));
+    }
+
+    /// As [`Region::publish_with`]; what was published, as a slice.
+    pub fn append_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
+        let at = self.published;
+        self.publish_with(length, fill);
         self.slice(at..at + length)
     }
 
-    /// Copies `bytes` behind what is published, and publishes them. Panics as [`Region::append_with`].
+    /// As [`Region::publish`]; what was published, as a slice.
     pub fn append(&mut self, bytes: &[u8]) -> Slice {
         self.append_with(bytes.len(), |tail| tail.copy_from_slice(bytes))
     }
@@ -372,7 +391,7 @@ impl Region {
     /// # Panics
     /// If the range passes what is published.
     pub fn slice(&self, range: Range<usize>) -> Slice {
-        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
+        assert!(range.start <= range.end && range.end <= self.published, "{range:?} of {}", self.published);
         Slice { region: self.shared.clone(), start: range.start, length: range.end - range.start }
     }
 
@@ -387,13 +406,12 @@ impl Region {
 
     /// Empties the region if no slice of it is alive; says whether it did.
     pub fn try_clear(&mut self) -> bool {
-        match Arc::get_mut(&mut self.shared) {
-            Some(shared) => {
-                shared.published.store(0, Ordering::Relaxed);
-                true
-            }
-            None => false,
+        // What was read through a slice that is gone happened before what is written next.
+        let is_alone = Arc::get_mut(&mut self.shared).is_some();
+        if is_alone {
+            self.published = 0;
         }
+        is_alone
     }
 }
 
@@ -415,8 +433,7 @@ impl Slice {
     /// The first `length` bytes of a buffer that was read from a disk.
     pub fn from_buffer(buffer: AlignedBuffer, length: usize) -> Self {
         assert!(length <= buffer.len(), "{length} of {} bytes", buffer.len());
-        let capacity = buffer.len();
-        let shared = RegionShared::new(Memory::Heap(buffer), 0, capacity, length, false);
+        let shared = RegionShared::new(Memory::Heap(buffer), 0, false);
         Self { region: Arc::new(shared), start: 0, length }
     }
 
@@ -448,9 +465,8 @@ impl Slice {
 impl Deref for Slice {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range was published when the slice was made (`Release` there; the slice itself reached
-        // this thread by a synchronising hand-over), it never changes while a slice is alive, and the handle
-        // keeps the memory alive.
+        // SAFETY: the range was published when the slice was made (which reached this thread by a synchronising
+        // hand-over), it never changes while a slice is alive, and the handle keeps the memory alive.
         unsafe { std::slice::from_raw_parts(self.region.base.as_ptr().add(self.start), self.length) }
     }
 }

@@ -34,6 +34,8 @@ mod listener;
 #[cfg(not(loom))]
 mod op;
 #[cfg(not(loom))]
+mod prefetch;
+#[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
 mod reactor;
@@ -63,6 +65,8 @@ pub use helper::Helper;
 pub use listener::Listener;
 #[cfg(not(loom))]
 pub use mailbox::{Full, Inbox, Outbox, Receiver, Sender, mailbox};
+#[cfg(not(loom))]
+pub use prefetch::prefetch;
 #[cfg(not(loom))]
 pub use reactor::{Reactor, ReactorConfig, ReactorStats, Ring, SLOW_POLL};
 #[cfg(not(loom))]

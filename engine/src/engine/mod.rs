@@ -1,6 +1,5 @@
 //! One core of the storage engine: its partitions, its journal and what runs behind them.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -205,7 +204,9 @@ impl Engine {
             .buffer_unordered(OPENS_MAX)
             .try_collect()
             .await?;
-        core.partitions.borrow_mut().extend(opened.into_iter().map(|partition| (partition.id(), partition)));
+        for partition in opened {
+            core.partitions.borrow_mut().insert(partition);
+        }
         if core.was_cut.take() {
             core.directory.sync_all().await?;
         }
@@ -229,7 +230,7 @@ impl Engine {
             return Err(CreateError::Offline);
         }
         let id = open.id;
-        if core.partitions.borrow().contains_key(&id) {
+        if core.partitions.borrow().contains(&id) {
             return Err(CreateError::Exists(id));
         }
         let partition = recovery::create_partition(core, open).await?;
@@ -237,10 +238,10 @@ impl Engine {
         if core.is_offline() {
             return Err(CreateError::Offline);
         }
-        if core.partitions.borrow().contains_key(&id) {
+        if core.partitions.borrow().contains(&id) {
             return Err(CreateError::Exists(id));
         }
-        core.partitions.borrow_mut().insert(id, partition.clone());
+        core.partitions.borrow_mut().insert(partition.clone());
         if self.inner.recovered.has_kafka_offsets(partition.name()) {
             // They are of an earlier partition of this name; the checkpoint says so before there is a log.
             checkpoint::write(core).await?;
@@ -283,7 +284,7 @@ impl Engine {
 
     /// Every partition of this core, by id.
     pub fn partitions(&self) -> Vec<Partition> {
-        self.inner.core.partitions.borrow().values().cloned().collect()
+        self.inner.core.partitions.borrow().to_vec()
     }
 
     /// Gives a partition new settings; says whether it is there.
@@ -309,7 +310,7 @@ impl Engine {
 
     /// Whether a partition cannot be written for now: the disk is full, or no more files can be opened.
     pub fn is_full(&self) -> bool {
-        self.inner.core.partitions.borrow().values().any(Partition::is_full)
+        self.inner.core.partitions.borrow().iter().any(Partition::is_full)
     }
 
     /// Completes once the log directory is offline, whoever met the failure: a client's request, or what is written
@@ -395,7 +396,7 @@ async fn open_or_offline(
         Err(error @ RecoveryError::Damaged { .. }) => {
             tracing::error!(partition = name, %error, "the partition is offline");
             let log = Log::new(
-                VecDeque::from([Segment::new(Offset(0))]),
+                [Segment::new(Offset(0))],
                 Offset(0),
                 leader_epoch,
                 LeaderEpochs::default(),

@@ -23,12 +23,18 @@ pub struct OffsetIndex {
     base: Offset,
     /// Offset relative to `base`, and position.
     entries: Vec<(u32, u32)>,
+    /// The last of them, beside what every batch looks at.
+    newest: Option<(u32, u32)>,
 }
 
 impl OffsetIndex {
     /// No entry.
     pub fn new(base: Offset) -> Self {
-        Self { base, entries: Vec::new() }
+        Self::of(base, Vec::new())
+    }
+
+    fn of(base: Offset, entries: Vec<(u32, u32)>) -> Self {
+        Self { base, newest: entries.last().copied(), entries }
     }
 
     /// The entries of a file, a tail of zeros left out, each checked against the log's length.
@@ -48,7 +54,7 @@ impl OffsetIndex {
         let entries: Vec<_> = (0..count).map(entry).collect();
         match entries.iter().position(|(_, position)| u64::from(*position) >= log_bytes) {
             Some(index) => Err(IndexError::BehindLog { index }),
-            None => Ok(Self { base, entries }),
+            None => Ok(Self::of(base, entries)),
         }
     }
 
@@ -67,8 +73,9 @@ impl OffsetIndex {
     pub fn push(&mut self, offset: Offset, position: Position) {
         let relative = i32::try_from(offset.0 - self.base.0).ok().and_then(|it| u32::try_from(it).ok());
         let (Some(relative), Ok(position)) = (relative, u32::try_from(position.0)) else { return };
-        if self.entries.last().is_none_or(|last| last.0 < relative && last.1 < position) {
+        if self.newest.is_none_or(|newest| newest.0 < relative && newest.1 < position) {
             self.entries.push((relative, position));
+            self.newest = Some((relative, position));
         }
     }
 
@@ -104,13 +111,14 @@ impl OffsetIndex {
 
     /// The newest entry.
     pub fn last(&self) -> Option<OffsetEntry> {
-        self.entries.len().checked_sub(1).map(|index| self.entry(index))
+        self.newest.map(|newest| self.absolute(newest))
     }
 
     /// Removes the entries of `end` and behind it.
     pub fn truncate_to(&mut self, end: Offset) {
         let kept = self.entries.partition_point(|entry| self.base.0 + i64::from(entry.0) < end.0);
         self.entries.truncate(kept);
+        self.newest = self.entries.last().copied();
     }
 
     /// How many entries there are.
@@ -129,7 +137,10 @@ impl OffsetIndex {
     }
 
     fn entry(&self, index: usize) -> OffsetEntry {
-        let (offset, position) = self.entries[index];
+        self.absolute(self.entries[index])
+    }
+
+    fn absolute(&self, (offset, position): (u32, u32)) -> OffsetEntry {
         OffsetEntry {
             offset: Offset(self.base.0 + i64::from(offset)),
             position: Position(u64::from(position)),

@@ -23,12 +23,18 @@ pub struct TimeIndex {
     base: Offset,
     /// Timestamp, and offset relative to `base`.
     entries: Vec<(i64, u32)>,
+    /// The last of them, beside what every batch looks at.
+    newest: Option<(i64, u32)>,
 }
 
 impl TimeIndex {
     /// No entry.
     pub fn new(base: Offset) -> Self {
-        Self { base, entries: Vec::new() }
+        Self::of(base, Vec::new())
+    }
+
+    fn of(base: Offset, entries: Vec<(i64, u32)>) -> Self {
+        Self { base, newest: entries.last().copied(), entries }
     }
 
     /// The entries of a file, a tail of zeros left out.
@@ -47,7 +53,7 @@ impl TimeIndex {
             }
         };
         let count = sound_entries(bytes, TIME_ENTRY_BYTES, rises)?;
-        Ok(Self { base, entries: (0..count).map(entry).collect() })
+        Ok(Self::of(base, (0..count).map(entry).collect()))
     }
 
     /// The file's bytes.
@@ -64,8 +70,9 @@ impl TimeIndex {
     pub fn push(&mut self, entry: TimeEntry) {
         let relative = i32::try_from(entry.offset.0 - self.base.0).ok().and_then(|it| u32::try_from(it).ok());
         let Some(relative) = relative else { return };
-        if self.entries.last().is_none_or(|last| last.0 < entry.timestamp.0 && last.1 <= relative) {
+        if self.newest.is_none_or(|newest| newest.0 < entry.timestamp.0 && newest.1 <= relative) {
             self.entries.push((entry.timestamp.0, relative));
+            self.newest = Some((entry.timestamp.0, relative));
         }
     }
 
@@ -88,13 +95,14 @@ impl TimeIndex {
 
     /// The newest entry.
     pub fn last(&self) -> Option<TimeEntry> {
-        self.entries.len().checked_sub(1).map(|index| self.entry(index))
+        self.newest.map(|newest| self.absolute(newest))
     }
 
     /// Removes the entries of `end` and behind it.
     pub fn truncate_to(&mut self, end: Offset) {
         let kept = self.entries.partition_point(|entry| self.base.0 + i64::from(entry.1) < end.0);
         self.entries.truncate(kept);
+        self.newest = self.entries.last().copied();
     }
 
     /// How many entries there are.
@@ -113,7 +121,10 @@ impl TimeIndex {
     }
 
     fn entry(&self, index: usize) -> TimeEntry {
-        let (timestamp, offset) = self.entries[index];
+        self.absolute(self.entries[index])
+    }
+
+    fn absolute(&self, (timestamp, offset): (i64, u32)) -> TimeEntry {
         TimeEntry { timestamp: Timestamp(timestamp), offset: Offset(self.base.0 + i64::from(offset)) }
     }
 }

@@ -19,6 +19,7 @@ use crate::epochs::LeaderEpochs;
 use crate::producers::Producers;
 use crate::read::ReadError;
 use crate::segment::Segment;
+use crate::sequence::Sequence;
 use crate::{LeaderEpoch, LogConfig, Offset, Position};
 
 /// A place in a log, at the start of a batch or at its end.
@@ -68,7 +69,7 @@ pub(crate) struct JournalEntry {
 
 /// See the module.
 pub(crate) struct Log {
-    pub(crate) segments: VecDeque<Segment>,
+    pub(crate) segments: Sequence<Segment>,
     pub(crate) log_start: Offset,
     /// The log's start as the last durable checkpoint says it.
     pub(crate) said_start: Offset,
@@ -114,14 +115,15 @@ const HINTS_MAX: usize = 8;
 impl Log {
     /// A log of what recovery found, or of one empty segment.
     pub(crate) fn new(
-        segments: VecDeque<Segment>,
+        segments: impl IntoIterator<Item = Segment>,
         log_start: Offset,
         leader_epoch: LeaderEpoch,
         mut epochs: LeaderEpochs,
         producers: Producers,
         config: LogConfig,
     ) -> Self {
-        let active = segments.back().expect("a log has a segment");
+        let segments: Sequence<Segment> = segments.into_iter().collect();
+        let active = segments.newest().expect("a log has a segment");
         let end = Point { segment: active.base, position: Position(active.end), offset: active.next };
         epochs.assign(leader_epoch, end.offset);
         Self {
@@ -155,18 +157,18 @@ impl Log {
     }
 
     pub(crate) fn active(&self) -> &Segment {
-        self.segments.back().expect("a log has a segment")
+        self.segments.newest().expect("a log has a segment")
     }
 
     pub(crate) fn active_mut(&mut self) -> &mut Segment {
-        self.segments.back_mut().expect("a log has a segment")
+        self.segments.newest_mut().expect("a log has a segment")
     }
 
     /// The log goes on in a new segment, with the producers as they are now beside it.
     pub(crate) fn roll(&mut self) {
         let mut segment = Segment::new(self.active().next);
         segment.snapshot = (!self.producers.is_empty()).then(|| self.producers.to_snapshot());
-        self.segments.push_back(segment);
+        self.segments.push(segment);
     }
 
     /// A leader's epoch begins at the log's end. So the one before has an end although nothing was written in this one
@@ -185,13 +187,12 @@ impl Log {
 
     /// The segment with this base offset.
     pub(crate) fn segment(&self, base: Offset) -> Option<&Segment> {
-        let index = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
-        self.segments.get(index)
+        self.segments.get(self.segments.index_of_key(&base, |segment| segment.base)?)
     }
 
     /// The segment with this base offset.
     pub(crate) fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
-        let index = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
+        let index = self.segments.index_of_key(&base, |segment| segment.base)?;
         self.segments.get_mut(index)
     }
 

@@ -84,7 +84,7 @@ impl Partition {
                 self.core().release(region);
             }
             if let Err(error) = retire_segment(self, segment.base).await {
-                self.inner.log.borrow_mut().segments.push_front(segment);
+                self.inner.log.borrow_mut().segments.push_oldest(segment);
                 return Err(error);
             }
         }
@@ -268,7 +268,7 @@ impl Partition {
             let mut log = self.inner.log.borrow_mut();
             let dirty = log.dirty_bytes();
             core.dirty_bytes.set(core.dirty_bytes.get() - dirty);
-            for segment in &mut log.segments {
+            for segment in log.segments.iter_mut() {
                 segment.written = segment.end;
             }
             let spare: Vec<Region> = log.spare.drain(..).collect();
@@ -543,8 +543,8 @@ impl Log {
         self.cuts += 1;
         self.hints.clear();
         let keep = self.segments.partition_point(|segment| segment.base <= cut.segment);
-        let removed: Vec<Segment> = self.segments.drain(keep..).collect();
-        let mut held = self.segments.pop_back().expect("the cut is in a segment");
+        let removed: Vec<Segment> = self.segments.split_off(keep);
+        let mut held = self.segments.pop_newest().expect("the cut is in a segment");
         let mut segment =
             Segment::recovered(cut.segment, cut.offset, cut.position.0, std::mem::take(&mut self.cut_tail));
         segment.allocated = held.allocated;
@@ -554,7 +554,7 @@ impl Log {
         segment.written_at = held.written_at.filter(|_| cut.position.0 > 0);
         // What was the largest timestamp may be cut off: who asks has it looked up again.
         segment.look_up_by(Lookup::new(cut.segment, cut.position, cut.offset));
-        self.segments.push_back(segment);
+        self.segments.push(segment);
         let end = Point { segment: cut.segment, position: cut.position, offset: cut.offset };
         self.settled = end;
         self.strict_end = self.strict_end.min(end.offset);
@@ -584,11 +584,11 @@ impl Log {
         }
         self.cuts += 1;
         self.hints.clear();
-        self.segments.pop_front()
+        self.segments.pop_oldest()
     }
 
     /// The base offset of the first segment.
     pub(crate) fn first_base(&self) -> Offset {
-        self.segments.front().map_or(Offset(0), |segment| segment.base)
+        self.segments.oldest().map_or(Offset(0), |segment| segment.base)
     }
 }

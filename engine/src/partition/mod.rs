@@ -94,6 +94,11 @@ impl Partition {
         &self.inner.folder
     }
 
+    /// Has the processor fetch what an append looks at first, while its batches are checked.
+    pub fn prefetch(&self) {
+        flumen_ring::prefetch(&*self.inner);
+    }
+
     /// Its topic's id and its index.
     pub fn id(&self) -> PartitionId {
         self.inner.id

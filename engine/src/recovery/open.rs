@@ -134,7 +134,7 @@ pub(crate) async fn create_partition(
         return Err(error);
     }
     let log = Log::new(
-        VecDeque::from([Segment::new(Offset(0))]),
+        [Segment::new(Offset(0))],
         Offset(0),
         open.leader_epoch,
         LeaderEpochs::default(),

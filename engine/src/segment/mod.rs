@@ -26,6 +26,7 @@ pub(crate) use lookup::Lookup;
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::cache::{EXTENT_CLASSES, Listing};
+use crate::sequence::Sequence;
 use crate::storage::DataFile;
 use crate::{Offset, Position, Timestamp};
 
@@ -84,7 +85,7 @@ pub(crate) struct Segment {
     pub(crate) snapshot: Option<Vec<u8>>,
     /// Its entries in the list of those that hold extents.
     pub(crate) listing: Listing,
-    extents: VecDeque<Extent>,
+    extents: Sequence<Extent>,
     /// The bytes from `align_down(end)` to `end`, while no extent holds them.
     tail: Vec<u8>,
     allocation_bytes: u64,
@@ -153,7 +154,7 @@ impl Segment {
             appended_at: None,
             snapshot: None,
             listing: Listing::default(),
-            extents: VecDeque::new(),
+            extents: Sequence::new(),
             tail: Vec::new(),
             allocation_bytes: ALLOCATION_BYTES_MIN,
             extent_bytes: EXTENT_CLASSES[0],
@@ -204,7 +205,7 @@ impl Segment {
     }
 
     fn tail_room(&self) -> usize {
-        self.extents.back().map_or(0, |extent| extent.region.capacity() - extent.region.len())
+        self.extents.newest().map_or(0, |extent| extent.region.capacity() - extent.region.len())
     }
 
     /// Publishes `bytes` behind the end. `spare` has extents enough; they are taken from its front.
@@ -216,8 +217,8 @@ impl Segment {
                 continue;
             }
             let (head, rest) = bytes.split_at(room.min(bytes.len()));
-            let extent = self.extents.back_mut().expect("there is room in it");
-            extent.region.append(head);
+            let extent = self.extents.newest_mut().expect("there is room in it");
+            extent.region.publish(head);
             self.end += head.len() as u64;
             bytes = rest;
         }
@@ -225,7 +226,7 @@ impl Segment {
 
     fn start_extent(&mut self, spare: &mut VecDeque<Region>, now: Duration) {
         let mut region = spare.pop_front().expect("extents were reserved before");
-        match self.extents.back() {
+        match self.extents.newest() {
             Some(full) => {
                 self.paced_bytes += full.region.capacity();
                 self.earn_class(now);
@@ -235,10 +236,10 @@ impl Segment {
         let start = align_down(self.end);
         if start < self.end {
             assert_eq!(self.tail.len() as u64, self.end - start, "the tail block is kept");
-            region.append(&self.tail);
+            region.publish(&self.tail);
             self.tail = Vec::new();
         }
-        self.extents.push_back(Extent { start, region });
+        self.extents.push(Extent { start, region });
     }
 
     /// By how long it takes to fill an extent of what it earned before, whatever it got.
@@ -259,7 +260,7 @@ impl Segment {
 
     /// Where the cache begins: everything from here to the end is in memory.
     pub(crate) fn cached_from(&self) -> u64 {
-        self.extents.front().map_or(self.end, |extent| extent.start)
+        self.extents.oldest().map_or(self.end, |extent| extent.start)
     }
 
     /// The bytes of a cached range, in order.
@@ -343,7 +344,7 @@ impl Segment {
     /// Gives back the oldest extent if all of it is in the file and below `settled` (nobody will ask for it to
     /// be journaled). The last extent goes only with `idle`; its partial block is kept.
     pub(crate) fn evict(&mut self, settled: u64, idle: bool) -> Option<Region> {
-        let extent = self.extents.front()?;
+        let extent = self.extents.oldest()?;
         let clean = extent.end() <= self.written && extent.end() <= settled;
         let last = self.extents.len() == 1;
         if !clean || (last && !idle && !self.is_sealed) {
@@ -359,13 +360,13 @@ impl Segment {
             };
             self.extent_bytes = EXTENT_CLASSES[0];
         }
-        self.extents.pop_front().map(|extent| extent.region)
+        self.extents.pop_oldest().map(|extent| extent.region)
     }
 
     /// Gives back every extent, whatever its state: the segment goes away.
     pub(crate) fn drop_extents(&mut self) -> impl Iterator<Item = Region> {
         self.tail = Vec::new();
-        std::mem::take(&mut self.extents).into_iter().map(|extent| extent.region)
+        self.extents.split_off(0).into_iter().map(|extent| extent.region)
     }
 
     /// Whether `largest` is of the whole segment, not of a part behind a recovery or a cut.
@@ -404,7 +405,7 @@ impl Segment {
     pub(crate) fn holds_whole_chunks(&self) -> bool {
         let largest = EXTENT_CLASSES[EXTENT_CLASSES.len() - 1];
         self.extents.len() > 1
-            && self.extents.front().is_some_and(|oldest| oldest.region.capacity() >= largest)
+            && self.extents.oldest().is_some_and(|oldest| oldest.region.capacity() >= largest)
     }
 
     /// How many extents are held.

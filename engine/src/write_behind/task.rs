@@ -265,7 +265,7 @@ async fn cool(core: &CoreHandle) {
                 && log.segments.iter().all(|segment| !segment.has_extents());
             if done {
                 // An idle partition holds no descriptor either, and no index that a file has.
-                for segment in &mut log.segments {
+                for segment in log.segments.iter_mut() {
                     segment.file = None;
                     if segment.is_sealed {
                         segment.lookup = None;
@@ -303,7 +303,7 @@ fn give_up(core: &CoreHandle, idle: bool) {
     if !idle || !is_stuck || core.write_behind.checkpoint_is_stale.get() {
         return;
     }
-    let lost = core.partitions.borrow().values().any(|partition| {
+    let lost = core.partitions.borrow().iter().any(|partition| {
         let log = partition.inner().log.borrow();
         log.status == Status::Poisoned && !log.journaled.is_empty()
     });

@@ -285,7 +285,7 @@ fn open_file(partition: &Partition, base: Offset) -> Option<Rc<dyn crate::storag
 /// What to do next; pure.
 fn next_step(log: &Log, extent: Extent) -> Step {
     let active = log.active().base;
-    let first = log.segments.iter().rposition(|segment| segment.is_sealed).map_or(0, |last| last + 1);
+    let first = log.segments.partition_point(|segment| segment.is_sealed);
     for segment in log.segments.iter().skip(first) {
         let base = segment.base;
         let target = match extent {

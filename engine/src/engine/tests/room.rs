@@ -27,7 +27,7 @@ fn a_log_that_was_rolled_and_sealed_while_nobody_looked_is_cut() {
         }
         // As retention rolls; write-behind comes by before anybody else.
         let next = partition.log_end_offset();
-        partition.inner().log.borrow_mut().segments.push_back(Segment::new(next));
+        partition.inner().log.borrow_mut().segments.push(Segment::new(next));
         let turn = partition.inner().io.take().await;
         let end = partition.inner().log.borrow().end();
         let written = write_behind::write_out(
@@ -182,7 +182,7 @@ fn the_more_partitions_are_written_to_the_less_memory_each_has_at_its_end() {
             let log = partition.inner().log.borrow();
             log.segments.iter().map(Segment::extents).sum::<usize>()
         };
-        let extents: usize = logs.values().map(extents_of).sum();
+        let extents: usize = logs.iter().map(extents_of).sum();
         let stats = engine.stats();
         let mean = stats.cache_bytes_used / extents as u64;
         assert!(mean < 70 << 10, "{mean} bytes in each of {extents} extents");

@@ -127,23 +127,24 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
             true => image.topic_by_id(id),
             false => image.topic(&name),
         };
-        let topic_id = topic.map(|topic| topic.id);
         let is_closed =
             topic.is_some_and(|topic| is_closed(&topic.name, context.request.client_id.as_deref()));
         let mut progress = Vec::with_capacity(partitions.len());
         for ProducePartition { index, records } in partitions {
             let records = records.unwrap_or_default();
-            let known = match (&refused, topic_id) {
+            let known = match (&refused, topic) {
                 (Some((error, message)), _) => Err(failure(index, *error, message.clone())),
-                (None, Some(id)) => known(&image, PartitionId { topic: id, partition: index })
-                    .ok_or_else(|| failure(index, ResponseError::UnknownTopicOrPartition, None)),
+                (None, Some(topic)) if topic.has_partition(index) => {
+                    Ok(PartitionId { topic: topic.id, partition: index })
+                }
+                (None, Some(_)) => Err(failure(index, ResponseError::UnknownTopicOrPartition, None)),
                 (None, None) => Err(failure(index, unknown_topic(version), None)),
             };
             let check = || check(index, records.clone(), acks, version, is_closed);
-            let checked = known.and_then(|id| Ok((id, check()?)));
+            let checked = known.and_then(|id| Ok((id, Owner::of(&context.shard, &id), check()?)));
             progress.push(match checked {
                 Err(answer) => Progress::Answered(answer),
-                Ok((id, checked)) => {
+                Ok((id, owner, checked)) => {
                     let checked = match treatment(&context.shard, &image, &checked, id) {
                         // On the heap: few need it, and every connection's task has room for what is not.
                         Some(treatment) => {
@@ -156,7 +157,7 @@ pub async fn start(context: RequestContext, body: Bytes) -> Result<Pending, Refu
                         Checked::Sound(batches) => (Some(batches), None),
                         Checked::Refused(error) => (None, Some(error)),
                     };
-                    match place(&context.shard, id, batches, &mut sent) {
+                    match owner.place(id, batches, &mut sent) {
                         Some(place) => Progress::Appending { index, records, refused, place },
                         None => {
                             Progress::Answered(failure(index, ResponseError::UnknownTopicOrPartition, None))
@@ -343,10 +344,6 @@ fn named<'a>(image: &'a Image, name: &'a str, id: Uuid) -> &'a str {
     }
 }
 
-fn known(image: &Image, id: PartitionId) -> Option<PartitionId> {
-    image.topic_by_id(id.topic)?.partition(id.partition).map(|_| id)
-}
-
 /// What the check of a batch says, where its partition has a word too.
 enum Checked {
     /// To be appended.
@@ -455,22 +452,42 @@ fn failure(index: i32, error: ResponseError, message: Option<String>) -> Produce
     ProducePartitionResponse::error(index, error.code(), message)
 }
 
-/// Appends here, or puts the batches with those for their owner's core. `None` if there is no such partition.
-fn place(
-    shard: &Rc<Shard>,
-    id: PartitionId,
-    batches: Option<CheckedBatches>,
-    sent: &mut Sent,
-) -> Option<Place> {
-    let core = shard.core_of(&id);
-    if core != shard.core() {
-        let batch = sent.entry(core).or_default();
-        batch.push((id, batches));
-        return Some(Place::There { core, place: batch.len() - 1 });
+/// Where a partition lives.
+enum Owner {
+    /// On this core; `None` if it is not there.
+    Here(Option<Partition>),
+    There(CoreId),
+}
+
+impl Owner {
+    /// What is looked at of a partition of this core comes into the processor's caches from now on, while the batch is
+    /// checked: with many partitions it is in none.
+    fn of(shard: &Shard, id: &PartitionId) -> Self {
+        let core = shard.core_of(id);
+        if core != shard.core() {
+            return Self::There(core);
+        }
+        let partition = shard.partition(id);
+        partition.iter().for_each(Partition::prefetch);
+        Self::Here(partition)
     }
-    let partition = shard.partition(&id)?;
-    let append = batches.map(|batches| maybe_done(partition.append(batches, AppendOrigin::Client)));
-    Some(Place::Here { partition, append })
+
+    /// Appends here, or puts the batches with those for their owner's core. `None` if there is no such partition.
+    fn place(self, id: PartitionId, batches: Option<CheckedBatches>, sent: &mut Sent) -> Option<Place> {
+        match self {
+            Self::Here(partition) => {
+                let partition = partition?;
+                let append =
+                    batches.map(|batches| maybe_done(partition.append(batches, AppendOrigin::Client)));
+                Some(Place::Here { partition, append })
+            }
+            Self::There(core) => {
+                let batch = sent.entry(core).or_default();
+                batch.push((id, batches));
+                Some(Place::There { core, place: batch.len() - 1 })
+            }
+        }
+    }
 }
 
 /// Appends to the partitions of this core for a connection of another one. All are placed before the first

@@ -62,6 +62,11 @@ pub struct PartitionImage {
 }
 
 impl TopicImage {
+    /// Whether it has a partition of this index.
+    pub fn has_partition(&self, index: i32) -> bool {
+        usize::try_from(index).is_ok_and(|index| index < self.partitions.len())
+    }
+
     /// The partition of this index.
     pub fn partition(&self, index: i32) -> Option<&PartitionImage> {
         self.partitions.get(&index)
