@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 
 #[cfg(not(loom))]
 use crate::chunk::ChunkMemory;
+use crate::copy::{PAST_CACHES_BYTES_MIN, copy_past_caches};
 #[cfg(not(loom))]
 use crate::huge::{HUGE_PAGE_BYTES, HugePages};
 use crate::sync::Arc;
@@ -372,6 +373,15 @@ impl Region {
     /// Copies `bytes` behind what is published, and publishes them. Panics as [`Region::publish_with`].
     pub fn publish(&mut self, bytes: &[u8]) {
         self.publish_with(bytes.len(), |tail| tail.copy_from_slice(bytes));
+    }
+
+    /// As [`Region::publish`], for what is most likely not looked at before much else was: much of it goes past the
+    /// processor's caches.
+    pub fn publish_unread(&mut self, bytes: &[u8]) {
+        if bytes.len() < PAST_CACHES_BYTES_MIN {
+            return self.publish(bytes);
+        }
+        self.publish_with(bytes.len(), |tail| copy_past_caches(tail, bytes));
     }
 
     /// As [`Region::publish_with`]; what was published, as a slice.

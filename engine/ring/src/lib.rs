@@ -7,6 +7,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod buffer;
+mod copy;
 mod doorbell;
 mod mailbox;
 mod sync;

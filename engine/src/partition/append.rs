@@ -15,6 +15,7 @@ use crate::batch::{BatchHeader, CheckedBatches, HEADER_BYTES, Placement, Timesta
 use crate::core::count;
 use crate::producers::{TransactionEnd, Verdict};
 use crate::read::ReadLimit;
+use crate::segment::Reading;
 use crate::{LogConfig, Offset, Position, ProducerId, Timestamp};
 
 /// How long after a partition's first append its segment's age is looked for.
@@ -360,10 +361,11 @@ impl Partition {
 fn publish(log: &mut Log, last_offset: Offset, max_timestamp: Timestamp, bytes: [&[u8]; 2], now: Duration) {
     let interval_bytes = log.config.index_interval_bytes;
     let mut spare = std::mem::take(&mut log.spare);
+    let reading = log.reading();
     let active = log.active_mut();
     let position = active.end;
     for part in bytes {
-        active.publish(part, &mut spare, now);
+        active.publish(part, reading, &mut spare, now);
     }
     active.next = Offset(last_offset.0 + 1);
     if position == 0 {
@@ -387,6 +389,15 @@ impl Log {
             && active.end > 0
             && self.config.segment_ms < i64::MAX
             && self.is_online()
+    }
+
+    /// When what is appended now is most likely read: a commit group copies what it holds; but what is relaxed nobody
+    /// looks at again except readers, and writes are the disk's own.
+    pub(crate) fn reading(&self) -> Reading {
+        match self.is_relaxed() && !self.active().is_read_along() {
+            true => Reading::Late,
+            false => Reading::Soon,
+        }
     }
 
     /// Consumers see everything below `point`.

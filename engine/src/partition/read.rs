@@ -264,6 +264,7 @@ impl Partition {
         let next =
             if upto == segment.end { Some(segment.next) } else { view.header(upto).map(|h| h.base_offset()) };
         let base = segment.base;
+        segment.read_to.set(segment.read_to.get().max(Some(Position(upto))));
         Ok(Sought::Batches(Batches {
             slices: view.slices(position, upto),
             first: Point { segment: base, position: Position(position), offset: first.base_offset() },

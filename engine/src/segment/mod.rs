@@ -16,6 +16,7 @@
 
 mod lookup;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,6 +45,9 @@ const WHOLE_FILL_TIME: Duration = Duration::from_millis(125);
 /// An extent that was earned is not made smaller than so many batches: a write that begins and ends within one needs no
 /// copy.
 const BATCHES_IN_EXTENT: usize = 4;
+
+/// Who reads so near the end finds what is appended in the processor's caches.
+const READ_ALONG_BYTES: u64 = 4 << 20;
 
 /// One segment of a partition's log.
 pub(crate) struct Segment {
@@ -83,6 +87,8 @@ pub(crate) struct Segment {
     pub(crate) appended_at: Option<u64>,
     /// The producers as of its base, to be written beside it.
     pub(crate) snapshot: Option<Vec<u8>>,
+    /// Up to where it was read; `None` where it was not.
+    pub(crate) read_to: Cell<Option<Position>>,
     /// Its entries in the list of those that hold extents.
     pub(crate) listing: Listing,
     extents: Sequence<Extent>,
@@ -109,6 +115,15 @@ impl Written {
     pub(crate) fn once(at: Timestamp) -> Self {
         Self { first: at, last: at }
     }
+}
+
+/// When what is published is most likely read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// While the processor's caches may have it.
+    Soon,
+    /// Not before much else was published.
+    Late,
 }
 
 /// Room that a segment's file needs.
@@ -153,6 +168,7 @@ impl Segment {
             lookup: Some(Lookup::new(base, Position(0), base)),
             appended_at: None,
             snapshot: None,
+            read_to: Cell::new(None),
             listing: Listing::default(),
             extents: Sequence::new(),
             tail: Vec::new(),
@@ -208,8 +224,19 @@ impl Segment {
         self.extents.newest().map_or(0, |extent| extent.region.capacity() - extent.region.len())
     }
 
+    /// Whether somebody reads what is appended soon after.
+    pub(crate) fn is_read_along(&self) -> bool {
+        self.read_to.get().is_some_and(|to| self.end - to.0 <= READ_ALONG_BYTES)
+    }
+
     /// Publishes `bytes` behind the end. `spare` has extents enough; they are taken from its front.
-    pub(crate) fn publish(&mut self, mut bytes: &[u8], spare: &mut VecDeque<Region>, now: Duration) {
+    pub(crate) fn publish(
+        &mut self,
+        mut bytes: &[u8],
+        reading: Reading,
+        spare: &mut VecDeque<Region>,
+        now: Duration,
+    ) {
         while !bytes.is_empty() {
             let room = self.tail_room();
             if room == 0 {
@@ -218,7 +245,10 @@ impl Segment {
             }
             let (head, rest) = bytes.split_at(room.min(bytes.len()));
             let extent = self.extents.newest_mut().expect("there is room in it");
-            extent.region.publish(head);
+            match reading {
+                Reading::Soon => extent.region.publish(head),
+                Reading::Late => extent.region.publish_unread(head),
+            }
             self.end += head.len() as u64;
             bytes = rest;
         }
@@ -442,7 +472,7 @@ mod tests {
         let mut segment = Segment::new(Offset(0));
         let bytes: Vec<u8> = (0..20_000u32).map(|index| index as u8).collect();
         assert_eq!(segment.extent_wanted(bytes.len(), 0, || EXTENT_CLASSES[3]), Some(20_000));
-        segment.publish(&bytes, &mut spare(&[16 << 10, 16 << 10]), Duration::ZERO);
+        segment.publish(&bytes, Reading::Soon, &mut spare(&[16 << 10, 16 << 10]), Duration::ZERO);
         let slices = segment.cached(100, 19_000);
         assert_eq!(slices.len(), 2);
         let read: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
@@ -465,7 +495,7 @@ mod tests {
                     // No more than this is free.
                     spare.push_back(Region::on_heap(SHARED_MAX));
                 }
-                segment.publish(&batch, &mut spare, now);
+                segment.publish(&batch, Reading::Soon, &mut spare, now);
                 now += interval;
             }
             largest
@@ -480,14 +510,14 @@ mod tests {
     #[test]
     fn an_idle_segment_keeps_its_last_partial_block_only() {
         let mut segment = Segment::new(Offset(0));
-        segment.publish(&[7; 5000], &mut spare(&[16 << 10]), Duration::ZERO);
+        segment.publish(&[7; 5000], Reading::Soon, &mut spare(&[16 << 10]), Duration::ZERO);
         assert!(segment.evict(u64::MAX, true).is_none(), "it is dirty");
         segment.written = 5000;
         assert!(segment.evict(4999, true).is_none(), "its last byte is not settled");
         assert!(segment.evict(5000, false).is_none(), "its last extent stays while it is in use");
         assert!(segment.evict(5000, true).is_some());
         assert_eq!((segment.tail.len(), segment.cached_from()), (904, 5000));
-        segment.publish(&[8; 10], &mut spare(&[16 << 10]), Duration::ZERO);
+        segment.publish(&[8; 10], Reading::Soon, &mut spare(&[16 << 10]), Duration::ZERO);
         assert_eq!(segment.cached_from(), 4096);
         let read: Vec<u8> = segment.cached(4096, 5010).iter().flat_map(|slice| slice.to_vec()).collect();
         assert_eq!(read, [vec![7; 904], vec![8; 10]].concat());

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use futures_util::future::{Either, select};
 
 use super::*;
-use crate::segment::Segment;
+use crate::segment::{Reading, Segment};
 use crate::write_behind::{self, Extent};
 use flumen_ring::CHUNK_BYTES;
 
@@ -727,5 +727,31 @@ fn readers_leave_the_disk_to_writes_that_are_behind() {
         // Quiet for so long it is written.
         runtime.sleep(Duration::from_secs(5)).await;
         assert!(together().iter().all(Option::is_some));
+    });
+}
+
+#[test]
+fn what_nobody_reads_along_is_kept_out_of_the_caches() {
+    let relaxed = open_with(0, |config| config.flush_messages = i64::MAX);
+    World::new(71).live(vec![relaxed, open(1)], |engine, _| async move {
+        let [relaxed, durable] = [0, 1].map(|index| engine.partition(&open(index).id).expect("open"));
+        let reading = |partition: &Partition| partition.inner().log.borrow().reading();
+        append(&durable, batch(1, 3000, 1)).await;
+        assert_eq!(reading(&durable), Reading::Soon, "a commit group copies it");
+
+        append(&relaxed, batch(1, 3000, 1)).await;
+        assert_eq!(reading(&relaxed), Reading::Late);
+        let read = relaxed.read(Offset(0), 1 << 20, true, ReadLimit::HighWatermark).await.expect("read");
+        assert_eq!(bytes_of(&read).len(), batch(1, 3000, 1).length());
+        assert_eq!(reading(&relaxed), Reading::Soon, "somebody is there");
+        for _ in 0..100 {
+            append(&relaxed, batch(1, 60_000, 2)).await;
+        }
+        assert_eq!(reading(&relaxed), Reading::Late, "who is 6 MB behind does not read along");
+        let end = relaxed.high_watermark();
+        let last = Offset(end.0 - 1);
+        let read = relaxed.read(last, 1 << 20, true, ReadLimit::HighWatermark).await.expect("read");
+        assert!(bytes_of(&read).ends_with(&batch(1, 60_000, 2).bytes()[61..]));
+        assert_eq!(reading(&relaxed), Reading::Soon);
     });
 }
