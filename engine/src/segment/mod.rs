@@ -338,9 +338,28 @@ impl Segment {
     pub(crate) fn whole_blocks_at(&self, from: u64, length_max: u64) -> Option<Slice> {
         let index = self.extents.partition_point(|extent| extent.end() <= from);
         let extent = self.extents.get(index)?;
-        let to = align_down(extent.end()).min(from + length_max);
+        let to = align_down(extent.end().min(from + length_max));
         (extent.start <= from && from < to)
             .then(|| extent.region.slice((from - extent.start) as usize..(to - extent.start) as usize))
+    }
+
+    /// How far `from..to` is in pieces of extents of less than `enough` bytes, but for the first one: what has to be
+    /// gathered for one write. Where more follows on `to`, it ends with an extent if one ends there, so that the next
+    /// write begins with one, and needs no copy.
+    pub(crate) fn gathered_to(&self, from: u64, to: u64, enough: u64, goes_on: bool) -> u64 {
+        let first = self.extents.partition_point(|extent| extent.end() <= from);
+        let (mut at, mut extent_end) = (from, None);
+        for extent in self.extents.iter().skip(first) {
+            let end = extent.end().min(to);
+            if at == to || at > from && end - at >= enough {
+                break;
+            }
+            at = end;
+            if at == extent.end() && at.is_multiple_of(BLOCK_BYTES) {
+                extent_end = Some(at);
+            }
+        }
+        extent_end.filter(|_| goes_on).unwrap_or(at)
     }
 
     /// How much more the file needs so that `end` fits.

@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(500);
 const STARVING_TICK: Duration = Duration::from_millis(10);
 /// So many partitions are written at a time.
 const JOBS_MAX: usize = 8;
+/// The same, where what is dirty becomes too much: small writes wait for the core to look at each more than for the disk.
+const JOBS_BEHIND_MAX: usize = 32;
 /// So many are written before the ring is looked at again.
 const WRITES_BEFORE_A_LOOK_MAX: usize = 128;
 /// So many partitions are flushed for one checkpoint, when the ring fills.
@@ -195,12 +197,20 @@ async fn run_jobs(core: &CoreHandle, jobs: Jobs) {
 async fn run_each(core: &CoreHandle, jobs: impl IntoIterator<Item = (Partition, Job)>) {
     let mut running = FuturesUnordered::new();
     for (partition, job) in jobs {
-        if running.len() >= JOBS_MAX {
+        if running.len() >= jobs_max(core) {
             running.next().await;
         }
         running.push(run_job(core, partition, job));
     }
     while running.next().await.is_some() {}
+}
+
+/// How many are written at a time. More would be in the way of commits, whose writes are the same disk's.
+fn jobs_max(core: &CoreHandle) -> usize {
+    match core.dirty_bytes.get() > core.config.dirty_bytes_max as u64 / 2 {
+        true => JOBS_BEHIND_MAX,
+        false => JOBS_MAX,
+    }
 }
 
 /// Flushes many partitions, some at a time.

@@ -327,22 +327,82 @@ fn next_step(log: &Log, extent: Extent) -> Step {
 fn next_write(segment: &crate::segment::Segment, target: u64) -> Step {
     let base = segment.base;
     let from = align_down(segment.written);
-    // Whole blocks from the cache itself, where there are enough of them side by side.
-    if let Some(slice) = segment.whole_blocks_at(from, WRITE_BYTES_MAX)
-        && slice.len() as u64 >= SLICE_BYTES_MIN
-    {
+    let goes_on = target.is_multiple_of(BLOCK_BYTES);
+    let most = target.min(from + GATHER_BYTES_MAX);
+    let to = segment.gathered_to(from, most, SLICE_BYTES_MIN, goes_on);
+    // Whole blocks from the cache itself, where there are enough of them side by side, or all that is wanted.
+    let enough =
+        segment.whole_blocks_at(from, WRITE_BYTES_MAX).filter(|it| it.len() as u64 >= SLICE_BYTES_MIN);
+    let all = || segment.whole_blocks_at(from, to - from).filter(|it| from + it.len() as u64 == to);
+    if let Some(slice) = enough.or_else(all) {
         let written = from + slice.len() as u64;
         return Step::Write { base, source: WriteSource::Slice(slice), position: from, written };
     }
-    // The rest, and the last block, from a copy.
-    let most = (from + GATHER_BYTES_MAX).min(segment.end);
-    let to = if target <= most && !target.is_multiple_of(BLOCK_BYTES) {
-        // The block is padded, so all that is in it may come along.
-        target.next_multiple_of(BLOCK_BYTES).min(segment.end)
-    } else {
-        most.min(target)
-    };
+    // The rest, and the last block, from a copy. It is padded, so all that is in it may come along.
+    let to = if to == target { target.next_multiple_of(BLOCK_BYTES).min(segment.end) } else { to };
     let mut buffer = AlignedBuffer::recycled((to - from) as usize);
     segment.copy_blocks(from, to, &mut buffer);
     Step::Write { base, source: WriteSource::Buffer(buffer), position: from, written: to }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use flumen_ring::Region;
+
+    use super::*;
+    use crate::segment::{Reading, Segment};
+
+    const KIB: u64 = 1 << 10;
+
+    /// A segment of so many bytes in extents of these sizes.
+    fn segment(extents: &[u64], bytes: u64) -> Segment {
+        let mut segment = Segment::new(Offset(0));
+        let mut spare: VecDeque<_> = extents.iter().map(|bytes| Region::on_heap(*bytes as usize)).collect();
+        segment.publish(&vec![7; bytes as usize], Reading::Soon, &mut spare, Duration::ZERO);
+        segment
+    }
+
+    /// The writes up to `target`: where each begins, in KiB, and whether it needs no copy.
+    fn writes(segment: &mut Segment, target: u64) -> Vec<(u64, bool)> {
+        let mut writes = Vec::new();
+        while segment.written < target {
+            let Step::Write { source, position, written, .. } = next_write(segment, target) else {
+                panic!("a write");
+            };
+            assert!(written > segment.written && written <= segment.end);
+            writes.push((position / KIB, matches!(source, WriteSource::Slice(_))));
+            segment.written = written;
+        }
+        writes
+    }
+
+    #[test]
+    fn a_write_that_begins_with_an_extent_needs_no_copy() {
+        let mut earning = segment(&[16 * KIB, 64 * KIB, 64 * KIB, 64 * KIB], 150 * KIB);
+        assert_eq!(writes(&mut earning, 64 * KIB), [(0, true), (16, true)], "the second to its extent's end");
+        assert_eq!(earning.written, 80 * KIB);
+        assert_eq!(writes(&mut earning, 144 * KIB), [(80, true)]);
+        // A flush begins and ends anywhere, and what follows finds its way back.
+        let mut flushed = segment(&[64 * KIB, 64 * KIB, 64 * KIB], 170 * KIB);
+        assert_eq!(writes(&mut flushed, 20 * KIB + 100), [(0, true)]);
+        flushed.written = 20 * KIB + 100;
+        assert_eq!(writes(&mut flushed, 84 * KIB), [(20, true), (64, true)]);
+        assert_eq!(flushed.written, 128 * KIB);
+    }
+
+    #[test]
+    fn small_extents_are_gathered_up_to_a_large_one() {
+        let small = [16 * KIB, 16 * KIB, 16 * KIB, 64 * KIB, 16 * KIB, 16 * KIB];
+        let mut gathered = segment(&small, 140 * KIB);
+        assert_eq!(writes(&mut gathered, 140 * KIB), [(0, false), (48, true), (112, false)]);
+        // Up to the end of an extent where more follows; all of it, padded, where not.
+        let mut whole = segment(&[16 * KIB; 6], 90 * KIB);
+        assert_eq!(writes(&mut whole, 72 * KIB), [(0, false), (64, true)]);
+        let mut padded = segment(&[16 * KIB; 6], 90 * KIB);
+        assert_eq!(writes(&mut padded, 70 * KIB + 1), [(0, false)]);
+        assert_eq!(padded.written, 72 * KIB);
+    }
 }
