@@ -174,7 +174,7 @@ impl Partition {
         if self.core().is_closing() {
             return Err(AppendError::Deleted.into());
         }
-        let now_ms = self.core().runtime.wall_ms();
+        let now_ms = self.core().runtime.turn_wall_ms();
         match origin {
             AppendOrigin::Client => validate(&log.config, batches, now_ms)?,
             AppendOrigin::Coordinator => {
@@ -282,7 +282,7 @@ impl Partition {
 
     /// Copies the batches behind the log's end, with their offsets and epoch.
     fn place(&self, log: &mut Log, batches: &CheckedBatches, origin: AppendOrigin, now_ms: i64) -> Outcome {
-        let now = self.core().runtime.monotonic();
+        let now = self.core().runtime.turn_began();
         let base_offset = match origin {
             AppendOrigin::Replica => batches.summaries()[0].base_offset,
             AppendOrigin::Client | AppendOrigin::Coordinator => log.active().next,

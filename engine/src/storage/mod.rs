@@ -25,6 +25,14 @@ pub trait Runtime {
     fn monotonic(&self) -> Duration;
     /// The wall clock, milliseconds since 1970 UTC; may go back.
     fn wall_ms(&self) -> i64;
+    /// [`Runtime::monotonic`] when this turn of the running task began.
+    fn turn_began(&self) -> Duration {
+        self.monotonic()
+    }
+    /// [`Runtime::wall_ms`] when this turn of the running task began, give or take a millisecond.
+    fn turn_wall_ms(&self) -> i64 {
+        self.wall_ms()
+    }
     /// Completes no sooner than `duration` from now.
     fn sleep(&self, duration: Duration) -> Pending<()>;
     /// Completes after every other ready task had its turn.

@@ -27,6 +27,8 @@ pub use directory::RingDirectory;
 pub struct RingRuntime {
     ring: Ring,
     started: Instant,
+    /// What the wall clock said last, and in which turn.
+    wall: Cell<Option<(Instant, i64)>>,
     /// The state of a SplitMix64 generator, seeded by the system.
     random: Cell<u64>,
 }
@@ -37,7 +39,7 @@ impl RingRuntime {
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
         // The fixed bits of a random UUID do not meet in this sum.
         let random = Cell::new(high ^ low.rotate_left(32));
-        Rc::new(Self { ring: ring.clone(), started: ring.now(), random })
+        Rc::new(Self { ring: ring.clone(), started: ring.now(), wall: Cell::new(None), random })
     }
 }
 
@@ -56,6 +58,22 @@ impl Runtime for RingRuntime {
             // A clock before 1970.
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         }
+    }
+
+    fn turn_began(&self) -> Duration {
+        self.ring.turn_began().saturating_duration_since(self.started)
+    }
+
+    fn turn_wall_ms(&self) -> i64 {
+        let turn = self.ring.turn_began();
+        if let Some((read_in, ms)) = self.wall.get()
+            && turn.saturating_duration_since(read_in) < Duration::from_millis(1)
+        {
+            return ms;
+        }
+        let ms = self.wall_ms();
+        self.wall.set(Some((turn, ms)));
+        ms
     }
 
     fn sleep(&self, duration: Duration) -> Pending<()> {

@@ -119,3 +119,26 @@ fn a_directory_that_cannot_be_says_so() {
     let error = LogDirectory::open(&folder.path().join("file/logs"), false).expect_err("not a folder");
     assert!(error.to_string().contains("file/logs"), "{error}");
 }
+
+#[test]
+fn the_time_of_a_turn_keeps_up_with_the_clocks() {
+    let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+    let runtime = RingRuntime::new(&reactor.ring());
+    reactor.run(async {
+        let (mut turns, mut walls) = (Vec::new(), Vec::new());
+        let began = runtime.monotonic();
+        while runtime.monotonic() - began < Duration::from_millis(20) {
+            let (before, wall_before) = (runtime.monotonic(), runtime.wall_ms());
+            runtime.yield_now().await;
+            let (turn, wall) = (runtime.turn_began(), runtime.turn_wall_ms());
+            assert!(before <= turn && turn <= runtime.monotonic(), "{turn:?} began after {before:?}");
+            // It may be a millisecond old, and both are rounded.
+            assert!((wall_before - 2..=runtime.wall_ms()).contains(&wall), "{wall} is not {wall_before}");
+            turns.push(turn);
+            walls.push(wall);
+        }
+        assert!(turns.is_sorted() && walls.is_sorted());
+        walls.dedup();
+        assert!(walls.len() >= 5, "{walls:?}");
+    });
+}
