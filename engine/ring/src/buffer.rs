@@ -356,11 +356,8 @@ impl Region {
         Arc::strong_count(&self.shared) > 1
     }
 
-    /// Fills the next `length` bytes and publishes them.
-    ///
-    /// # Panics
-    /// If they do not fit: the caller asks `capacity` and `len` first.
-    pub fn publish_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) {
+    /// Has the next `length` bytes filled, and publishes them. Panics if they do not fit.
+    fn publish_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) {
         let at = self.published;
         assert!(length <= self.capacity - at, "append of {length} bytes at {at} of {}", self.capacity);
         // SAFETY: `at + length` is within the region, whose memory its handle keeps alive. No slice reaches above
@@ -370,7 +367,10 @@ impl Region {
         self.published = at + length;
     }
 
-    /// Copies `bytes` behind what is published, and publishes them. Panics as [`Region::publish_with`].
+    /// Copies `bytes` behind what is published, and publishes them.
+    ///
+    /// # Panics
+    /// If they do not fit: the caller asks `capacity` and `len` first.
     pub fn publish(&mut self, bytes: &[u8]) {
         self.publish_with(bytes.len(), |tail| tail.copy_from_slice(bytes));
     }
@@ -384,14 +384,14 @@ impl Region {
         self.publish_with(bytes.len(), |tail| copy_past_caches(tail, bytes));
     }
 
-    /// As [`Region::publish_with`]; what was published, as a slice.
+    /// Fills the next `length` bytes and publishes them; those, as a slice. Panics as [`Region::publish`].
     pub fn append_with(&mut self, length: usize, fill: impl FnOnce(&mut [u8])) -> Slice {
         let at = self.published;
         self.publish_with(length, fill);
         self.slice(at..at + length)
     }
 
-    /// As [`Region::publish`]; what was published, as a slice.
+    /// As [`Region::publish`]; those bytes, as a slice.
     pub fn append(&mut self, bytes: &[u8]) -> Slice {
         self.append_with(bytes.len(), |tail| tail.copy_from_slice(bytes))
     }
