@@ -1,5 +1,8 @@
 //! Copying bytes that are not looked at again soon.
 
+/// What comes into a processor's caches together, and is written past them together, in bytes.
+pub(crate) const CACHE_LINE_BYTES: usize = 64;
+
 /// Fewer bytes than this are not worth the way past the caches.
 pub(crate) const PAST_CACHES_BYTES_MIN: usize = 2048;
 
@@ -11,8 +14,8 @@ pub(crate) const PAST_CACHES_BYTES_MIN: usize = 2048;
 pub(crate) fn copy_past_caches(to: &mut [u8], from: &[u8]) {
     assert_eq!(to.len(), from.len(), "as many bytes as there is room for");
     // Whole lines only: part of one is cheaper in the caches.
-    let head = to.as_ptr().align_offset(lines::LINE_BYTES).min(to.len());
-    let whole = (to.len() - head) / lines::LINE_BYTES * lines::LINE_BYTES;
+    let head = to.as_ptr().align_offset(CACHE_LINE_BYTES).min(to.len());
+    let whole = (to.len() - head) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
     to[..head].copy_from_slice(&from[..head]);
     lines::copy(&mut to[head..head + whole], &from[head..head + whole]);
     to[head + whole..].copy_from_slice(&from[head + whole..]);
@@ -22,13 +25,12 @@ pub(crate) fn copy_past_caches(to: &mut [u8], from: &[u8]) {
 mod lines {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
 
-    /// What is written at a time.
-    pub(super) const LINE_BYTES: usize = 64;
+    use super::CACHE_LINE_BYTES;
 
     /// Copies whole lines; `to` begins with one.
     pub(super) fn copy(to: &mut [u8], from: &[u8]) {
-        let (to, _) = to.as_chunks_mut::<LINE_BYTES>();
-        let (from, _) = from.as_chunks::<LINE_BYTES>();
+        let (to, _) = to.as_chunks_mut::<CACHE_LINE_BYTES>();
+        let (from, _) = from.as_chunks::<CACHE_LINE_BYTES>();
         for (to, from) in to.iter_mut().zip(from) {
             let (to, from) = (to.as_mut_ptr().cast::<__m128i>(), from.as_ptr().cast::<__m128i>());
             assert!(to.is_aligned(), "a line begins on its boundary");
@@ -49,8 +51,6 @@ mod lines {
 /// Elsewhere there is no such way that the compiler knows.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 mod lines {
-    pub(super) const LINE_BYTES: usize = 64;
-
     pub(super) fn copy(to: &mut [u8], from: &[u8]) {
         to.copy_from_slice(from);
     }

@@ -1,7 +1,6 @@
 //! A hint to the processor of what is looked at soon.
 
-/// Bytes that come into a processor's caches together.
-const CACHE_LINE_BYTES: usize = 64;
+use crate::copy::CACHE_LINE_BYTES;
 
 /// Has the processor fetch what `value` is made of (not what it points to), all of it at a time, while whatever
 /// comes next is done. Of use where the value is most likely in no cache, and something else is to be done before it is
@@ -26,13 +25,3 @@ fn prefetch_line(at: *const u8) {
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
 fn prefetch_line(_at: *const u8) {}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn any_value_may_be_hinted_at() {
-        super::prefetch(&());
-        super::prefetch(&[7u8; 1000]);
-        super::prefetch("of no fixed size");
-    }
-}

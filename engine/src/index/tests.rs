@@ -48,6 +48,24 @@ fn an_offset_too_far_from_the_base_has_no_entry() {
 }
 
 #[test]
+fn entries_rise_above_those_that_were_read_and_those_that_a_cut_left() {
+    let entry = |offset, position| OffsetEntry { offset: Offset(offset), position: Position(position) };
+    let mut written = OffsetIndex::new(Offset(0));
+    written.push(Offset(5), Position(50));
+    written.push(Offset(8), Position(80));
+    let mut read = OffsetIndex::from_bytes(Offset(0), &written.to_bytes(), 1000).unwrap();
+    assert_eq!(read.last(), Some(entry(8, 80)));
+    read.push(Offset(7), Position(90));
+    assert_eq!(read.len(), 2, "it does not rise");
+    read.truncate_to(Offset(8));
+    assert_eq!(read.last(), Some(entry(5, 50)));
+    read.push(Offset(7), Position(70));
+    assert_eq!((read.last(), read.len()), (Some(entry(7, 70)), 2));
+    read.truncate_to(Offset(0));
+    assert_eq!(read.last(), None);
+}
+
+#[test]
 fn aborted_transactions_are_found_by_overlap() {
     let mut index = TransactionIndex::default();
     let entry = |producer, first, last, last_stable| AbortedEntry {

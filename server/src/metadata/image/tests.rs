@@ -167,6 +167,9 @@ proptest! {
         for (name, (id, partitions, value)) in &model {
             let topic = image.topic(name).expect("in the model");
             prop_assert_eq!((topic.id, topic.partitions.len() as i32), (*id, *partitions));
+            for index in -1..=*partitions {
+                prop_assert_eq!(topic.has_partition(index), topic.partition(index).is_some());
+            }
             let set = image.configs().value(&ConfigResource::topic(name), "retention.ms");
             prop_assert_eq!(set.map(str::to_owned), value.map(|value| value.to_string()));
         }
