@@ -18,6 +18,7 @@ mod open;
 mod read_ahead;
 mod scan;
 mod seal;
+mod small_files;
 mod survey;
 mod swap;
 mod window;
@@ -43,11 +44,9 @@ pub(crate) use open::{create_partition, open_partition};
 pub(crate) use scan::next_offset;
 pub(crate) use seal::ClosedPartition;
 pub use seal::{ClosedCore, seal};
+use small_files::read_small;
 use survey::Survey;
 use uuid::Uuid;
-
-/// A small file of Kafka's is not longer than this, in bytes.
-const SMALL_FILE_BYTES_MAX: usize = 64 << 20;
 
 /// What the life before left; goes to every core's [`crate::Engine::open`].
 #[derive(Debug, Clone, Default)]
@@ -227,18 +226,6 @@ async fn read_checkpoints(directory: &dyn Directory) -> Result<Vec<Checkpoint>, 
     }
     checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.life));
     Ok(checkpoints)
-}
-
-/// The contents of a small file, if it is there.
-async fn read_small(
-    directory: &dyn Directory,
-    path: impl AsRef<Path>,
-) -> Result<Option<Vec<u8>>, StorageError> {
-    match directory.read(path.as_ref(), SMALL_FILE_BYTES_MAX).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 async fn read_offsets(

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::blocks::{read_range, write_again};
 use super::held::HeldLog;
-use super::scan::{ScanState, Stop, scan};
+use super::scan::{CHUNK_BYTES, ScanState, Stop, batch_bytes, check_batch, scan};
+use super::small_files::SmallFiles;
 use super::survey::visit;
-use super::{Recovered, RecoveredJournal, RecoveryError, Vouched, read_small};
+use super::{Recovered, RecoveredJournal, RecoveryError, Vouched};
 use crate::checkpoint::PartitionCheckpoint;
 use crate::checkpoints::{decode_epochs, encode_partition_metadata};
 use crate::core::Core;
@@ -22,8 +24,8 @@ use crate::layout::{
 };
 use crate::partition::{Log, Partition, Point};
 use crate::producers::Producers;
-use crate::segment::{Lookup, Segment, Written};
-use crate::storage::{DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
+use crate::segment::{Lookup, Segment, Written, align_down};
+use crate::storage::{DataFile, DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
 use crate::{Offset, Position, Timestamp};
 
 /// The live files of a partition's folder.
@@ -88,6 +90,15 @@ struct Start {
     producers_at: Offset,
     log_start: Offset,
     lookup: Option<Lookup>,
+    /// The point's segment, if it was looked into.
+    opened: Option<OpenedSegment>,
+}
+
+/// A segment whose end was read to find where the scan starts.
+struct OpenedSegment {
+    file: Rc<dyn DataFile>,
+    /// What was read of it.
+    held: HeldLog,
 }
 
 /// What the journals tell of a log.
@@ -261,6 +272,7 @@ async fn find_start(
             producers_at: said.recovery.offset,
             log_start: said.log_start.max(first),
             lookup: None,
+            opened: None,
         });
     }
     // A partition that Kafka's checkpoints speak of has a log; without one, they speak of an earlier partition of
@@ -269,47 +281,50 @@ async fn find_start(
     let said_start = recovered.log_starts.get(&open.name).copied().filter(|_| has_log);
     let said_point = recovered.recovery_points.get(&open.name).copied().filter(|_| has_log);
     let log_start = said_start.unwrap_or(first).max(first);
-    let mut epochs = match read_small(&*core.directory, folder.join(LEADER_EPOCH_CHECKPOINT)).await? {
-        Some(bytes) => decode_epochs(&bytes).unwrap_or_default(),
-        None => LeaderEpochs::default(),
-    };
     let last = listing.logs.last().map_or(first, |(base, _)| *base);
     // After a clean stop all is durable, and only the end of the last segment is looked at: unless the recovery point
     // is not the log's end, which says that the log is damaged somewhere behind it.
     let point = said_point.unwrap_or(first);
     let is_sound = recovered.clean && said_point.is_none_or(|point| point >= last);
     let begin = if is_sound { last } else { segment_of(point.max(first)).min(last) };
+    // A snapshot behind the log's end is of a log that was cut since.
+    let may_count =
+        |snapshot: &&Offset| **snapshot <= point.max(begin) || (said_point.is_none() && recovered.clean);
+    let snapshots: Vec<Offset> = listing.snapshots.iter().rev().filter(may_count).copied().collect();
+    let wanted = [LEADER_EPOCH_CHECKPOINT.to_owned()].into_iter();
+    let wanted =
+        wanted.chain(snapshots.first().map(|newest| name_of(*newest, SegmentFileKind::ProducerSnapshot)));
+    let wanted =
+        wanted.chain(is_sound.then(|| LOOKUP_KINDS.map(|kind| name_of(last, kind))).into_iter().flatten());
+    let mut files = SmallFiles::read(&core.directory, folder, wanted.collect()).await?;
+    let epochs = files.take(LEADER_EPOCH_CHECKPOINT).await?;
+    let mut epochs =
+        epochs.map_or_else(LeaderEpochs::default, |bytes| decode_epochs(&bytes).unwrap_or_default());
     let mut producers = Producers::default();
     let mut known_at = first;
-    for snapshot in listing.snapshots.iter().rev() {
-        // One behind the log's end is of a log that was cut since.
-        if *snapshot > point.max(begin) && (said_point.is_some() || !recovered.clean) {
-            continue;
-        }
-        let path = folder.join(SegmentFile::live(*snapshot, SegmentFileKind::ProducerSnapshot).name());
-        let bytes = read_small(&*core.directory, path).await?.unwrap_or_default();
+    for snapshot in snapshots {
+        let bytes =
+            files.take(&name_of(snapshot, SegmentFileKind::ProducerSnapshot)).await?.unwrap_or_default();
         if let Ok(read) = Producers::from_snapshot(&bytes) {
             producers = read;
-            known_at = *snapshot;
+            known_at = snapshot;
             break;
         }
     }
-    let mut lookup = None;
+    let (mut lookup, mut opened) = (None, None);
     let mut start = Point { segment: begin, position: Position(0), offset: begin };
     if recovered.clean {
-        if is_sound && let Some((length, found)) = read_lookup(core, folder, listing).await? {
+        if is_sound && let Some((length, found)) = read_lookup(&mut files, listing).await? {
             let last = found.indexes.offsets.last();
             let is_known = |offset: Offset| said_point.is_none_or(|point| offset < point);
             if let Some(last) = last.filter(|last| last.position.0 < length && is_known(last.offset)) {
-                // The entry is the last offset of the batch; its first is read from the batch itself.
-                start = Point { segment: begin, position: last.position, offset: Offset(-1) };
-                let header = read_header_offset(core, folder, begin, last.position).await?;
-                match header {
-                    Some(offset) if begin <= offset && offset <= last.offset => {
-                        start.offset = offset;
-                        lookup = Some(found);
-                    }
-                    _ => start = Point { segment: begin, position: Position(0), offset: begin },
+                // The entry is the last offset of the batch; its first is read from the batch itself. Where none is, the
+                // index is wrong, and the whole segment says where it ends.
+                let (offset, segment) = look_into(core, folder, begin, last.position, length).await?;
+                opened = Some(segment);
+                if let Some(offset) = offset.filter(|offset| begin <= *offset && *offset <= last.offset) {
+                    start = Point { segment: begin, position: last.position, offset };
+                    lookup = Some(found);
                 }
             }
         } else if let (Some(point), Some((_, length))) = (said_point, listing.logs.last())
@@ -349,32 +364,51 @@ async fn find_start(
         producers_at: known_at,
         log_start,
         lookup,
+        opened,
     })
 }
 
+/// What a lookup is read from.
+const LOOKUP_KINDS: [SegmentFileKind; 2] = [SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex];
+
+fn name_of(base: Offset, kind: SegmentFileKind) -> String {
+    SegmentFile::live(base, kind).name()
+}
+
+/// The lookup of the last segment, and the segment's length.
 async fn read_lookup(
-    core: &Rc<Core>,
-    folder: &Path,
+    files: &mut SmallFiles,
     listing: &Listing,
 ) -> Result<Option<(u64, Lookup)>, StorageError> {
     let Some((base, length)) = listing.logs.last().copied() else { return Ok(None) };
-    let path = |kind| folder.join(SegmentFile::live(base, kind).name());
-    let offsets = read_small(&*core.directory, path(SegmentFileKind::OffsetIndex)).await?;
-    let times = read_small(&*core.directory, path(SegmentFileKind::TimeIndex)).await?;
+    let [offsets, times] = LOOKUP_KINDS.map(|kind| name_of(base, kind));
+    let (offsets, times) = (files.take(&offsets).await?, files.take(&times).await?);
     let (Some(offsets), Some(times)) = (offsets, times) else { return Ok(None) };
     Ok(Lookup::from_files(base, &offsets, &times, length).map(|lookup| (length, lookup)))
 }
 
-async fn read_header_offset(
+/// Opens a segment of `length` bytes and reads what a scan from `position` on begins with; the offset of the batch that
+/// begins there, if a sound one does.
+async fn look_into(
     core: &Rc<Core>,
     folder: &Path,
     base: Offset,
     position: Position,
-) -> Result<Option<Offset>, StorageError> {
-    let path = folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
-    let file = core.directory.open(&path, OpenMode::Existing).await?;
-    let bytes = read_range(&*file, position.0, 8).await?;
-    Ok(bytes.try_into().ok().map(|bytes| Offset(i64::from_be_bytes(bytes))))
+    length: u64,
+) -> Result<(Option<Offset>, OpenedSegment), StorageError> {
+    let file =
+        core.directory.open(&folder.join(name_of(base, SegmentFileKind::Log)), OpenMode::Existing).await?;
+    let block = align_down(position.0);
+    let in_block = (position.0 - block) as usize;
+    let left = usize::try_from(length - block).unwrap_or(usize::MAX);
+    let mut bytes = read_range(&*file, block, left.min(CHUNK_BYTES)).await?;
+    let end = in_block + bytes.get(in_block..).and_then(batch_bytes).unwrap_or(0);
+    if bytes.len() < end && end <= left {
+        bytes = read_range(&*file, block, end).await?;
+    }
+    let batch = bytes.get(in_block..end).and_then(|batch| check_batch(batch, base, None).ok());
+    let held = HeldLog::of([(base, block, Bytes::from(bytes))].into_iter());
+    Ok((batch.map(|batch| batch.base_offset), OpenedSegment { file, held }))
 }
 
 /// Scans from the start on, cuts what does not count, writes once more what is not `vouched` for, and builds the log.
@@ -388,7 +422,9 @@ async fn open_log(
 ) -> Result<Log, RecoveryError> {
     let FromJournals { proven, vouched, held } = journals;
     let Start { point, durable_below, sound_below, is_foreign, producers_at, log_start, .. } = start;
-    let Start { mut epochs, mut producers, mut lookup, .. } = start;
+    let Start { mut epochs, mut producers, mut lookup, opened, .. } = start;
+    // Where nothing was folded.
+    let (mut opened, held) = opened.map_or((None, held), |OpenedSegment { file, held }| (Some(file), held));
     let path_of = |base: Offset| folder.join(SegmentFile::live(base, SegmentFileKind::Log).name());
     let damaged = |base: Offset, position: u64, reason: String| RecoveryError::Damaged {
         path: path_of(base).display().to_string(),
@@ -434,7 +470,10 @@ async fn open_log(
         if length < at.position.0 {
             return Err(damaged(base, length, format!("the file ends before its durable {}", at.position)));
         }
-        let file = core.directory.open(&path_of(base), OpenMode::Existing).await?;
+        let file = match opened.take_if(|_| base == point.segment) {
+            Some(file) => file,
+            None => core.directory.open(&path_of(base), OpenMode::Existing).await?,
+        };
         let mut state = ScanState {
             epochs: &mut epochs,
             producers: &mut producers,

@@ -8,8 +8,11 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::held::HeldLog;
+use super::small_files::read_small;
 use super::window::Window;
-use crate::batch::{BatchHeader, BatchLimits, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_one_verbatim};
+use crate::batch::{
+    BatchHeader, BatchLimits, BatchSummary, HEADER_BYTES, LOG_OVERHEAD_BYTES, check_one_verbatim,
+};
 use crate::epochs::LeaderEpochs;
 use crate::partition::{Partition, Point};
 use crate::producers::{Producers, TransactionEnd};
@@ -19,7 +22,7 @@ use crate::storage::{DataFile, StorageError};
 use crate::{LeaderEpoch, Offset, Position, Timestamp};
 
 /// The file is read in pieces of this many bytes; a larger batch enlarges it.
-const CHUNK_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Where a message of magic 0 or 1 says so, as a batch of magic 2 does.
 const OLD_MAGIC_AT: usize = 16;
 /// A message of those formats is not longer than this, in bytes: what a request may be long, by default.
@@ -158,7 +161,7 @@ async fn stop_at(window: &mut Window<'_>, position: u64, reason: String) -> Resu
 }
 
 /// The length that a header says, if it can be one.
-fn batch_bytes(header: &[u8]) -> Option<usize> {
+pub(super) fn batch_bytes(header: &[u8]) -> Option<usize> {
     if header.len() < HEADER_BYTES {
         return None;
     }
@@ -167,11 +170,12 @@ fn batch_bytes(header: &[u8]) -> Option<usize> {
     (bytes >= HEADER_BYTES).then_some(bytes)
 }
 
-fn check_batch(
+/// A batch that counts, whose first offset is not below the one that is expected, nor its epoch below the newest one.
+pub(super) fn check_batch(
     batch: &[u8],
     expected: Offset,
     newest_epoch: Option<LeaderEpoch>,
-) -> Result<crate::batch::BatchSummary, String> {
+) -> Result<BatchSummary, String> {
     let limits = BatchLimits { max_message_bytes: u32::MAX };
     let summary = check_one_verbatim(batch, &limits).map_err(|error| error.to_string())?;
     if summary.base_offset < expected {
@@ -287,9 +291,8 @@ async fn read_index_files(
     use crate::layout::SegmentFileKind::{OffsetIndex, TimeIndex};
     let directory = &partition.core().directory;
     let offsets =
-        super::read_small(&**directory, crate::partition::segment_path(partition, base, OffsetIndex)).await?;
-    let times =
-        super::read_small(&**directory, crate::partition::segment_path(partition, base, TimeIndex)).await?;
+        read_small(&**directory, crate::partition::segment_path(partition, base, OffsetIndex)).await?;
+    let times = read_small(&**directory, crate::partition::segment_path(partition, base, TimeIndex)).await?;
     let (Some(offsets), Some(times)) = (offsets, times) else { return Ok(None) };
     // Kafka's are never empty behind the first interval; ours neither.
     if offsets.is_empty() && length > 1 << 20 {

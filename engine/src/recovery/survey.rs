@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use uuid::Uuid;
 
-use super::SMALL_FILE_BYTES_MAX;
+use super::small_files::SMALL_FILE_BYTES_MAX;
 use crate::checkpoints::decode_partition_metadata;
 use crate::layout::{
     FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind, SegmentFileState,

@@ -140,6 +140,26 @@ pub trait Directory {
     fn open(&self, path: &Path, mode: OpenMode) -> Pending<Result<Rc<dyn DataFile>, StorageError>>;
     /// The whole of a small file, at most `length_max` bytes (longer: `Errno(EFBIG)`).
     fn read(&self, path: &Path, length_max: usize) -> Pending<Result<Vec<u8>, StorageError>>;
+    /// The whole of small files of one folder, each as `read` gives it; `None` where there is none.
+    fn read_each(
+        &self,
+        folder: &Path,
+        names: Vec<String>,
+        length_max: usize,
+    ) -> Pending<Result<Vec<Option<Vec<u8>>>, StorageError>> {
+        let reads: Vec<_> = names.iter().map(|name| self.read(&folder.join(name), length_max)).collect();
+        Box::pin(async move {
+            let mut contents = Vec::with_capacity(reads.len());
+            for read in reads {
+                contents.push(match read.await {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) if error.kind == StorageErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                });
+            }
+            Ok(contents)
+        })
+    }
     /// Replaces a small file durably: temporary file, fsync, rename, fsync of the folder.
     fn replace(&self, path: &Path, contents: Vec<u8>) -> Pending<Result<(), StorageError>>;
     /// As `replace`, but durable only after `sync_all`: a crash before that may leave the old file, the new one,

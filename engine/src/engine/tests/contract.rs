@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::batch::{BatchLimits, check_verbatim};
 use crate::checkpoint;
+use crate::epochs::EpochStart;
 use crate::index::OFFSET_ENTRY_BYTES;
 use crate::layout::{SegmentFile, SegmentFileKind, SegmentFileState};
 
@@ -66,6 +67,57 @@ fn a_rolled_segment_has_the_producers_as_of_the_next_one() {
     let files = segment_files(&world.disk, "events-0");
     let snapshots = offsets_of(&files, SegmentFileKind::ProducerSnapshot, SegmentFileState::Live);
     assert_eq!(snapshots, [3, 6, 9, 12]);
+}
+
+#[test]
+fn a_start_after_a_clean_stop_opens_a_log_once_and_reads_its_end_once() {
+    const RECORDS: u8 = 6;
+    // What is read at once is less than a batch of the second kind.
+    for (record_bytes, reads) in [(3000, 1), (400_000, 2)] {
+        let mut world = World::new(47);
+        world.live_and_stop(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            for fill in 0..RECORDS {
+                append(&partition, batch(1, record_bytes, fill)).await;
+            }
+        });
+        let disk = world.disk.clone();
+        let stopped = disk.stats();
+        world.live_and_stop(vec![open(0)], |engine, _| async move {
+            let started = disk.stats();
+            // One of the opened files is the journal.
+            assert_eq!((started.opens - stopped.opens, started.reads - stopped.reads), (2, reads));
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(read_all(&partition, 0).await, filled(RECORDS));
+            let epoch = partition.inner().log.borrow().epochs.starts()[0];
+            assert_eq!(epoch, EpochStart { epoch: open(0).leader_epoch, start: Offset(0) }, "where it began");
+        });
+    }
+}
+
+#[test]
+fn an_index_that_leads_to_no_batch_keeps_no_log_from_opening() {
+    let (log, index) =
+        (Path::new("events-0/00000000000000000000.log"), Path::new("events-0/00000000000000000000.index"));
+    let mut world = World::new(48);
+    world.live_and_stop(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        for fill in 0..9 {
+            append(&partition, batch(1, 3000, fill)).await;
+        }
+    });
+    let (sound, written) = (world.disk.contents(index).expect("there"), world.disk.contents(log));
+    let last = sound.len() - size_of::<u32>();
+    let position = u32::from_be_bytes(sound[last..].try_into().expect("four bytes"));
+    // A byte before it, what stands there reads as an offset, too.
+    for wrong in [position - 1, position - 8, position + 1, position + 600] {
+        world.disk.place(index, &[&sound[..last], &wrong.to_be_bytes()].concat());
+        world.live_and_stop(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(read_all(&partition, 0).await, filled(9), "an index that says {wrong} for {position}");
+        });
+        assert_eq!(world.disk.contents(log), written);
+    }
 }
 
 #[test]

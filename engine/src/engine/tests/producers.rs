@@ -31,6 +31,36 @@ fn producers_that_are_silent_for_long_are_forgotten_in_turns() {
 }
 
 #[test]
+fn without_the_newest_snapshot_the_one_before_it_counts() {
+    let mut world = World::new(42);
+    let short = || vec![open_with(0, |config| config.segment_bytes = 2000)];
+    let snapshots = |world: &World| -> Vec<String> {
+        let files = world.disk.files().into_iter().map(|(name, ..)| name);
+        files.filter(|name| name.starts_with("events-0/") && name.ends_with(".snapshot")).collect()
+    };
+    world.live_and_stop(short(), |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, produced(1, 0)).await;
+        for nth in 0..50 {
+            append(&partition, produced(2, nth)).await;
+        }
+    });
+    let newest = snapshots(&world).pop().expect("there");
+    assert!(newest.ends_with("51.snapshot"), "{newest} is not of the log's end");
+    assert!(snapshots(&world).len() > 1);
+    world.disk.place(Path::new(&newest), b"no snapshot");
+    world.live(short(), |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        assert_eq!(partition.with_producers(|producers| producers.len()), 2);
+        // Both are remembered as far as they had come.
+        let end = partition.log_end_offset();
+        append(&partition, produced(1, 0)).await;
+        append(&partition, produced(2, 49)).await;
+        assert_eq!(partition.log_end_offset(), end, "they are there already");
+    });
+}
+
+#[test]
 fn producers_of_all_partitions_together_have_their_bound() {
     const ROOM: usize = 64;
     const PARTITIONS: usize = 4;

@@ -164,6 +164,7 @@ impl Directory for SimDirectory {
                 return Err(StorageErrorKind::Errno(EISDIR));
             }
             disk.file_mut(inode).open += 1;
+            disk.stats.opens += 1;
             Ok((inode, path.to_owned()))
         });
         Box::pin(async move {
@@ -434,6 +435,7 @@ impl DataFile for SimFile {
             let start = view.len().min(position as usize);
             let end = view.len().min(position as usize + length);
             buffer[..end - start].copy_from_slice(&view[start..end]);
+            disk.stats.reads += 1;
             (Ok(end - start), buffer)
         }))
     }

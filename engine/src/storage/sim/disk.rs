@@ -77,6 +77,10 @@ impl Mutation {
 pub struct DiskStats {
     /// Operations begun or completed: the moments between which a crash can happen.
     pub steps: u64,
+    /// Data files opened.
+    pub opens: u64,
+    /// Reads of data files completed.
+    pub reads: u64,
     /// Writes completed.
     pub writes: u64,
     /// Flushes completed.

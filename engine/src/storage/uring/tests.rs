@@ -86,6 +86,25 @@ fn names_behave_as_the_seam_says() {
 }
 
 #[test]
+fn what_is_read_together_is_what_each_holds() {
+    on_each_kind(async |_, directory| {
+        let folder = Path::new("t-0");
+        directory.create_directory(folder).await.expect("created");
+        // As long as what is read at once, longer, and shorter.
+        for (name, length) in [("exact", 1024), ("long", 5000), ("short", 3), ("empty", 0)] {
+            directory.replace(&folder.join(name), vec![7; length]).await.expect("written");
+        }
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let read =
+            directory.read_each(folder, names(&["long", "none", "empty", "short", "exact"]), 5000).await;
+        let lengths: Vec<_> = read.expect("read").iter().map(|file| file.as_ref().map(Vec::len)).collect();
+        assert_eq!(lengths, [Some(5000), None, Some(0), Some(3), Some(1024)]);
+        let error = directory.read_each(folder, names(&["short", "long"]), 4999).await.expect_err("too long");
+        assert_eq!((error.kind, &*error.path), (StorageErrorKind::Errno(27), Path::new("t-0/long")));
+    });
+}
+
+#[test]
 fn time_moves_and_tasks_run() {
     on_each_kind(async |runtime, _| {
         let before = runtime.monotonic();
