@@ -48,6 +48,11 @@ impl Cache {
         Self { bytes_max, pool, carved, heap_bytes: 0, heap_retired: Vec::new(), missed_bytes: 0 }
     }
 
+    /// Has memory found for the first extents, before anybody needs them: once the start is over.
+    pub(crate) fn prepare_early(&mut self) {
+        self.pool.prepare_early();
+    }
+
     /// An empty extent of the class that holds `bytes_wanted` (or the largest class), if there is one at once.
     pub(crate) fn extent(&mut self, bytes_wanted: usize) -> Option<Region> {
         let class = class_of(bytes_wanted);

@@ -215,6 +215,7 @@ impl Engine {
         if core.config.core == CoreId(0) {
             remove_retired(&core).await?;
         }
+        core.cache.borrow_mut().prepare_early();
         core.runtime.spawn(Box::pin(journal::run(core.clone())));
         core.runtime.spawn(Box::pin(write_behind::run(core.clone())));
         core.runtime.spawn(Box::pin(retention::run(core.clone())));

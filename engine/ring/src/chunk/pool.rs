@@ -122,7 +122,8 @@ impl ChunkPool {
     }
 
     /// `count` chunks of a memfd, on huge pages where the kernel grants them. `helpers` prepare and punch
-    /// them. Blocks for milliseconds: the first chunk shows whether huge pages work.
+    /// them. Blocks for milliseconds: the first chunk shows whether huge pages work, and is the only one that is ready
+    /// before some are taken, or [`ChunkPool::prepare_early`] is called.
     pub fn memfd(count: usize, helpers: &ChunkHelpers) -> Result<Self, PoolError> {
         let failed = |source| PoolError { bytes: count.saturating_mul(CHUNK_BYTES), source };
         let count = count.max(1);
@@ -134,8 +135,13 @@ impl ChunkPool {
         pool.shared.chunks[0].huge.store(huge, Ordering::Relaxed);
         pool.ready.push_back(0);
         pool.raw.extend((1..count as u32).rev());
-        pool.prepare_ahead(HURRIED_AHEAD);
         Ok(pool)
+    }
+
+    /// Has the first chunks get their memory before anybody needs them. It takes much of a processor for some tenths of a
+    /// second: to be called when a start is over.
+    pub fn prepare_early(&mut self) {
+        self.prepare_ahead(HURRIED_AHEAD);
     }
 
     fn new(count: usize, mapping: Option<Mapping>, helpers: Option<ChunkHelpers>) -> Self {

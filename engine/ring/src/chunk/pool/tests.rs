@@ -198,6 +198,8 @@ fn never_idle(count: usize) -> (ChunkPool, mpsc::Sender<()>) {
     let (gate, opened) = mpsc::channel();
     idle.run_detached(move || opened.recv().expect("the gate is opened"));
     let mut pool = ChunkPool::memfd(count, &helpers).expect("a pool");
+    assert_eq!((pool.stats().ready, pool.growing, pool.preparing), (1, 0, 0), "a start has the processor");
+    pool.prepare_early();
     wait_for(&mut pool, |stats| stats.ready == HURRIED_AHEAD);
     (pool, gate)
 }
