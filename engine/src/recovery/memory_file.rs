@@ -45,6 +45,11 @@ impl DataFile for MemoryFile {
         Box::pin(async move { Ok(length) })
     }
 
+    fn holds_data_from(&self, position: u64) -> Pending<Result<bool, StorageError>> {
+        let holds = self.bytes.iter().skip(position as usize).any(|byte| *byte != 0);
+        Box::pin(async move { Ok(holds) })
+    }
+
     fn allocate(&self, _: u64, _: u64) -> Pending<Result<(), StorageError>> {
         panic!("it can be read only")
     }

@@ -24,7 +24,7 @@ use crate::layout::{
 };
 use crate::partition::{Log, Partition, Point};
 use crate::producers::Producers;
-use crate::segment::{Lookup, Segment, Written, align_down};
+use crate::segment::{BLOCK_BYTES, Lookup, Segment, Written, align_down};
 use crate::storage::{DataFile, DirectoryEntry, OpenMode, StorageError, StorageErrorKind};
 use crate::{Offset, Position, Timestamp};
 
@@ -504,8 +504,16 @@ async fn open_log(
                 let behind = logs.by_ref().map(|(base, _)| base).collect();
                 remove_segments(core, folder, behind).await?;
             }
-            file.truncate(end.position.0).await?;
-            core.was_cut.set(true);
+            // What was reserved for the active segment and never written to may stay for what comes next, which asks for it
+            // once more: it may be a hole. Anything else would come back to life behind that.
+            let is_reserved = !goes_on
+                && !open.exact
+                && scanned.ends_in_zeros
+                && !file.holds_data_from(end.position.0.next_multiple_of(BLOCK_BYTES)).await?;
+            if !is_reserved {
+                file.truncate(end.position.0).await?;
+                core.was_cut.set(true);
+            }
         }
         if let Some(vouched) = vouched {
             let here = vouched.iter().filter(|vouched| vouched.base == base);

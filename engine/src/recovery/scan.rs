@@ -40,6 +40,8 @@ pub(super) struct Scanned {
     pub(super) lookup: Lookup,
     /// The bytes from the start of the end's block to the end.
     pub(super) tail: Vec<u8>,
+    /// Whether the rest of the end's block is zeros, as far as the file goes.
+    pub(super) ends_in_zeros: bool,
     /// Why the batch at the end does not count; `None` at the end of the file.
     pub(super) stopped: Option<Stop>,
 }
@@ -144,7 +146,9 @@ pub(super) async fn scan(
     let block = align_down(end.position.0);
     let in_block = (end.position.0 - block) as usize;
     let tail = if in_block == 0 { Vec::new() } else { window.at(block, in_block, 0).await?.to_vec() };
-    Ok(Scanned { end, largest, first_timestamp, lookup, tail, stopped })
+    let rest = (end.position.0.next_multiple_of(BLOCK_BYTES) - end.position.0) as usize;
+    let ends_in_zeros = rest == 0 || window.at(end.position.0, rest, 0).await?.iter().all(|byte| *byte == 0);
+    Ok(Scanned { end, largest, first_timestamp, lookup, tail, ends_in_zeros, stopped })
 }
 
 /// What stands at `position`, where a batch does not count for `reason`. Whatever length stands there, no more is read

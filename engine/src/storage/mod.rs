@@ -237,6 +237,8 @@ pub trait DataFile {
     fn write(&self, source: WriteSource, position: u64) -> Pending<(Result<(), StorageError>, WriteSource)>;
     /// The file's length now, as the file system knows it.
     fn length(&self) -> Pending<Result<u64, StorageError>>;
+    /// Whether there may be anything but zeros at or behind `position`: not in space that was reserved and never written.
+    fn holds_data_from(&self, position: u64) -> Pending<Result<bool, StorageError>>;
     /// Reserves space for `length` bytes from `position` and extends the file to cover it (fallocate).
     fn allocate(&self, position: u64, length: u64) -> Pending<Result<(), StorageError>>;
     /// Cuts or extends (with zeros) to `length`.

@@ -211,6 +211,20 @@ impl File {
         .await
     }
 
+    /// Whether there may be anything but zeros at or behind `position`: not where nothing was ever written, or the file has
+    /// ended (lseek(2), SEEK_DATA). On the helper thread.
+    pub async fn holds_data_from(&self, position: u64) -> io::Result<bool> {
+        let Ok(position) = libc::off_t::try_from(position) else { return Ok(false) };
+        let sought = self.on_helper(move |raw| {
+            // SAFETY: lseek takes no pointers. Nobody uses where the descriptor is.
+            if unsafe { libc::lseek(raw, position, libc::SEEK_DATA) } < 0 { -1 } else { 0 }
+        });
+        match sought.await {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
     /// The file's length now.
     pub async fn length(&self) -> io::Result<u64> {
         // The inode of an open file is in memory: this does not wait.

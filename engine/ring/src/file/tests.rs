@@ -17,11 +17,17 @@ fn what_is_written_is_read_back() {
         let file = File::open(&ring, &helper, &path, create(direct)).await.expect("opened");
         file.allocate(0, 16384).await.expect("allocated");
         assert_eq!(file.length().await.expect("a length"), 16384);
+        assert!(!file.holds_data_from(0).await.expect("looked"), "space was reserved only");
         let mut region = Region::on_heap(8192);
         let slice = region.append_with(8192, |bytes| bytes.fill(7));
         let (result, _) = file.write_at(slice, 0..8192, 4096).await;
         result.expect("written");
         file.sync_data().await.expect("flushed");
+        for (position, holds) in
+            [(0, true), (8192, true), (12_288, false), (16_384, false), (u64::MAX, false)]
+        {
+            assert_eq!(file.holds_data_from(position).await.expect("looked"), holds, "from {position}");
+        }
         let (read, buffer) = file.read_at(AlignedBuffer::zeroed(16384), 0..16384, 0).await;
         assert_eq!(read.expect("read"), 16384);
         assert!(buffer[..4096].iter().chain(&buffer[12288..]).all(|byte| *byte == 0));

@@ -31,6 +31,47 @@ fn a_rolled_segment_that_was_not_cut_yet_is_cut_by_recovery() {
     });
 }
 
+#[test]
+fn only_space_that_was_reserved_and_never_written_to_stays_behind_the_end() {
+    let log = Path::new("events-0/00000000000000000000.log");
+    let mut world = World::new(29);
+    world.live(vec![open(0)], |engine, runtime| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 10_000, 1)).await;
+        runtime.sleep(Duration::from_secs(30)).await;
+    });
+    world.disk.kill();
+    let left = world.disk.contents(log).expect("there");
+    // A record ends with how many headers it has: none.
+    let end = left.iter().rposition(|byte| *byte != 0).expect("a record") + 2;
+    assert!(end.next_multiple_of(4096) + 4096 < left.len(), "{end} of {} bytes", left.len());
+    // In the end's block, behind it, and at the end of the file.
+    for stale in [None, Some(end), Some(end.next_multiple_of(4096) + 7), Some(left.len() - 1)] {
+        let mut found = left.clone();
+        if let Some(at) = stale {
+            found[at] = 1;
+        }
+        world.disk.place(log, &found);
+        world.live(vec![open(0)], |engine, _| async move {
+            let partition = engine.partition(&open(0).id).expect("open");
+            assert_eq!(read_all(&partition, 0).await, [(0, 1)]);
+        });
+        let length = if stale.is_none() { left.len() } else { end };
+        assert!(world.disk.contents(log) == Some(left[..length].to_vec()), "with {stale:?} of {end}");
+        world.disk.kill();
+    }
+    world.disk.place(log, &left);
+    world.live(vec![OpenPartition { exact: true, ..open(0) }], |_, _| async {});
+    assert_eq!(world.disk.contents(log).expect("there").len(), end, "nothing is reserved in an exact one");
+    world.disk.kill();
+    world.disk.place(log, &left);
+    world.live_and_stop(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        append(&partition, batch(1, 10_000, 2)).await;
+    });
+    assert_eq!(world.disk.contents(log).expect("there").len(), 2 * end, "a stop leaves what Kafka expects");
+}
+
 /// Moves the log's start while the directory cannot rename anything; the checkpoint says it before.
 async fn delete_without_removing(
     partition: &Partition,

@@ -468,6 +468,14 @@ impl DataFile for SimFile {
         Box::pin(self.directory.operation(move |disk| Ok(disk.file(inode).view.len() as u64)))
     }
 
+    fn holds_data_from(&self, position: u64) -> Pending<Result<bool, StorageError>> {
+        let inode = self.inode;
+        Box::pin(self.directory.operation(move |disk| {
+            let behind = disk.file(inode).view.iter().skip(position as usize);
+            Ok(behind.copied().any(|byte| byte != 0))
+        }))
+    }
+
     fn allocate(&self, position: u64, length: u64) -> Pending<Result<(), StorageError>> {
         let error = self.error("fallocate", position, length);
         let inode = self.inode;

@@ -80,6 +80,14 @@ impl DataFile for RingFile {
         Box::pin(async move { this.file.length().await.map_err(|error| this.error("fstat", 0, 0, &error)) })
     }
 
+    fn holds_data_from(&self, position: u64) -> Pending<Result<bool, StorageError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let result = this.file.holds_data_from(position).await;
+            result.map_err(|error| this.error("lseek", position, 0, &error))
+        })
+    }
+
     fn allocate(&self, position: u64, length: u64) -> Pending<Result<(), StorageError>> {
         let this = self.clone();
         Box::pin(async move {
