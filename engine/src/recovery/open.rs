@@ -291,12 +291,12 @@ async fn find_start(
     let may_count =
         |snapshot: &&Offset| **snapshot <= point.max(begin) || (said_point.is_none() && recovered.clean);
     let snapshots: Vec<Offset> = listing.snapshots.iter().rev().filter(may_count).copied().collect();
-    let wanted = [LEADER_EPOCH_CHECKPOINT.to_owned()].into_iter();
-    let wanted =
-        wanted.chain(snapshots.first().map(|newest| name_of(*newest, SegmentFileKind::ProducerSnapshot)));
-    let wanted =
-        wanted.chain(is_sound.then(|| LOOKUP_KINDS.map(|kind| name_of(last, kind))).into_iter().flatten());
-    let mut files = SmallFiles::read(&core.directory, folder, wanted.collect()).await?;
+    let mut wanted = vec![LEADER_EPOCH_CHECKPOINT.to_owned()];
+    wanted.extend(snapshots.first().map(|newest| name_of(*newest, SegmentFileKind::ProducerSnapshot)));
+    if is_sound {
+        wanted.extend(LOOKUP_KINDS.map(|kind| name_of(last, kind)));
+    }
+    let mut files = SmallFiles::read(&core.directory, folder, wanted).await?;
     let epochs = files.take(LEADER_EPOCH_CHECKPOINT).await?;
     let mut epochs =
         epochs.map_or_else(LeaderEpochs::default, |bytes| decode_epochs(&bytes).unwrap_or_default());
