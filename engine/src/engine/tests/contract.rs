@@ -72,13 +72,14 @@ fn a_rolled_segment_has_the_producers_as_of_the_next_one() {
 #[test]
 fn a_start_after_a_clean_stop_opens_a_log_once_and_reads_its_end_once() {
     const RECORDS: u8 = 6;
-    // What is read at once is less than a batch of the second kind.
-    for (record_bytes, reads) in [(3000, 1), (400_000, 2)] {
+    // The last batch of the first ones lies in one block, behind others; one of the last ones is more than is read at once.
+    for (record_bytes, last_bytes, reads) in [(6000, 500, 1), (3000, 3000, 1), (400_000, 400_000, 2)] {
         let mut world = World::new(47);
         world.live_and_stop(vec![open(0)], |engine, _| async move {
             let partition = engine.partition(&open(0).id).expect("open");
             for fill in 0..RECORDS {
-                append(&partition, batch(1, record_bytes, fill)).await;
+                let bytes = if fill == RECORDS - 1 { last_bytes } else { record_bytes };
+                append(&partition, batch(1, bytes, fill)).await;
             }
         });
         let disk = world.disk.clone();
