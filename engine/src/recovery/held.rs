@@ -1,4 +1,5 @@
-//! What folding wrote to the segments and still has in memory: whoever opens a partition need not read it again.
+//! What folding wrote to the segments and still has in memory: whoever opens a partition need not read it again. What a start read
+//! of a log to find where its scan begins is held in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

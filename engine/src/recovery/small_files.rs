@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::storage::{Directory, StorageError, StorageErrorKind};
+use crate::storage::{Directory, StorageError, if_there};
 
 /// More than any of them has, in bytes.
 pub(super) const SMALL_FILE_BYTES_MAX: usize = 64 << 20;
@@ -15,11 +15,7 @@ pub(super) async fn read_small(
     directory: &dyn Directory,
     path: impl AsRef<Path>,
 ) -> Result<Option<Vec<u8>>, StorageError> {
-    match directory.read(path.as_ref(), SMALL_FILE_BYTES_MAX).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    if_there(directory.read(path.as_ref(), SMALL_FILE_BYTES_MAX).await)
 }
 
 /// Small files of one folder.

@@ -12,7 +12,7 @@ use crate::checkpoints::decode_partition_metadata;
 use crate::layout::{
     FolderState, PARTITION_METADATA, PartitionFolder, SegmentFile, SegmentFileKind, SegmentFileState,
 };
-use crate::storage::{Directory, DirectoryEntry, StorageError, StorageErrorKind};
+use crate::storage::{Directory, DirectoryEntry, StorageError, if_there};
 use crate::{Offset, PartitionId};
 
 /// So many folders are visited at a time.
@@ -96,9 +96,6 @@ pub(super) async fn visit(
 ) -> Result<Option<SurveyedFolder>, StorageError> {
     // Of the other files nobody asks how long they are.
     let is_log = |name: &str| SegmentFile::parse(name).is_some_and(|file| file.kind == SegmentFileKind::Log);
-    match directory.visit(path, PARTITION_METADATA, SMALL_FILE_BYTES_MAX, is_log).await {
-        Ok((entries, metadata)) => Ok(Some(SurveyedFolder { partition, entries, metadata })),
-        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let visited = if_there(directory.visit(path, PARTITION_METADATA, SMALL_FILE_BYTES_MAX, is_log).await)?;
+    Ok(visited.map(|(entries, metadata)| SurveyedFolder { partition, entries, metadata }))
 }

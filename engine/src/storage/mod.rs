@@ -101,6 +101,15 @@ impl StorageErrorKind {
     }
 }
 
+/// What was asked for, or `None` where there is no such file or folder.
+pub(crate) fn if_there<T>(result: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -151,11 +160,7 @@ pub trait Directory {
         Box::pin(async move {
             let mut contents = Vec::with_capacity(reads.len());
             for read in reads {
-                contents.push(match read.await {
-                    Ok(bytes) => Some(bytes),
-                    Err(error) if error.kind == StorageErrorKind::NotFound => None,
-                    Err(error) => return Err(error),
-                });
+                contents.push(if_there(read.await)?);
             }
             Ok(contents)
         })
@@ -182,11 +187,7 @@ pub trait Directory {
             for entry in listed.iter_mut().filter(|entry| !measured(&entry.name)) {
                 (entry.length, entry.modified_ms) = (0, None);
             }
-            match read.await {
-                Ok(contents) => Ok((listed, Some(contents))),
-                Err(error) if error.kind == StorageErrorKind::NotFound => Ok((listed, None)),
-                Err(error) => Err(error),
-            }
+            Ok((listed, if_there(read.await)?))
         })
     }
     /// Creates a folder; one that exists is no error. Durable only after `sync_directory` of its parent.
