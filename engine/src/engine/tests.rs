@@ -706,3 +706,21 @@ fn a_watch_tells_once_that_the_high_watermark_rose_and_not_what_is_forgotten() {
         assert_eq!(watches.take_news(), []);
     });
 }
+
+#[test]
+fn who_no_longer_watches_is_forgotten_and_nobody_else() {
+    let mut world = World::new(15);
+    world.live(vec![open(0)], |engine, _| async move {
+        let partition = engine.partition(&open(0).id).expect("open");
+        let mut readers: Vec<Watches> = (0..5).map(|_| Watches::default()).collect();
+        for reader in &mut readers {
+            reader.watch(&partition);
+        }
+        drop(readers.remove(1));
+        readers[2].forget(&open(0).id);
+        assert_eq!(partition.inner().watchers.len(), 3);
+        append(&partition, batch(1, 100, 1)).await;
+        let told: Vec<usize> = readers.iter_mut().map(|reader| reader.take_news().len()).collect();
+        assert_eq!((told, partition.inner().watchers.len()), (vec![1, 1, 0, 1], 0));
+    });
+}

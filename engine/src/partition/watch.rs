@@ -37,6 +37,7 @@ struct Watch {
 #[derive(Default)]
 pub(crate) struct Watchers {
     next_id: Cell<u64>,
+    /// By their ids, which ascend.
     waiting: RefCell<Vec<Waiting>>,
 }
 
@@ -110,12 +111,21 @@ impl News {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(partition) = self.partition.upgrade() {
-            partition.watchers.waiting.borrow_mut().retain(|waiting| waiting.id != self.id);
+            let mut waiting = partition.watchers.waiting.borrow_mut();
+            if let Ok(place) = waiting.binary_search_by_key(&self.id, |waiting| waiting.id) {
+                waiting.remove(place);
+            }
         }
     }
 }
 
 impl Watchers {
+    /// How many watch.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// There is news: everybody who waits for it is told, once.
     pub(crate) fn notify(&self, id: PartitionId) {
         let mut waiting = self.waiting.take();
