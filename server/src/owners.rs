@@ -24,6 +24,23 @@ pub fn by_core<T>(
     cores
 }
 
+/// The same, those of this core apart. Most often that is all of them.
+pub fn here_and_elsewhere<T>(
+    shard: &Shard,
+    questions: impl IntoIterator<Item = T>,
+    id: impl Fn(&T) -> PartitionId,
+) -> (Vec<T>, BTreeMap<CoreId, Vec<T>>) {
+    let mut elsewhere: BTreeMap<CoreId, Vec<T>> = BTreeMap::new();
+    let here = questions.into_iter().filter_map(|question| match shard.core_of(&id(&question)) {
+        core if core == shard.core() => Some(question),
+        core => {
+            elsewhere.entry(core).or_default().push(question);
+            None
+        }
+    });
+    (here.collect(), elsewhere)
+}
+
 /// Asks the owner of each partition, on its core, whose shard it is given. The answer gets `None` where there is no such partition.
 pub async fn ask<Q, A, F>(
     shard: &Rc<Shard>,
@@ -39,7 +56,7 @@ where
     let questions = by_core(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
     let asked = questions.into_iter().map(|(core, questions)| {
         shard.call(core, move |shard| async move {
-            let (slice, mut answering) = (TimeSlice::begin(shard.ring()), FuturesUnordered::new());
+            let (slice, mut answering) = (TimeSlice::of(shard.ring()), FuturesUnordered::new());
             let mut answers = Vec::with_capacity(questions.len());
             for (place, (id, question)) in questions {
                 let mut one = Box::pin(answer(shard.clone(), shard.partition(&id), question));

@@ -128,7 +128,7 @@ impl Publisher for ToAllCores {
 /// those topics only that are not as they were.
 pub async fn adopt(shard: Rc<Shard>, image: Arc<Image>) -> Vec<Unmade> {
     let before = shard.image();
-    let slice = TimeSlice::begin(shard.ring());
+    let slice = TimeSlice::of(shard.ring());
     let mut deleted = Vec::new();
     for (_, known, _) in before.topics().changes(image.topics()).filter(|(.., topic)| topic.is_none()) {
         slice.pause().await;

@@ -214,9 +214,9 @@ impl Shard {
         }
     }
 
-    /// Milliseconds since the start; never goes back.
+    /// Milliseconds since the start, when this turn of the running task began; never goes back.
     pub fn monotonic_ms(&self) -> i64 {
-        i64::try_from(self.ring.now().duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.ring.turn_began().duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The controller, on its own core and once it has begun.

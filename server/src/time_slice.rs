@@ -1,6 +1,5 @@
 //! Long work of one task, in turns: others of the core go on in between.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -14,28 +13,16 @@ pub const TIME_SLICE: Duration = Duration::from_micros(200);
 
 /// Where work is done in turns: on a core, or on one that is simulated.
 pub trait Turning: Clone {
-    /// What its clock shows.
-    type Moment: Copy;
-
-    /// The present.
-    fn now(&self) -> Self::Moment;
-
-    /// How long ago that was.
-    fn elapsed(&self, since: Self::Moment) -> Duration;
+    /// For how long the running task has had its turn.
+    fn turn_elapsed(&self) -> Duration;
 
     /// Lets the other tasks go on.
     fn yield_now(&self) -> impl Future<Output = ()>;
 }
 
 impl Turning for Ring {
-    type Moment = Instant;
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn elapsed(&self, since: Instant) -> Duration {
-        since.elapsed()
+    fn turn_elapsed(&self) -> Duration {
+        self.turn_began().elapsed()
     }
 
     fn yield_now(&self) -> impl Future<Output = ()> {
@@ -44,14 +31,8 @@ impl Turning for Ring {
 }
 
 impl Turning for Rc<dyn Runtime> {
-    type Moment = Duration;
-
-    fn now(&self) -> Duration {
-        self.monotonic()
-    }
-
-    fn elapsed(&self, since: Duration) -> Duration {
-        self.monotonic().saturating_sub(since)
+    fn turn_elapsed(&self) -> Duration {
+        self.monotonic().saturating_sub(Runtime::turn_began(&**self))
     }
 
     fn yield_now(&self) -> impl Future<Output = ()> {
@@ -63,20 +44,19 @@ impl Turning for Rc<dyn Runtime> {
 #[derive(Debug)]
 pub struct TimeSlice<C: Turning = Ring> {
     core: C,
-    began: Cell<C::Moment>,
 }
 
 impl<C: Turning> TimeSlice<C> {
-    /// The first turn begins now.
-    pub fn begin(core: &C) -> Self {
-        Self { core: core.clone(), began: Cell::new(core.now()) }
+    /// For a task of this core.
+    pub fn of(core: &C) -> Self {
+        Self { core: core.clone() }
     }
 
-    /// To be awaited between two steps: lets others go on, if this turn was long enough.
+    /// To be awaited between two steps: lets others go on, if the task's turn was long enough. What it waited is none of
+    /// it.
     pub async fn pause(&self) {
-        if self.core.elapsed(self.began.get()) >= TIME_SLICE {
+        if self.core.turn_elapsed() >= TIME_SLICE {
             self.core.yield_now().await;
-            self.began.set(self.core.now());
         }
     }
 }
@@ -115,6 +95,7 @@ pub async fn measured<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, Too
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::pin::pin;
     use std::rc::Rc;
 
@@ -135,7 +116,7 @@ mod tests {
             }
         });
         let work = pin!(async {
-            let slice = TimeSlice::begin(&ring);
+            let slice = TimeSlice::of(&ring);
             for _ in 0..steps {
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_micros(50) {}

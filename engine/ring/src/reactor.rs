@@ -92,13 +92,15 @@ struct Shared {
 enum LeisureState {
     #[default]
     Unwanted,
-    Awaited(Waker),
+    /// Until then at most.
+    Awaited(Waker, Instant),
     Come,
 }
 
 /// The wait of [`Ring::leisure`].
 pub(crate) struct Leisure<'a> {
     state: &'a RefCell<LeisureState>,
+    until: Instant,
 }
 
 /// The reactor of one thread. Dropping it drops its tasks.
@@ -165,8 +167,10 @@ impl Reactor {
             if let Some(output) = shared.run_tasks(&mut || future.as_mut().poll(&mut context)) {
                 return output;
             }
-            if !shared.timers.is_empty() {
-                shared.timers.fire(Instant::now());
+            if !shared.timers.is_empty() || shared.is_leisure_awaited() {
+                let now = Instant::now();
+                shared.timers.fire(now);
+                shared.end_wait_for_leisure(now);
             }
             shared.wake_waiting();
             let idle = shared.executor.is_idle();
@@ -239,14 +243,22 @@ impl Shared {
     }
 
     fn is_leisure_awaited(&self) -> bool {
-        matches!(*self.leisure.borrow(), LeisureState::Awaited(_))
+        matches!(*self.leisure.borrow(), LeisureState::Awaited(..))
     }
 
     fn grant_leisure(&self) {
         if self.is_leisure_awaited()
-            && let LeisureState::Awaited(waker) = self.leisure.replace(LeisureState::Come)
+            && let LeisureState::Awaited(waker, _) = self.leisure.replace(LeisureState::Come)
         {
             waker.wake();
+        }
+    }
+
+    /// There may be something else to do for ever.
+    fn end_wait_for_leisure(&self, now: Instant) {
+        let is_over = matches!(&*self.leisure.borrow(), LeisureState::Awaited(_, until) if *until <= now);
+        if is_over {
+            self.grant_leisure();
         }
     }
 
@@ -272,7 +284,7 @@ impl Future for Leisure<'_> {
             *state = LeisureState::Unwanted;
             return Poll::Ready(());
         }
-        *state = LeisureState::Awaited(context.waker().clone());
+        *state = LeisureState::Awaited(context.waker().clone(), self.until);
         Poll::Pending
     }
 }
@@ -356,9 +368,10 @@ impl Ring {
     }
 
     /// Completes when the core has nothing else to do: every ready task had its turn, and what the kernel had done was
-    /// looked at. Whoever waits for it keeps the core from sleeping, not from working. One task at a time.
-    pub(crate) fn leisure(&self) -> Leisure<'_> {
-        Leisure { state: &self.shared.leisure }
+    /// looked at; or at `until`, if there is always something. Whoever waits for it keeps the core from sleeping, not
+    /// from working. One task at a time.
+    pub(crate) fn leisure(&self, until: Instant) -> Leisure<'_> {
+        Leisure { state: &self.shared.leisure, until }
     }
 
     /// What was counted since the start.
@@ -492,11 +505,15 @@ mod tests {
                 }
             }
         });
-        reactor.run(ring.leisure());
+        let late = Instant::now() + Duration::from_secs(3600);
+        reactor.run(ring.leisure(late));
         assert_eq!(yields.get(), 3 * POLLS_PER_TURN);
         ring.keep_busy();
-        let waited = reactor.run(ring.timeout(Duration::from_millis(20), ring.leisure()));
+        let waited = reactor.run(ring.timeout(Duration::from_millis(20), ring.leisure(late)));
         assert!(waited.is_none(), "there is always something to do");
+        let soon = Instant::now() + Duration::from_millis(5);
+        reactor.run(ring.leisure(soon));
+        assert!(Instant::now() >= soon, "not before its time");
     }
 
     #[test]
@@ -505,16 +522,17 @@ mod tests {
         let ring = reactor.ring();
         let started = Instant::now();
         let sleeps = ring.stats().sleeps;
+        let late = started + Duration::from_secs(3600);
         reactor.run(async {
             for _ in 0..100 {
-                ring.leisure().await;
+                ring.leisure(late).await;
             }
         });
         assert_eq!(ring.stats().sleeps, sleeps);
         assert!(started.elapsed() < Duration::from_secs(1));
         // Asked for, and given up: no reason to stay awake.
         reactor.run(async {
-            let mut leisure = pin!(ring.leisure());
+            let mut leisure = pin!(ring.leisure(late));
             poll_fn(|context| {
                 assert!(leisure.as_mut().poll(context).is_pending());
                 Poll::Ready(())

@@ -39,7 +39,7 @@ pub async fn some_at_a_time<F: Future, W>(
     asked: impl Iterator<Item = F>,
     word: impl Fn(F::Output) -> W,
 ) -> Vec<W> {
-    let slice = TimeSlice::begin(shard.ring());
+    let slice = TimeSlice::of(shard.ring());
     let mut asking = iter(asked).buffered(GROUPS_AT_ONCE);
     let mut worded = Vec::new();
     while let Some(outcome) = asking.next().await {
@@ -101,7 +101,7 @@ pub async fn list(shard: &Rc<Shard>) -> Result<Vec<ListedGroup>, ResponseError> 
     let mut groups = Vec::new();
     for core in shard.cores() {
         let listed = shard.call(core, |shard| async move {
-            let slice = TimeSlice::begin(shard.ring());
+            let slice = TimeSlice::of(shard.ring());
             shard.groups().list(async || slice.pause().await).await
         });
         groups.extend(listed.await?);

@@ -59,7 +59,7 @@ pub(super) async fn alter(
     replace: bool,
     validate_only: bool,
 ) -> Vec<(i8, StrBytes, Result<(), AdminError>)> {
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     let (mut once, mut named_twice) = (BTreeSet::new(), BTreeSet::new());
     for (resource_type, resource_name, _) in &asked {
         let resource = (*resource_type, resource_name.clone());

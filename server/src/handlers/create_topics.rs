@@ -32,7 +32,7 @@ pub async fn handle(
         });
         failed.collect()
     });
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     for result in &mut results {
         fit(result, context.request.version);
         slice.pause().await;

@@ -44,7 +44,7 @@ pub async fn handle(
     let is_known =
         |resource: &DescribeConfigsResource| ResourceKind::from_number(resource.resource_type).is_some();
     let is_sound = request.resources.iter().all(is_known);
-    let (slice, mut results) = (TimeSlice::begin(context.shard.ring()), Vec::new());
+    let (slice, mut results) = (TimeSlice::of(context.shard.ring()), Vec::new());
     for resource in &request.resources {
         results.push(if is_sound { describer.describe(resource) } else { malformed(resource) });
         slice.pause().await;

@@ -27,7 +27,7 @@ pub async fn handle(
     let cores = context.shard.cores().map(|core| {
         context.shard.call(core, async |shard| {
             let engine = shard.engine();
-            let (slice, mut sizes) = (TimeSlice::begin(shard.ring()), Vec::new());
+            let (slice, mut sizes) = (TimeSlice::of(shard.ring()), Vec::new());
             for partition in engine.partitions() {
                 sizes.push((partition.id(), partition.size_bytes()));
                 slice.pause().await;
@@ -37,7 +37,7 @@ pub async fn handle(
     });
     let answers = join_all(cores).await;
     let offline = answers.iter().any(|(_, offline)| *offline);
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     let mut sizes: HashMap<PartitionId, u64> = HashMap::new();
     for (id, bytes) in answers.into_iter().flat_map(|(sizes, _)| sizes) {
         sizes.insert(id, bytes);

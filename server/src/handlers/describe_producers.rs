@@ -36,7 +36,7 @@ pub async fn handle(
     request: DescribeProducersRequest,
 ) -> Result<DescribeProducersResponse, Refusal> {
     let image = context.shard.image();
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     let mut asked = BTreeSet::new();
     let mut room = PRODUCERS_MAX;
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -76,7 +76,7 @@ async fn told(
     let look = async move |shard: Rc<Shard>| {
         let unknown = AdminError { error: ResponseError::UnknownTopicOrPartition, message: None };
         let partition = shard.partition(&id).ok_or(unknown)?;
-        let slice = TimeSlice::begin(shard.ring());
+        let slice = TimeSlice::of(shard.ring());
         let some = |last| partition.with_producers(|producers| some(producers, last));
         all(some, count_max, async || slice.pause().await).await
     };

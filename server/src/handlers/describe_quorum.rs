@@ -31,7 +31,7 @@ pub async fn handle(
 ) -> Result<DescribeQuorumResponse, Refusal> {
     let version = context.request.version;
     if !names_the_metadata(&request) {
-        let slice = TimeSlice::begin(context.shard.ring());
+        let slice = TimeSlice::of(context.shard.ring());
         return Ok(unknown(&request, version, async || slice.pause().await).await);
     }
     let asked = context.shard.with_controller(async |controller| Ok(controller.quorum())).await;

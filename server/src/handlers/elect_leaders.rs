@@ -37,7 +37,7 @@ pub async fn handle(
     context: &RequestContext,
     request: ElectLeadersRequest,
 ) -> Result<ElectLeadersResponse, Refusal> {
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     Ok(respond(&context.shard.image(), &request, async || slice.pause().await).await)
 }
 

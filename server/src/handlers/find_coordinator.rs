@@ -52,7 +52,7 @@ pub async fn handle(
         });
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     for key in request.coordinator_keys {
         slice.pause().await;
         let found = find(context, request.key_type, &key).await;

@@ -28,7 +28,7 @@ pub async fn handle(
     context: &RequestContext,
     request: ListConfigResourcesRequest,
 ) -> Result<ListConfigResourcesResponse, Refusal> {
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     let pause = async || slice.pause().await;
     Ok(respond(&context.shard.image(), context.request.version, &request, pause).await)
 }

@@ -23,7 +23,7 @@ pub async fn handle(
         Ok(groups) => groups,
         Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
     };
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     // Kafka trims states, and types not.
     let states_filter =
         Filter::of(&request.states_filter, |state| state.trim_matches(|character| character <= ' '));

@@ -80,7 +80,7 @@ pub async fn handle(
         _ => ReadLimit::HighWatermark,
     };
     let image = context.shard.image();
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
     for topic in &request.topics {

@@ -38,7 +38,7 @@ pub async fn handle(context: &RequestContext, request: MetadataRequest) -> Resul
     let image = context.shard.image();
     let cluster_id = context.shard.config().node.cluster_id.clone();
     let view = ClusterView::new(&image, &context.connection.listener.name);
-    let slice = TimeSlice::begin(context.shard.ring());
+    let slice = TimeSlice::of(context.shard.ring());
     Ok(respond(&view, version, &request, cluster_id, async || slice.pause().await).await)
 }
 

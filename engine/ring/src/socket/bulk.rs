@@ -5,9 +5,6 @@
 //! a fifth of the time goes into it. Peers that read much take what the others leave, and never less than that.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Instant;
 
 use crate::gate::{Turn, TurnGuard};
@@ -73,12 +70,9 @@ impl BulkTurn {
 
     async fn rested(&self) {
         let Some(rests_until) = self.ring.bulk().rests_until.get() else { return };
-        let (mut leisure, mut rest) = (pin!(self.ring.leisure()), pin!(self.ring.sleep_until(rests_until)));
-        poll_fn(|context| match rest.as_mut().poll(context) {
-            Poll::Pending => leisure.as_mut().poll(context),
-            ready => ready,
-        })
-        .await;
+        if rests_until > self.ring.turn_began() {
+            self.ring.leisure(rests_until).await;
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub async fn gather(
     watches: Option<&SessionWatches>,
     socket: &Socket,
 ) -> (Vec<(Target, Gathered)>, Held) {
-    let deadline = shard.ring().now() + bounds.wait_max;
+    let deadline = shard.ring().turn_began() + bounds.wait_max;
     loop {
         let surveyed = survey(shard, targets, bounds.limit, watches).await;
         let failed = surveyed.iter().any(|(_, standing)| match standing {
@@ -103,7 +103,7 @@ pub async fn gather(
         let available = readable_bytes(standings.map(|(target, at)| (at.available, target.bytes_max)));
         let enough = available >= bounds.bytes_min || available >= bounds.bytes_max;
         let nothing_to_wait_for = surveyed.is_empty() && watches.is_none();
-        if failed || enough || nothing_to_wait_for || shard.ring().now() >= deadline {
+        if failed || enough || nothing_to_wait_for || shard.ring().turn_began() >= deadline {
             return take(shard, surveyed, bounds).await;
         }
         if !wait(shard, &surveyed, bounds, watches, deadline, socket).await {
@@ -135,8 +135,7 @@ async fn survey(
     limit: ReadLimit,
     watches: Option<&SessionWatches>,
 ) -> Vec<Surveyed> {
-    let mut elsewhere = owners::by_core(shard, targets, |target| target.id);
-    let here = elsewhere.remove(&shard.core()).unwrap_or_default();
+    let (here, mut elsewhere) = owners::here_and_elsewhere(shard, targets, |target| target.id);
     for core in watches.map(SessionWatches::cores).into_iter().flatten() {
         elsewhere.entry(core).or_default();
     }
@@ -167,7 +166,7 @@ async fn survey_here(
     limit: ReadLimit,
     watched: Option<&RefCell<WatchedPartitions>>,
 ) -> Vec<Surveyed> {
-    let slice = TimeSlice::begin(shard.ring());
+    let slice = TimeSlice::of(shard.ring());
     let looked_at = match watched {
         Some(watched) => watched.borrow_mut().look_at(shard.engine(), given),
         None => given,
@@ -271,8 +270,7 @@ async fn read_all(
     shard: &Rc<Shard>,
     wanted: Vec<(usize, PartitionRead)>,
 ) -> Vec<(usize, Result<Read, ReadError>)> {
-    let mut elsewhere = owners::by_core(shard, wanted, |(_, wanted)| wanted.target.id);
-    let here = elsewhere.remove(&shard.core()).unwrap_or_default();
+    let (here, elsewhere) = owners::here_and_elsewhere(shard, wanted, |(_, wanted)| wanted.target.id);
     let mut replies = Vec::new();
     for (core, wanted) in elsewhere {
         replies.push(shard.begin(core, move |shard| async move { read_here(&shard, wanted).await }).await);
@@ -361,10 +359,10 @@ fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
     let known = surveyed.iter().map(|(target, standing)| {
         (target.id, standing.as_ref().map_or(Offset(0), |standing| standing.high_watermark))
     });
-    let mut elsewhere = owners::by_core(shard, known, |(id, _)| *id);
-    let here = match elsewhere.remove(&shard.core()) {
-        Some(known) => watch_all(shard.clone(), known).boxed_local(),
-        None => std::future::pending().boxed_local(),
+    let (here, elsewhere) = owners::here_and_elsewhere(shard, known, |(id, _)| *id);
+    let here = match here.is_empty() {
+        false => watch_all(shard.clone(), here).boxed_local(),
+        true => std::future::pending().boxed_local(),
     };
     let elsewhere = elsewhere
         .into_iter()
@@ -375,7 +373,7 @@ fn await_once(shard: &Rc<Shard>, surveyed: &[Surveyed]) -> News {
 
 /// Completes when one of this core's partitions is no longer as it was known.
 async fn watch_all(shard: Rc<Shard>, known: Vec<(PartitionId, Offset)>) {
-    let (mut watches, slice) = (Watches::default(), TimeSlice::begin(shard.ring()));
+    let (mut watches, slice) = (Watches::default(), TimeSlice::of(shard.ring()));
     for (number, (id, seen)) in (1..).zip(known) {
         if number % PARTITIONS_AT_A_TIME == 0 {
             slice.pause().await;

@@ -67,7 +67,7 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
         let forgotten = session.forgotten.iter().map(|key| partition_id(key.topic_id, key.index));
         watches.forget(shard, forgotten).await;
     }
-    let slice = TimeSlice::begin(shard.ring());
+    let slice = TimeSlice::of(shard.ring());
     let plan = Plan::new(&shard.image(), &session.partitions, version, &slice).await;
     let targets = plan.targets();
     if let Some(response) = unserved.filter(|_| !targets.is_empty()) {
@@ -76,8 +76,6 @@ pub async fn handle(context: &RequestContext, body: Bytes, socket: &Socket) -> R
     // Where there is nothing to look at, nor any news to come, nothing is waited for.
     let watches = watches.filter(|_| session.settled > 0 || !targets.is_empty());
     let (gathered, held) = gather::gather(shard, targets, &bounds, watches.as_deref(), socket).await;
-    // What was waited for is no work.
-    let slice = TimeSlice::begin(shard.ring());
     let (found, mut reads) = plan.word(gathered, bounds.limit);
     slice.pause().await;
     let finish = move |shard: Rc<Shard>| async move {

@@ -280,7 +280,7 @@ impl Controller {
         if self.state.borrow().ended {
             return Err(AdminError::new(ResponseError::NotController, "The controller has stopped."));
         }
-        let turns = Turns::begin(&self.runtime);
+        let turns = Turns::of(&self.runtime);
         let Decision { records, answer } = decide(&self.image(), &self.rules(), &turns).await;
         if records.is_empty() {
             return Ok((answer, Vec::new()));
@@ -345,7 +345,7 @@ impl Controller {
             now: self.now(),
             batches: Vec::new(),
         };
-        let turns = Turns::begin(&self.runtime);
+        let turns = Turns::of(&self.runtime);
         staged.push_unseen(BatchBuilder::control(staged.now, &change));
         if opened.loaded.open_transaction {
             // The image never saw it begin, and must not see it end.
@@ -377,7 +377,7 @@ impl Controller {
         };
         let next = self.log.end_offset().0;
         let mut staged = Staged { replay, next, epoch, now: self.now(), batches: Vec::new() };
-        staged.push(records, &Turns::begin(&self.runtime)).await;
+        staged.push(records, &Turns::of(&self.runtime)).await;
         self.append_staged(staged).await
     }
 

@@ -31,7 +31,7 @@ impl Controller {
             state.last_append
         };
         let image = self.image();
-        let turns = Turns::begin(&self.runtime);
+        let turns = Turns::of(&self.runtime);
         let records = written_down(&image, &turns).await;
         let pause = async || turns.pause().await;
         let bytes =
