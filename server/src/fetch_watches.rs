@@ -136,11 +136,9 @@ impl SessionWatches {
 
     /// Nothing is news of these any more, on whichever core they are, for what is asked behind this call.
     pub async fn forget(&self, shard: &Shard, forgotten: impl IntoIterator<Item = PartitionId>) {
-        for (core, forgotten) in owners::by_core(shard, forgotten, |id| *id) {
-            if core == shard.core() {
-                self.here.borrow_mut().forget(&forgotten);
-                continue;
-            }
+        let (here, elsewhere) = owners::here_and_elsewhere(shard, forgotten, |id| *id);
+        self.here.borrow_mut().forget(&here);
+        for (core, forgotten) in elsewhere {
             let visit = self.elsewhere.borrow().get(&core).map(|visit| visit.id);
             if let Some(visit) = visit {
                 let told = shard.begin(core, move |shard| async move {

@@ -11,20 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::shard::Shard;
 use crate::time_slice::TimeSlice;
 
-/// What there is to ask, by the core whose partition it is about, in its order.
-pub fn by_core<T>(
-    shard: &Shard,
-    questions: impl IntoIterator<Item = T>,
-    id: impl Fn(&T) -> PartitionId,
-) -> BTreeMap<CoreId, Vec<T>> {
-    let mut cores: BTreeMap<CoreId, Vec<T>> = BTreeMap::new();
-    for question in questions {
-        cores.entry(shard.core_of(&id(&question))).or_default().push(question);
-    }
-    cores
-}
-
-/// The same, those of this core apart. Most often that is all of them.
+/// What there is to ask of partitions of this core, and of others by their core, in its order.
 pub fn here_and_elsewhere<T>(
     shard: &Shard,
     questions: impl IntoIterator<Item = T>,
@@ -53,8 +40,9 @@ where
     F: Future<Output = A> + 'static,
 {
     let mut answers: Vec<Option<A>> = questions.iter().map(|_| None).collect();
-    let questions = by_core(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
-    let asked = questions.into_iter().map(|(core, questions)| {
+    let (here, elsewhere) = here_and_elsewhere(shard, questions.into_iter().enumerate(), |(_, (id, _))| *id);
+    let here = (!here.is_empty()).then_some((shard.core(), here));
+    let asked = here.into_iter().chain(elsewhere).map(|(core, questions)| {
         shard.call(core, move |shard| async move {
             let (slice, mut answering) = (TimeSlice::of(shard.ring()), FuturesUnordered::new());
             let mut answers = Vec::with_capacity(questions.len());

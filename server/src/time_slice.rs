@@ -40,7 +40,7 @@ impl Turning for Rc<dyn Runtime> {
     }
 }
 
-/// Parts one piece of work into turns: a request that may be of thousands of partitions.
+/// Parts long work of a task into turns: a request that may be of thousands of partitions.
 #[derive(Debug)]
 pub struct TimeSlice<C: Turning = Ring> {
     core: C,
@@ -52,8 +52,8 @@ impl<C: Turning> TimeSlice<C> {
         Self { core: core.clone() }
     }
 
-    /// To be awaited between two steps: lets others go on, if the task's turn was long enough. What it waited is none of
-    /// it.
+    /// To be awaited between two steps: lets others go on, if the task's turn was long enough. All that the task did in it
+    /// counts, and nothing that it waited.
     pub async fn pause(&self) {
         if self.core.turn_elapsed() >= TIME_SLICE {
             self.core.yield_now().await;
@@ -125,6 +125,19 @@ mod tests {
         });
         let ((), took) = reactor.run(measured(work));
         (turns.get(), took)
+    }
+
+    #[test]
+    fn what_came_before_the_first_step_counts() {
+        let reactor = Reactor::new(ReactorConfig::default()).expect("a reactor");
+        let ring = reactor.ring();
+        reactor.run(async {
+            let began = Instant::now();
+            while began.elapsed() < TIME_SLICE {}
+            let polls = ring.stats().polls;
+            TimeSlice::of(&ring).pause().await;
+            assert_eq!(ring.stats().polls, polls + 1, "others had their turn");
+        });
     }
 
     #[test]

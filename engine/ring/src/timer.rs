@@ -67,7 +67,7 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Later ones are in the table when it is looked through next.
+        // One that has come since is in the table when that is looked through behind this turn.
         if self.ring.turn_began() >= self.deadline {
             return Poll::Ready(());
         }

@@ -294,6 +294,7 @@ fn an_idle_engine_writes_everything_and_then_rests() {
     world.live(vec![open(0)], |engine, runtime| async move {
         let partition = engine.partition(&open(0).id).expect("open");
         append(&partition, batch(3, 100, 1)).await;
+        // So long may it take, by the simulated clock.
         runtime.sleep(Duration::from_secs(20)).await;
         let stats = engine.stats();
         assert_eq!((stats.dirty_bytes, stats.cache_bytes_used), (0, 0), "{stats:?}");
